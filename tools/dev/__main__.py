@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Entry: ``python -m tools.dev <command>``, as the script ``dev`` calls it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from types import FrameType
+
+from . import bench, checks, galaxy, molecule, prerequisites
+from .places import DevError
+from .steps import Outcome, run_part, summary
+
+PARTS = ("lint", "sanity", "unit", "compat", "galaxy", "molecule")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to test: parts in their order, scenarios (none = all), the long form or not."""
+
+    parts: tuple[str, ...]
+    scenarios: tuple[str, ...]
+    full: bool
+
+
+def choose(words: list[str]) -> Choice:
+    """Read the words after ``./dev test``. Raises DevError for one that means nothing."""
+    parts: list[str] = []
+    names: list[str] = []
+    for word in words:
+        if word == "full":
+            continue
+        if word in PARTS:
+            parts.append(word)
+        elif parts and parts[-1] == "molecule":
+            names.append(word)
+        else:
+            raise DevError(f"there is no part {word}; there are: {', '.join(PARTS)} and full")
+    wanted = tuple(part for part in PARTS if part in parts) or PARTS
+    return Choice(wanted, tuple(names), "full" in words)
+
+
+def test(words: list[str], *, yes: bool) -> int:
+    """Run the chosen parts; 0 if nothing failed. The last line is ``N passed, N failed``."""
+    choice = choose(words)
+    began = time.monotonic()
+    if "molecule" in choice.parts and (choice.scenarios or molecule.scenarios()):
+        prerequisites.prepare_lab(yes=yes)
+    outcomes: list[Outcome] = []
+    for part in choice.parts:
+        outcomes += _run(part, choice)
+    for reason in sorted({outcome.not_run for outcome in outcomes if outcome.not_run}):
+        print(f"not run: {reason}")
+    print(f"total time: {time.monotonic() - began:.0f} s on {os.cpu_count()} processors")
+    print(summary(outcomes), flush=True)
+    return 1 if any(outcome.failed for outcome in outcomes) else 0
+
+
+def _run(part: str, choice: Choice) -> list[Outcome]:
+    folder = checks.prepare()
+    workers = min(2, os.cpu_count() or 1)
+    if part == "lint":
+        return run_part(part, checks.lint(folder), workers=workers)
+    if part == "sanity":
+        return run_part(part, checks.sanity(folder))
+    if part == "unit":
+        return run_part(part, checks.unit(folder, full=choice.full))
+    if part == "compat":
+        return run_part(part, checks.compat())
+    if part == "galaxy":
+        return run_part(part, galaxy.steps(folder))
+    return run_part(part, molecule.steps(folder, names=choice.scenarios, full=choice.full))
+
+
+def main(argv: list[str]) -> int:
+    """Run one command and return the exit code."""
+    yes = "--yes" in argv
+    words = [word for word in argv if word != "--yes"]
+    command, rest = words[0], words[1:]
+    if command == "test":
+        return test(rest, yes=yes)
+    if command == "lint" and not rest:
+        return test(["lint"], yes=yes)
+    if command == "bench" and not rest:
+        return bench.run()
+    raise DevError(f"cannot make sense of: {' '.join(words)} (see ./dev help)")
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except DevError as err:
+        sys.exit(f"dev: {err}")
+    except KeyboardInterrupt:
+        sys.exit("dev: interrupted")

@@ -1,0 +1,21 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The benchmarks: every script tests/bench/*.py, one after the other, in the open."""
+
+from __future__ import annotations
+
+import subprocess
+
+from . import checks
+from .places import ROOT, environment
+
+
+def run() -> int:
+    """Run them all; the number of those that failed is the exit code."""
+    folder = checks.prepare()
+    failed = 0
+    for script in sorted(ROOT.glob("tests/bench/[!_]*.py")):
+        print(f"== {script.relative_to(ROOT)}", flush=True)
+        done = subprocess.run([folder / "bin" / "python", script], cwd=ROOT, env=environment(folder), check=False)
+        failed += done.returncode != 0
+    return failed

@@ -1,0 +1,184 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The parts of ``./dev test`` that need no containers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from . import venv
+from .places import CACHE, COLLECTION, NAME, NAMESPACE, ROOT, TREE, environment, files, link_collection, pythons
+from .steps import NotRun, Shell, Step, StepFailed, call
+
+JUNIT = CACHE / "junit"
+
+
+def _python_files() -> list[str]:
+    return [path for path in files(["*.py"]) if not path.startswith("tests/output/")]
+
+
+def _playbooks() -> list[str]:
+    return files([":(glob)playbooks/*.yml"])
+
+
+def _mypy(shell: Shell) -> None:
+    """Type-check under the import names that Ansible uses, and our tools under their own."""
+    ours = [path for path in _python_files() if path.startswith("plugins/")]
+    shell.run(["mypy", *(COLLECTION / path for path in ours)], env={"MYPYPATH": str(TREE)})
+    shell.run(["mypy", "tools/dev"], env={"PYTHONPATH": ""})
+    if (ROOT / "molecule" / "shared" / "lab").is_dir():
+        shell.run(["mypy", "-p", "lab"], env={"PYTHONPATH": "", "MYPYPATH": str(ROOT / "molecule" / "shared")})
+
+
+def _shellcheck(shell: Shell) -> None:
+    scripts = ["dev", ".ci/run", *files(["*.sh"])]
+    shell.run(["shellcheck", *scripts])
+
+
+def lint(folder: Path) -> list[Step]:
+    """Everything that reads the sources without running them; the slowest first."""
+    env = environment(folder)
+    docs = ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs=all", "."]
+    checks: list[tuple[str, Callable[[Shell], None]]] = [
+        ("ansible-lint", call(["ansible-lint", "--profile", "production", "--offline", "--strict"])),
+        ("mypy", _mypy),
+        ("antsibull-docs", call(docs)),
+        ("yamllint", lambda shell: shell.run(["yamllint", "--strict", *files(["*.yml", "*.yaml"])])),
+        ("ruff", lambda shell: shell.run(["ruff", "check", *_python_files()])),
+        ("antsibull-changelog", call(["antsibull-changelog", "lint"])),
+        ("shellcheck", _shellcheck),
+    ]
+    return [Step(name, action, env) for name, action in checks]
+
+
+def unit(folder: Path, *, full: bool) -> list[Step]:
+    """The unit tests under the environment's own ansible-core, on all processors."""
+    return [_pytest("unit tests", environment(folder, **test_environment(full=full)))]
+
+
+def test_environment(*, full: bool) -> dict[str, str]:
+    """How tests learn of the long form: by MAIL_TEST_FULL=1 alone."""
+    return {"MAIL_TEST_FULL": "1"} if full else {}
+
+
+def _pytest(name: str, env: Mapping[str, str]) -> Step:
+    junit = JUNIT / f"{name.replace(' ', '-')}.xml"
+    argv = ["python", "-m", "pytest", "-q", "-n", str(os.cpu_count() or 1), f"--junit-xml={junit}", "tests/unit"]
+
+    def action(shell: Shell) -> None:
+        # Through the symlink, as pytest derives the import names from the path.
+        shell.run(argv, cwd=COLLECTION, timeout=3600)
+
+    return Step(name, action, env, junit=junit)
+
+
+def compat() -> list[Step]:
+    """Both ends of requires_ansible: unit tests and the playbooks' syntax."""
+    steps = []
+    for name, lowest in (("oldest", (3, 11)), ("newest", (3, 12))):
+        python = venv.find_python(lowest=lowest, highest=(3, 13))
+        if python is None:
+            reason = f"no Python {lowest[0]}.{lowest[1]} to 3.13 with a venv module on this machine"
+            steps.append(Step(f"{name} ansible-core", _not_run(reason), {}))
+            continue
+        env = environment(venv.ensure(name, python=python))
+        steps.append(Step(f"{name} versions", call(["ansible", "--version"]), env))
+        steps.append(_pytest(f"{name} unit tests", env))
+        steps.append(Step(f"{name} playbook syntax", _syntax, env))
+    return steps
+
+
+def _not_run(reason: str) -> Callable[[Shell], None]:
+    def action(shell: Shell) -> None:
+        raise NotRun(reason)
+
+    return action
+
+
+def _syntax(shell: Shell) -> None:
+    playbooks = _playbooks()
+    if not playbooks:
+        raise NotRun("there are no playbooks yet")
+    inventory = ["-i", "playbooks/inventories/example"] if (ROOT / "playbooks/inventories/example").is_dir() else []
+    shell.run(["ansible-playbook", "--syntax-check", *inventory, *playbooks])
+
+
+def sanity(folder: Path) -> list[Step]:
+    """ansible-test sanity on an exported copy, as it refuses to work through a symlink."""
+    return [Step("ansible-test", _sanity, environment(folder, HOME=str(CACHE / "home")))]
+
+
+def _sanity(shell: Shell) -> None:
+    copy = export(CACHE / "sanity")
+    # Else it finds the clone's own git above, which ignores .cache, and tests nothing.
+    shell.run(["git", "init", "--quiet", copy])
+    _provide_pip(shell)
+    # More Pythons for its compile and import tests, where there are any.
+    path = os.pathsep.join([shell.env["PATH"], *(str(folder) for folder in pythons())])
+    argv = ["ansible-test", "sanity", "--venv", "--color", "no", "--python", f"3.{sys.version_info.minor}"]
+    shell.run(argv, cwd=copy, env={"PATH": path})
+
+
+def export(folder: Path) -> Path:
+    """Copy the clone's files under their Ansible names below ``folder``; return the copy's root."""
+    copy = folder / "ansible_collections" / NAMESPACE / NAME
+    # What ansible-test made for itself stays: its virtual environments take most of its time.
+    output = copy / "tests" / "output"
+    kept = folder / "output"
+    shutil.rmtree(kept, ignore_errors=True)
+    if output.exists():
+        output.rename(kept)
+    shutil.rmtree(copy, ignore_errors=True)
+    if kept.exists():
+        output.parent.mkdir(parents=True)
+        kept.rename(output)
+    for path in files():
+        target = copy / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, target, follow_symlinks=False)
+    return copy
+
+
+# ansible-test fetches a get-pip script from a host of its own that not every network reaches.
+# It takes one from its cache instead: this stand-in starts a pip wheel that came from PyPI.
+_GET_PIP = """\
+import os, runpy, sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), {wheel!r}))
+wanted = [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]
+sys.argv = ["pip", "install", *wanted]
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+_ASK_VERSION = """\
+import re, pathlib, ansible_test._internal.python_requirements as module
+print(re.search(r"pip='([0-9.]+)'", pathlib.Path(module.__file__).read_text()).group(1))
+"""
+
+
+def _provide_pip(shell: Shell) -> None:
+    """Lay the stand-in into ansible-test's cache, for the very pip version it asks for."""
+    done = subprocess.run(
+        ["python", "-c", _ASK_VERSION], env=dict(shell.env), capture_output=True, text=True, check=False
+    )
+    version = done.stdout.strip()
+    if done.returncode or not version:
+        raise StepFailed(f"cannot tell which pip ansible-test wants: {done.stderr.strip()}")
+    cache = Path(shell.env["HOME"]) / ".ansible" / "test" / "cache"
+    script = cache / f"get_pip_{version.replace('.', '_')}.py"
+    if script.exists():
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    pip = ["python", "-m", "pip", "--disable-pip-version-check"]
+    shell.run([*pip, "download", f"pip=={version}", "--no-deps", "--dest", cache])
+    wheel = next(cache.glob(f"pip-{version}-*.whl")).name
+    script.write_text(_GET_PIP.format(wheel=wheel))
+
+
+def prepare() -> Path:
+    """The virtual environment and the link that every part needs."""
+    link_collection()
+    return venv.ensure("dev")

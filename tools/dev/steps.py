@@ -1,0 +1,196 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the steps of a test part: each with a log, a time limit and one line that says how it went."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TextIO
+from xml.etree import ElementTree
+
+from .places import LOGS, ROOT, DevError
+
+LAST_LINES = 60
+# Logs are read in editors and on build servers: no colours, no terminal links.
+PLAIN = {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "TERM": "dumb"}
+_printing = Lock()
+_running: set[subprocess.Popen[bytes]] = set()
+
+
+class StepFailed(Exception):
+    """A step's program said no; the log has the details."""
+
+
+class NotRun(Exception):
+    """A step cannot run here; the message says why."""
+
+
+class Shell:
+    """Starts programs for one step; what they say goes into the step's log."""
+
+    def __init__(self, log: TextIO, env: Mapping[str, str]) -> None:
+        self._log = log
+        self.env = env
+
+    def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
+        timeout: float = 900,
+    ) -> None:
+        """Run ``argv`` to its end (``timeout`` in seconds). Raises StepFailed unless it exits with 0."""
+        words = [str(word) for word in argv]
+        self.say(f"$ {' '.join(words)}")
+        try:
+            process = subprocess.Popen(
+                words,
+                cwd=cwd,
+                env={**self.env, **PLAIN, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as err:
+            raise StepFailed(f"{words[0]} cannot be started: {err.strerror}") from err
+        _running.add(process)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired as err:
+            raise StepFailed(f"{words[0]} did not end within {timeout:g} seconds") from err
+        finally:
+            _end(process)
+            _running.discard(process)
+        if code:
+            raise StepFailed(f"{Path(words[0]).name} exited with {code}")
+
+    def say(self, line: str) -> None:
+        """Write a line of our own into the log."""
+        print(line, file=self._log, flush=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program that is still there, with all it started."""
+    if process.poll() is not None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+            return
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to try. ``junit``: a file in which pytest counts its tests, if it got that far."""
+
+    name: str
+    action: Callable[[Shell], None]
+    env: Mapping[str, str]
+    junit: Path | None = None
+    announce: bool = False  # say that it starts: for steps that take minutes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step went: its tests, or 1 for a step that does not count any."""
+
+    passed: int = 0
+    failed: int = 0
+    not_run: str = ""
+
+
+def _count(step: Step, *, ok: bool) -> Outcome:
+    """Count the tests of a step; a failed step has at least one failure."""
+    passed = failed = 0
+    if step.junit is not None and step.junit.exists():
+        try:
+            for suite in ElementTree.parse(step.junit).iter("testsuite"):
+                bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+                failed += bad
+                passed += int(suite.get("tests", 0)) - int(suite.get("skipped", 0)) - bad
+        except (ElementTree.ParseError, ValueError):
+            passed = failed = 0
+    if ok:
+        return Outcome(passed=passed or 1, failed=failed)
+    return Outcome(passed=passed, failed=failed or 1)
+
+
+def run_step(part: str, step: Step) -> Outcome:
+    """Run one step and print its line."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    path = LOGS / f"{part}-{step.name.replace(' ', '-').replace('/', '-')}.log"
+    if step.junit is not None:
+        step.junit.parent.mkdir(parents=True, exist_ok=True)
+        step.junit.unlink(missing_ok=True)
+    if step.announce:
+        _line(part, step.name, f"started, log in {path.relative_to(ROOT)}")
+    began = time.monotonic()
+    problem = ""
+    with path.open("w", encoding="utf-8") as log:
+        try:
+            step.action(Shell(log, step.env))
+        except NotRun as err:
+            _line(part, step.name, f"not run: {err}")
+            return Outcome(not_run=str(err))
+        except (StepFailed, DevError) as err:
+            problem = str(err)
+    outcome = _count(step, ok=not problem)
+    seconds = time.monotonic() - began
+    if not problem and not outcome.failed:
+        count = f" ({outcome.passed} tests)" if step.junit is not None else ""
+        _line(part, step.name, f"ok {seconds:7.1f} s{count}")
+        return outcome
+    words = [f"FAILED {seconds:.1f} s: {problem}", *(f"    {line}" for line in excerpt(path)), f"    log: {path}"]
+    _line(part, step.name, "\n".join(words))
+    return outcome
+
+
+def excerpt(log: Path) -> list[str]:
+    """The log's last lines, and from above them those that call themselves errors."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    earlier = [line for line in lines[:-LAST_LINES] if line.startswith(("ERROR", "FATAL", "fatal:", "FAILED"))]
+    return [*earlier[:LAST_LINES], *lines[-LAST_LINES:]]
+
+
+def _line(part: str, name: str, text: str) -> None:
+    with _printing:
+        print(f"{part + ':':<10} {name:<24} {text}", flush=True)
+
+
+def run_part(part: str, steps: Sequence[Step], *, workers: int = 1) -> list[Outcome]:
+    """Run the steps of a part, ``workers`` at a time, and print the part's line."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        try:
+            outcomes = list(pool.map(lambda step: run_step(part, step), steps))
+        except KeyboardInterrupt:
+            # The programs have sessions of their own, so the terminal's signal does not reach them.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(_running):
+                _end(process)
+            raise
+    _line(part, "", f"{summary(outcomes)} in {time.monotonic() - began:.0f} s")
+    return outcomes
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """The plain form ``N passed, N failed``."""
+    return f"{sum(o.passed for o in outcomes)} passed, {sum(o.failed for o in outcomes)} failed"
+
+
+def call(argv: Sequence[str | Path], *, timeout: float = 900) -> Callable[[Shell], None]:
+    """An action that runs a single program."""
+    return lambda shell: shell.run(argv, timeout=timeout)
