@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -57,8 +56,12 @@ def lint(folder: Path) -> list[Step]:
 
 
 def unit(folder: Path, *, full: bool) -> list[Step]:
-    """The unit tests under the environment's own ansible-core, on all processors."""
-    return [_pytest("unit tests", environment(folder, **test_environment(full=full)))]
+    """The unit tests under the environment's own ansible-core; those that need daemons where they are installed."""
+    env = environment(folder, **test_environment(full=full))
+    steps = [_pytest("unit tests", env)]
+    if any(ROOT.glob("tests/integration/**/test_*.py")):
+        steps.append(_pytest("integration tests", env, where="tests/integration"))
+    return steps
 
 
 def test_environment(*, full: bool) -> dict[str, str]:
@@ -66,9 +69,9 @@ def test_environment(*, full: bool) -> dict[str, str]:
     return {"MAIL_TEST_FULL": "1"} if full else {}
 
 
-def _pytest(name: str, env: Mapping[str, str]) -> Step:
+def _pytest(name: str, env: Mapping[str, str], *, where: str = "tests/unit") -> Step:
     junit = JUNIT / f"{name.replace(' ', '-')}.xml"
-    argv = ["python", "-m", "pytest", "-q", "-n", str(os.cpu_count() or 1), f"--junit-xml={junit}", "tests/unit"]
+    argv = ["python", "-m", "pytest", "-q", "-rs", "-n", str(os.cpu_count() or 1), f"--junit-xml={junit}", where]
 
     def action(shell: Shell) -> None:
         # Through the symlink, as pytest derives the import names from the path.
@@ -118,10 +121,9 @@ def _sanity(shell: Shell) -> None:
     # Else it finds the clone's own git above, which ignores .cache, and tests nothing.
     shell.run(["git", "init", "--quiet", copy])
     _provide_pip(shell)
-    # More Pythons for its compile and import tests, where there are any.
+    # Without --python it runs its compile and import tests under every Python it finds.
     path = os.pathsep.join([shell.env["PATH"], *(str(folder) for folder in pythons())])
-    argv = ["ansible-test", "sanity", "--venv", "--color", "no", "--python", f"3.{sys.version_info.minor}"]
-    shell.run(argv, cwd=copy, env={"PATH": path})
+    shell.run(["ansible-test", "sanity", "--venv", "--color", "no"], cwd=copy, env={"PATH": path})
 
 
 def export(folder: Path) -> Path:

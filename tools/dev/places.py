@@ -55,9 +55,8 @@ def environment(venv: Path, **extra: str) -> dict[str, str]:
         ANSIBLE_COLLECTIONS_PATH=str(TREE),
         ANSIBLE_HOME=str(CACHE / "ansible"),
         PYTHONPATH=str(TREE),
-        **extra,
     )
-    return env
+    return env | extra
 
 
 def files(patterns: Iterable[str] = ()) -> list[str]:

@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import TextIO
@@ -109,23 +109,32 @@ class Outcome:
 
     passed: int = 0
     failed: int = 0
+    skipped: int = 0
     not_run: str = ""
+
+
+def _read_junit(path: Path) -> Outcome:
+    """The tests that pytest counted in its report; none where there is no readable report."""
+    passed = failed = skipped = 0
+    try:
+        for suite in ElementTree.parse(path).iter("testsuite"):
+            number = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
+            failed += number["failures"] + number["errors"]
+            skipped += number["skipped"]
+            passed += number["tests"] - number["failures"] - number["errors"] - number["skipped"]
+    except (OSError, ElementTree.ParseError, ValueError):
+        return Outcome()
+    return Outcome(passed, failed, skipped)
 
 
 def _count(step: Step, *, ok: bool) -> Outcome:
     """Count the tests of a step; a failed step has at least one failure."""
-    passed = failed = 0
-    if step.junit is not None and step.junit.exists():
-        try:
-            for suite in ElementTree.parse(step.junit).iter("testsuite"):
-                bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-                failed += bad
-                passed += int(suite.get("tests", 0)) - int(suite.get("skipped", 0)) - bad
-        except (ElementTree.ParseError, ValueError):
-            passed = failed = 0
-    if ok:
-        return Outcome(passed=passed or 1, failed=failed)
-    return Outcome(passed=passed, failed=failed or 1)
+    counted = _read_junit(step.junit) if step.junit is not None else Outcome()
+    if not ok:
+        return replace(counted, failed=counted.failed or 1)
+    if counted.skipped and not counted.passed and not counted.failed:
+        return replace(counted, not_run=f"all {counted.skipped} tests of {step.name} were skipped")
+    return replace(counted, passed=counted.passed or (0 if counted.failed else 1))
 
 
 def run_step(part: str, step: Step) -> Outcome:
@@ -149,8 +158,12 @@ def run_step(part: str, step: Step) -> Outcome:
             problem = str(err)
     outcome = _count(step, ok=not problem)
     seconds = time.monotonic() - began
-    if not problem and not outcome.failed:
-        count = f" ({outcome.passed} tests)" if step.junit is not None else ""
+    if outcome.not_run:
+        _line(part, step.name, f"not run: {outcome.not_run}")
+        return outcome
+    if not outcome.failed:
+        skipped = f", {outcome.skipped} skipped" if outcome.skipped else ""
+        count = f" ({outcome.passed} tests{skipped})" if step.junit is not None else ""
         _line(part, step.name, f"ok {seconds:7.1f} s{count}")
         return outcome
     words = [f"FAILED {seconds:.1f} s: {problem}", *(f"    {line}" for line in excerpt(path)), f"    log: {path}"]
