@@ -1,0 +1,134 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Puts a lab up and takes it down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from . import engine as engines
+from . import packages, ready, state
+from .credentials import Credentials
+from .engine import Container, Engine, LabError, Link, Mount
+from .hosts import BY_NAME, HOSTS, SIDES, Host, Plan
+from .images import Images, Say, base_tag, internet_tag
+from .render import Renderer, pack
+
+WORKERS = 4
+FORWARDING = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
+
+
+def narrator() -> Say:
+    """A function that prints a line with the seconds since now."""
+    start = time.monotonic()
+    return lambda text: print(f"[{time.monotonic() - start:5.1f} s] {text}", flush=True)
+
+
+def choose(names: Iterable[str]) -> list[Host]:
+    """The internet's hosts, the edge and the named ones; :class:`LabError` for an unknown name."""
+    wanted = set(names)
+    if unknown := sorted(wanted - set(BY_NAME)):
+        raise LabError(f"no host of the lab is called {', '.join(unknown)}; there are {', '.join(BY_NAME)}")
+    return [host for host in HOSTS if host.of_internet or host.name in wanted]
+
+
+def up(plan: Plan, *, hosts: Sequence[Host], engine_name: str, say: Say) -> None:
+    """Start a lab from nothing; what an earlier one of the same name left is cleared away first."""
+    engine = engines.find(engine_name, state=state.CACHE)
+    releases = {host.release for host in hosts}
+    Images(engine, cache=state.CACHE / "images", say=say).ensure(releases)
+    clear(plan, engine, say=say)
+    _networks(plan, engine)
+    credentials = Credentials()
+    known = state.facts(plan, credentials, engine=engine_name, running=hosts)
+    state.save(known, credentials)
+    packages.share(state.CACHE / "packages", state.folder(plan.name) / "packages")
+    say(f"starting {len(hosts)} hosts")
+    renderer = Renderer(plan, credentials)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(lambda host: _start(plan, host, engine, renderer), hosts))
+    say("waiting for them to answer")
+    _wait(plan, hosts)
+    say(f"lab {plan.name} is up: {known['inventory']}")
+
+
+def down(name: str, *, say: Say) -> None:
+    """Remove a lab and its state; the packages it downloaded are kept for the next one."""
+    try:
+        known = state.load(name)
+    except FileNotFoundError:
+        raise LabError(f"there is no lab called {name}; running: {', '.join(state.names()) or 'none'}") from None
+    clear(Plan(known["name"], known["index"]), engines.find(known["engine"], state=state.CACHE), say=say)
+    state.forget(name)
+    say(f"lab {name} is gone")
+
+
+def clear(plan: Plan, engine: Engine, *, say: Say) -> None:
+    """Remove the containers and networks of a lab, whatever state they are in."""
+    left = [container["name"] for container in engine.containers(plan.name)]
+    if left:
+        say(f"removing {len(left)} containers of an earlier lab {plan.name}")
+        engine.remove(left)
+    engine.remove_networks(engine.networks(plan.name))
+    own = state.folder(plan.name) / "packages"
+    if own.is_dir():
+        packages.share(own, state.CACHE / "packages")
+    state.forget(plan.name)
+
+
+def _networks(plan: Plan, engine: Engine) -> None:
+    for side in SIDES:
+        v4, v6 = plan.net4(side), plan.net6(side)
+        try:
+            engine.create_network(
+                plan.network(side), plan.name, v4=str(v4), v6=str(v6), gateways=(plan.v4(1, side), plan.v6(1, side))
+            )
+        except LabError as err:
+            raise LabError(
+                f"the network {v4} cannot be made, is another lab using index {plan.index}? "
+                f"(labs known here: {', '.join(state.names()) or 'none'}) {err}"
+            ) from err
+
+
+def _start(plan: Plan, host: Host, engine: Engine, renderer: Renderer) -> None:
+    own = state.folder(plan.name) / "hosts" / host.name
+    state.write(own / "hosts", renderer.hosts_file(host), 0o644)
+    mounts = [Mount(own / "hosts", "/etc/hosts", read_only=False)]
+    links = [Link(plan.network(side), plan.v4(host.number, side), plan.v6(host.number, side)) for side in host.sides]
+    if host.name == "resolver":  # the way out, to package mirrors and nothing else
+        links.append(Link(engine.uplink))
+        mounts.append(Mount(state.folder(plan.name) / "packages", "/var/cache/apt-cacher-ng", read_only=False))
+    else:
+        state.write(own / "resolv.conf", renderer.resolv_conf(), 0o644)
+        mounts.append(Mount(own / "resolv.conf", "/etc/resolv.conf", read_only=False))
+    container = Container(
+        name=plan.container(host),
+        hostname=host.fqdn,
+        image=internet_tag() if host.of_internet and host.name != "edge" else base_tag(host.release),
+        lab=plan.name,
+        links=tuple(links),
+        mounts=tuple(mounts),
+        sysctls=FORWARDING if host.name == "edge" else {},
+    )
+    engine.create(container)
+    engine.put(container.name, pack(renderer.files(host)))
+    engine.start(container.name)
+
+
+def _wait(plan: Plan, hosts: Sequence[Host]) -> None:
+    at = {host.name: plan.control(host) for host in hosts}
+    tests: dict[str, Callable[[], bool]] = {
+        f"sshd on {name}": partial(ready.banner, address, 22, b"SSH-") for name, address in at.items()
+    }
+    zones = ("corp.example", "shop.example", "outside.test")
+    for name in ("ns1", "ns2"):
+        tests |= {f"{zone} on {name}": partial(ready.serves, at[name], zone) for zone in zones}
+    tests |= {f"a validated answer for {zone}": partial(ready.validates, at["resolver"], zone) for zone in zones}
+    tests["the package proxy"] = partial(ready.banner, at["resolver"], 3142, b"")
+    tests["outside's SMTP"] = partial(ready.banner, at["outside"], 25, b"220 ")
+    tests["the provider's submission"] = partial(ready.banner, at["provider"], 587, b"220 ")
+    for what, test in tests.items():
+        ready.wait(what, test)

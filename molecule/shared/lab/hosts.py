@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values: which hosts a lab has, what they are called and which addresses they own.
+
+Names are the same in every lab, addresses carry the lab's index: the internet is
+198.18.N.0/24 and 2001:db8:N:1::/64, the estate 198.19.N.0/24 and 2001:db8:N:2::/64
+(RFC 2544 and RFC 3849 ranges). An address's last number is the same in both families.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+INTERNET, ESTATE = "internet", "estate"
+SIDES = (INTERNET, ESTATE)
+GATEWAY = 1  # the controller's own address on each bridge
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host; ``number`` is the last part of its addresses, ``nameless`` those of its addresses without PTR."""
+
+    name: str
+    fqdn: str
+    number: int
+    sides: tuple[str, ...]
+    release: str = "trixie"
+    groups: tuple[str, ...] = ()
+    nameless: tuple[int, ...] = ()
+
+    @property
+    def of_internet(self) -> bool:
+        """Whether the lab itself sets this host up, rather than the estate's roles."""
+        return self.sides[0] == INTERNET
+
+
+def _internet(name: str, fqdn: str, number: int, nameless: tuple[int, ...] = ()) -> Host:
+    return Host(name, fqdn, number, (INTERNET,), groups=(INTERNET,), nameless=nameless)
+
+
+def _estate(name: str, number: int, release: str, *groups: str) -> Host:
+    return Host(name, f"{name}.corp.example", number, (ESTATE,), release, (ESTATE, *groups))
+
+
+HOSTS = (
+    _internet("ns1", "ns1.lab.test", 11),
+    _internet("ns2", "ns2.lab.test", 12),
+    _internet("resolver", "resolver.lab.test", 13),
+    _internet("provider", "smtp.provider.test", 25),
+    _internet("outside", "mx.outside.test", 26),
+    _internet("stranger", "host.stranger.test", 66, nameless=(67,)),
+    Host("edge", "edge.corp.example", 2, SIDES, groups=("edges",)),
+    _estate("relay1", 25, "trixie", "relays"),
+    _estate("relay2", 26, "bookworm", "relays"),
+    _estate("sat-postfix-12", 31, "bookworm", "satellites", "satellites_postfix"),
+    _estate("sat-postfix-13", 32, "trixie", "satellites", "satellites_postfix"),
+    _estate("sat-exim-12", 33, "bookworm", "satellites", "satellites_exim"),
+    _estate("sat-exim-13", 34, "trixie", "satellites", "satellites_exim"),
+)
+BY_NAME = {host.name: host for host in HOSTS}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A lab's name and index, and everything that follows from them."""
+
+    name: str
+    index: int
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", self.name):
+            raise ValueError(f"a lab's name is made of a-z, 0-9 and inner hyphens, at most 32: {self.name!r} is not")
+        if not 1 <= self.index <= 254:
+            raise ValueError(f"a lab's index is between 1 and 254, not {self.index}")
+
+    def container(self, host: Host) -> str:
+        """Name of the host's container."""
+        return f"pml-{self.name}-{host.name}"
+
+    def network(self, side: str) -> str:
+        """Name of a side's network."""
+        return f"pml-{self.name}-{side}"
+
+    def net4(self, side: str) -> ipaddress.IPv4Network:
+        """The side's IPv4 network."""
+        return ipaddress.IPv4Network(f"198.{18 + SIDES.index(side)}.{self.index}.0/24")
+
+    def net6(self, side: str) -> ipaddress.IPv6Network:
+        """The side's IPv6 network."""
+        return ipaddress.IPv6Network(f"2001:db8:{self.index}:{1 + SIDES.index(side)}::/64")
+
+    def v4(self, number: int, side: str) -> str:
+        """The IPv4 address with that last number."""
+        return str(self.net4(side)[number])
+
+    def v6(self, number: int, side: str) -> str:
+        """The IPv6 address that shows the same digits at its end."""
+        return str(self.net6(side)[int(str(number), 16)])
+
+    def addresses(self, host: Host) -> list[str]:
+        """All addresses of a host that have a name, the internet side first."""
+        return [address for side in host.sides for address in (self.v4(host.number, side), self.v6(host.number, side))]
+
+    def control(self, host: Host) -> str:
+        """The address by which the controller reaches the host."""
+        return self.v4(host.number, host.sides[0])
