@@ -57,21 +57,35 @@ class LocalHost:
         ]
 
     def holders(self, inodes: Iterable[int]) -> Mapping[int, pf.Holder]:
-        """The process that holds each socket; the oldest, where several share it."""
+        """The process that holds each socket; the oldest, where several share it.
+
+        Without CAP_SYS_PTRACE (as in most containers) even root may not see the open files of some
+        processes. A socket found nowhere else is then one of theirs: its holder bears all their names.
+        """
         wanted = {f"socket:[{inode}]": inode for inode in inodes}
         found: dict[int, pf.Holder] = {}
         try:
             pids = sorted(int(name) for name in os.listdir(self._path("/proc")) if name.isdigit())
         except OSError:
             return found
+        hidden = []
         for pid in pids:
-            for inode in self._sockets(pid, wanted):
-                found.setdefault(inode, self._holder(pid))
+            try:
+                for inode in self._sockets(pid, wanted):
+                    found.setdefault(inode, self._holder(pid))
+            except PermissionError:
+                hidden.append(self._holder(pid))
             if len(found) == len(wanted):
                 break
+        if hidden:
+            names = dict.fromkeys(name for holder in hidden for name in holder.names)
+            one_of_them = pf.Holder(pid=hidden[0].pid, names=tuple(names), unit=hidden[0].unit)
+            for inode in set(wanted.values()) - set(found):
+                found[inode] = one_of_them
         return found
 
     def _sockets(self, pid: int, wanted: Mapping[str, int]) -> list[int]:
+        """Those of ``wanted`` that the process holds. Raises PermissionError where it may not be looked at."""
         folder = self._path(f"/proc/{pid}/fd")
         found = []
         try:
@@ -79,8 +93,10 @@ class LocalHost:
                 link = os.readlink(os.path.join(folder, name))
                 if link in wanted:
                     found.append(wanted[link])
+        except PermissionError:
+            raise
         except OSError:
-            pass  # the process ended meanwhile, or belongs to somebody else
+            pass  # the process ended meanwhile
         return found
 
     def _holder(self, pid: int) -> pf.Holder:
