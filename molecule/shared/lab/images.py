@@ -8,12 +8,14 @@ unchanged one is never built again.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,7 +31,7 @@ BASE_PACKAGES = (
     "systemd systemd-sysv dbus python3 python3-apt ca-certificates iproute2 procps sudo openssh-server netbase"
 ).split()
 INTERNET_PACKAGES = (
-    "knot knot-dnsutils unbound apt-cacher-ng postfix libsasl2-modules sasl2-bin rspamd swaks "
+    "knot knot-dnsutils unbound apt-cacher-ng postfix libsasl2-modules sasl2-bin rspamd swaks libnet-ssleay-perl "
     "bind9-dnsutils python3-dnspython"
 ).split()
 INTERNET_SERVICES = (
@@ -102,7 +104,18 @@ class Images:
 
     def ensure(self, releases: set[str]) -> None:
         """Have the internet image and the bare ones of ``releases``; missing ones are built side by side."""
-        wanted = releases | {"trixie"}
+        with self._lock():
+            self._ensure(releases | {"trixie"})
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Two labs that start at once build an image once."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with (self.cache / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _ensure(self, wanted: set[str]) -> None:
         missing = [release for release in sorted(wanted) if not self.engine.has_image(base_tag(release))]
         if missing:
             self.say(f"building base images: {', '.join(missing)} (once, about a minute)")
@@ -155,7 +168,6 @@ class Images:
         tool = shutil.which("mmdebstrap")
         if tool is None:
             raise LabError("no container registry answers and mmdebstrap is not installed: apt-get install mmdebstrap")
-        self.cache.mkdir(parents=True, exist_ok=True)
         part = archive.with_suffix(".part.tar")
         argv = [*self.engine.prefix[:2], tool, "--variant=minbase", "--quiet", release, str(part), MIRROR]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
