@@ -1,0 +1,591 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Port: ask and update DNS servers over TCP with dnspython 2.3 or newer. Private to this collection.
+
+All questions go over TCP (RFC 7766), many in flight on one connection, so no answer is ever cut and
+a thousand records cost a few round trips. Sources: RFC 1035, RFC 2136 (update), RFC 8945 (TSIG).
+"""
+
+from __future__ import annotations
+
+import binascii
+import contextlib
+import errno
+import random
+import socket
+import struct
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError, DnsTimeout
+from ansible_collections.postmaster.mail.plugins.module_utils._dns_plan import (
+    Action,
+    Key,
+    RRset,
+    Wanted,
+    group,
+    pack,
+    satisfied,
+)
+from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
+
+DNSPYTHON_IMPORT_ERROR: str | None = None
+try:
+    import dns.exception
+    import dns.flags
+    import dns.message
+    import dns.name
+    import dns.rcode
+    import dns.rdata
+    import dns.rdataclass
+    import dns.rdatatype
+    import dns.rrset
+    import dns.tsig
+    import dns.update
+except ImportError:
+    DNSPYTHON_IMPORT_ERROR = traceback.format_exc()
+
+WINDOW = 64  # questions in flight on one connection; far below what would fill a socket buffer
+TSIG_FIXED_SIZE = 100  # the TSIG record without its two names: RFC 8945 section 4.2, MAC of at most 64 octets
+TSIG_ALGORITHMS = ("hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha1", "hmac-md5")
+NO_ROUTE = (errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between two looks at a server
+
+
+class DnsNoRoute(DnsTimeout):
+    """This machine has no way to the address at all, e.g. no IPv6."""
+
+
+class DnsRefused(DnsTimeout):
+    """The server answers with an error code instead of an answer."""
+
+
+@dataclass(frozen=True)
+class TsigKey:
+    """A TSIG key; ``secret`` in base64, never shown."""
+
+    name: str
+    secret: str = field(repr=False)
+    algorithm: str = "hmac-sha256"
+
+    def build(self) -> Any:
+        """dnspython's key, or :class:`DnsError` when name or secret cannot be one."""
+        algorithm = "HMAC-MD5.SIG-ALG.REG.INT." if self.algorithm == "hmac-md5" else self.algorithm
+        try:
+            binascii.a2b_base64(self.secret.encode("ascii"), strict_mode=True)
+            return dns.tsig.Key(self.name, self.secret, algorithm)
+        except (binascii.Error, UnicodeError) as err:
+            raise DnsError(
+                f"the secret of the TSIG key {self.name} is not base64; copy it as tsig-keygen or keymgr printed it"
+            ) from err
+        except dns.exception.DNSException as err:
+            raise DnsError(f"the TSIG key name {self.name!r} is no DNS name: {err}") from err
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server says of one name and type.
+
+    ``alias`` is the target where the name is a CNAME instead; ``zone`` the owner of the SOA record
+    in a negative answer (RFC 2308 section 3); ``missing`` tells NXDOMAIN from NODATA.
+    """
+
+    rrset: RRset | None = None
+    alias: str | None = None
+    zone: str | None = None
+    missing: bool = False
+
+
+def normalise(record: Record) -> Record:
+    """``record`` with name and rdata in canonical form (RFC 4034 section 6.2), TXT as it is split.
+
+    Raises :class:`DnsError` naming the record.
+    """
+    try:
+        owner = dns.name.from_text(record.name).canonicalize().to_text()
+        rdtype = dns.rdatatype.from_text(record.type)
+        if dns.rdatatype.is_metatype(rdtype) or rdtype == dns.rdatatype.SOA:
+            raise DnsError(
+                f"records of type {record.type} ({record.name}) are not for this module; the server keeps them"
+            )
+        rdata = record.rdata and _canonical(dns.rdata.from_text("IN", rdtype, record.rdata, relativize=False))
+        return Record(owner, dns.rdatatype.to_text(rdtype), record.ttl, rdata, record.strings)
+    except (dns.exception.DNSException, ValueError) as err:
+        reason = str(err) or type(err).__name__
+        raise DnsError(f"{record.name} {record.type} {record.rdata!r} is no valid record: {reason}") from err
+
+
+def _canonical(rdata: Any) -> str:
+    """Presentation text of ``rdata`` with all names in lower case."""
+    if rdata.rdtype in (dns.rdatatype.TXT, dns.rdatatype.SPF):
+        return str(rdata.to_text())
+    wire = rdata.to_digestable(dns.name.root)
+    return str(dns.rdata.from_wire(rdata.rdclass, rdata.rdtype, wire, 0, len(wire)).to_text())
+
+
+def rdata_size(record: Record) -> int:
+    """Octets of the record's data on the wire, names uncompressed."""
+    return len(
+        dns.rdata.from_text("IN", record.type, record.rdata, relativize=False).to_wire(origin=dns.name.root) or b""
+    )
+
+
+def parse_zone_text(text: str, path: str) -> list[Record]:
+    """The records of a zone-file fragment that this collection wrote: one a line, names absolute."""
+    records = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith(";"):
+            continue
+        fields = line.split(None, 4)
+        if len(fields) < 5 or not fields[1].isdigit() or fields[2] != "IN":
+            raise DnsError(
+                f"{path} line {number} is not of the form 'name ttl IN type data': the file was not written here; "
+                "name another zone_file and include it from your zone"
+            )
+        records.append(normalise(Record(fields[0].lower(), fields[3].upper(), int(fields[1]), fields[4].strip())))
+    return records
+
+
+class DnsServer:
+    """One DNS server, asked over one TCP connection that is opened when first needed.
+
+    ``address`` is an IP address or host name, ``timeout`` the seconds to wait for each answer.
+    ``recursive`` asks it to resolve for us; else only its own authoritative word counts.
+    Every failure is a :class:`DnsError`, one sentence with its remedy.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        port: int = 53,
+        timeout: float = 10,
+        key: TsigKey | None = None,
+        recursive: bool = False,
+        label: str | None = None,
+    ) -> None:
+        self.address = address
+        self.port = port
+        self.timeout = timeout
+        self.recursive = recursive
+        self.key = key
+        where = address if port == 53 else f"{address} port {port}"
+        self.label = f"{label} ({where})" if label and label.rstrip(".") != address else where
+        self._socket: socket.socket | None = None
+        self._next_id = random.randrange(0x10000)
+
+    def close(self) -> None:
+        """End the connection; the next question opens another."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.close()
+            self._socket = None
+
+    # -- the contract of the SPF and DMARC evaluators -------------------------------------------
+
+    def query(self, name: str, rdtype: str) -> list[str]:
+        """Presentation texts of ``name``'s records, aliases followed; ``[]`` where there are none.
+
+        TXT comes unquoted with its strings joined, octets above 127 as latin-1. Raises
+        :class:`DnsTimeout` when there is no usable answer.
+        """
+        try:
+            message = self._question(name, rdtype)
+        except (dns.exception.DNSException, UnicodeError, ValueError):
+            return []  # no such name can exist
+        response = self._exchange([message])[0]
+        self._check_answer(response, name, rdtype)
+        try:
+            answer = response.resolve_chaining().answer
+        except dns.exception.DNSException:
+            return []
+        return [_unquoted(rdata) for rdata in answer] if answer is not None else []
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def lookup(self, name: str, rdtype: str) -> Answer:
+        """What this server says of one name and type; see :meth:`lookup_many`."""
+        return self.lookup_many([(name, rdtype)])[(name, rdtype)]
+
+    def lookup_many(self, keys: Iterable[Key]) -> dict[Key, Answer]:
+        """Ask for many names and types at once; names absolute, in lower case.
+
+        Raises :class:`DnsError` when an answer is missing or, unless ``recursive``, not authoritative.
+        """
+        wanted = list(dict.fromkeys(keys))
+        responses = self._exchange([self._question(*key) for key in wanted])
+        return {key: self._answer(key, response) for key, response in zip(wanted, responses, strict=True)}
+
+    def zone_of(self, name: str) -> str:
+        """The zone on this server that ``name`` lies in, found by its SOA record."""
+        while True:
+            answer = self.lookup(name, "SOA")
+            if answer.rrset is not None:
+                return name
+            if answer.alias is None and answer.zone is not None:
+                return answer.zone
+            # The authority section of an alias speaks of the target: ask for the parent, in the same zone.
+            name = name.partition(".")[2]
+            if answer.alias is None or not name:
+                raise DnsError(f"{self.label} names no zone for {name or '.'}; give the zone by the option zone")
+
+    def check_key(self, zone: str) -> None:
+        """Prove by a signed question that the server knows our TSIG key; changes nothing."""
+        if self.key is not None:
+            message = self._question(zone, "SOA")
+            message.use_tsig(self.key.build())
+            self._check_answer(self._exchange([message])[0], zone, "SOA")
+
+    # -- updating -------------------------------------------------------------------------------
+
+    def update(self, zone: str, actions: Sequence[Action]) -> int:
+        """Apply ``actions`` to ``zone`` in as few messages as they fit in; the number sent.
+
+        Each message takes effect as a whole or not at all (RFC 2136 section 3.7).
+        """
+        reserve = TSIG_FIXED_SIZE + len(self.key.name) + 32 if self.key else 0
+        messages = pack(actions, zone=zone, rdata_size=rdata_size, reserve=reserve)
+        for done, part in enumerate(messages):
+            try:
+                self._update(zone, part)
+            except DnsError as err:
+                if not done:
+                    raise
+                raise DnsError(
+                    f"{err} ({done} of {len(messages)} messages were applied before; run again to go on)"
+                ) from err
+        return len(messages)
+
+    def _update(self, zone: str, actions: Sequence[Action]) -> None:
+        message = dns.update.UpdateMessage(zone, id=self._id())
+        for action in actions:
+            record = action.record
+            rdata = dns.rdata.from_text("IN", record.type, record.rdata, relativize=False)
+            owner = dns.name.from_text(record.name)
+            if action.kind != "add":
+                message.delete(owner, rdata)
+            if action.kind != "delete":
+                message.add(owner, record.ttl, rdata)
+        if self.key is not None:
+            message.use_tsig(self.key.build())
+        response = self._exchange([message])[0]
+        rcode = response.rcode()
+        if rcode != dns.rcode.NOERROR:
+            raise DnsRefused(self._update_refusal(zone, rcode))
+
+    def _update_refusal(self, zone: str, rcode: Any) -> str:
+        signed = f"the TSIG key {self.key.name}" if self.key else "updates from this address without a TSIG key"
+        remedies = {
+            "REFUSED": f"allow {signed} to change this zone there (Knot: an acl with action update; "
+            "BIND: update-policy or allow-update)",
+            "NOTAUTH": f"it is not the primary server of this zone or does not accept {signed}; "
+            "send the update to the primary, and check the zone's name",
+            "NOTZONE": "a record lies outside this zone; leave out the option zone, or correct it",
+            "NOTIMP": "it does not do dynamic updates (RFC 2136); use zone_file, or another server",
+            "SERVFAIL": "it failed while applying the update; its log says why (journal full, zone read-only, signing)",
+            "FORMERR": "it could not read the update; its log says why",
+        }
+        code = dns.rcode.to_text(rcode)
+        remedy = remedies.get(code, "its log says why")
+        return f"{self.label} did not accept the update of zone {zone} ({code}): {remedy}"
+
+    # -- messages -------------------------------------------------------------------------------
+
+    def _id(self) -> int:
+        self._next_id = (self._next_id + 1) % 0x10000
+        return self._next_id
+
+    def _question(self, name: str, rdtype: str) -> Any:
+        message = dns.message.make_query(dns.name.from_text(name), rdtype, use_edns=0)
+        message.id = self._id()
+        if not self.recursive:
+            message.flags &= ~dns.flags.RD
+        return message
+
+    def _check_answer(self, response: Any, name: str, rdtype: str) -> None:
+        rcode = response.rcode()
+        if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            remedy = (
+                "it may not serve this zone, or not to this address"
+                if rcode in (dns.rcode.REFUSED, dns.rcode.NOTAUTH)
+                else "its log says why"
+            )
+            raise DnsRefused(f"{self.label} did not answer for {name} {rdtype} ({dns.rcode.to_text(rcode)}): {remedy}")
+        if response.flags & dns.flags.TC:
+            raise DnsRefused(f"{self.label} cut its answer for {name} {rdtype} even over TCP; look at that server")
+        if not self.recursive and not response.flags & dns.flags.AA:
+            raise DnsRefused(f"{self.label} is not authoritative for {name}; name a server that serves the zone")
+
+    def _answer(self, key: Key, response: Any) -> Answer:
+        name, rdtype = key
+        self._check_answer(response, name, rdtype)
+        owner = dns.name.from_text(name)
+        found = response.get_rrset(dns.message.ANSWER, owner, dns.rdataclass.IN, dns.rdatatype.from_text(rdtype))
+        if found is not None:
+            return Answer(rrset=RRset(name, rdtype, found.ttl, tuple(_canonical(rdata) for rdata in found)))
+        alias = response.get_rrset(dns.message.ANSWER, owner, dns.rdataclass.IN, dns.rdatatype.CNAME)
+        zone = next((s.name for s in response.authority if s.rdtype == dns.rdatatype.SOA), None)
+        return Answer(
+            alias=_canonical(alias[0]) if alias else None,
+            zone=zone.canonicalize().to_text() if zone is not None and not alias else None,
+            missing=response.rcode() == dns.rcode.NXDOMAIN,
+        )
+
+    # -- the connection -------------------------------------------------------------------------
+
+    def _connect(self) -> socket.socket:
+        try:
+            return socket.create_connection((self.address, self.port), timeout=self.timeout)
+        except TimeoutError as err:
+            raise DnsTimeout(
+                f"{self.label} does not accept a TCP connection within {self.timeout:g} seconds; "
+                "check the address and that firewalls let TCP through to the port"
+            ) from err
+        except socket.gaierror as err:
+            raise DnsTimeout(f"the name server {self.address} has no address here: {err.strerror}") from err
+        except OSError as err:
+            kind = DnsNoRoute if err.errno in NO_ROUTE else DnsTimeout
+            raise kind(f"{self.label} cannot be reached over TCP: {err.strerror or err}") from err
+
+    def _exchange(self, messages: Sequence[Any]) -> list[Any]:
+        """Send ``messages``, up to :data:`WINDOW` at a time, and return their answers in order."""
+        answers: dict[int, Any] = {}
+        waiting = deque(range(len(messages)))
+        flight: dict[int, int] = {}
+        while len(answers) < len(messages):
+            fresh = self._socket is None
+            before = len(answers)
+            try:
+                if self._socket is None:
+                    self._socket = self._connect()
+                self._pump(messages, waiting, flight, answers)
+            except TimeoutError as err:
+                self.close()
+                raise DnsTimeout(
+                    f"{self.label} did not answer within {self.timeout:g} seconds; look at that server"
+                ) from err
+            except (OSError, EOFError) as err:
+                # Servers end idle connections when they like (RFC 7766 section 6.2.3): once more, on a new one.
+                self.close()
+                if fresh and len(answers) == before:
+                    reason = getattr(err, "strerror", None) or "closed without an answer"
+                    raise DnsTimeout(f"{self.label} ended the TCP connection: {reason}") from err
+                waiting.extendleft(sorted(flight.values(), reverse=True))
+                flight.clear()
+            except DnsError:
+                self.close()
+                raise
+        return [answers[index] for index in range(len(messages))]
+
+    def _pump(
+        self, messages: Sequence[Any], waiting: deque[int], flight: dict[int, int], answers: dict[int, Any]
+    ) -> None:
+        assert_socket = self._socket
+        if assert_socket is None:
+            raise EOFError
+        while waiting or flight:
+            batch = b""
+            while waiting and len(flight) < WINDOW:
+                index = waiting.popleft()
+                wire = messages[index].to_wire(max_size=65535)
+                flight[messages[index].id] = index
+                batch += struct.pack("!H", len(wire)) + wire
+            if batch:
+                assert_socket.sendall(batch)
+            wire = _receive(assert_socket)
+            index = flight.pop(int.from_bytes(wire[:2], "big"), -1)
+            if index < 0:
+                raise DnsError(f"{self.label} sent an answer to a question that was not asked")
+            answers[index] = self._parse(wire, messages[index])
+
+    def _parse(self, wire: bytes, message: Any) -> Any:
+        """The answer in ``wire``, its TSIG signature verified where ``message`` was signed."""
+        key = self.key.name if self.key else ""
+        tsig_errors = {
+            dns.tsig.PeerBadKey: f"refuses the TSIG key {key} (BADKEY): it does not know the key, or no "
+            "acl of the zone names it; check tsig_name and tsig_algorithm, and that the key may update the zone",
+            dns.tsig.PeerBadSignature: f"has another secret for the TSIG key {key} (BADSIG): check tsig_secret",
+            dns.tsig.PeerBadTime: f"has another time than this machine (BADTIME, key {key}): set both clocks by NTP",
+            dns.tsig.PeerBadTruncation: f"wants a longer signature of the TSIG key {key} (BADTRUNC): "
+            "choose another tsig_algorithm",
+            dns.tsig.BadTime: f"signs with another time than this machine's (key {key}): set both clocks by NTP",
+            dns.tsig.BadSignature: f"signs with another secret for the TSIG key {key}: check tsig_secret",
+        }
+        try:
+            response = dns.message.from_wire(wire, keyring=message.keyring, request_mac=message.mac)
+        except tuple(tsig_errors) as err:
+            raise DnsError(f"{self.label} {tsig_errors[type(err)]}") from err
+        except (dns.exception.DNSException, ValueError, struct.error) as err:
+            raise DnsError(f"{self.label} sent an answer that is not understood: {err or type(err).__name__}") from err
+        if message.keyring and not response.had_tsig and response.rcode() == dns.rcode.NOERROR:
+            raise DnsError(
+                f"{self.label} did not sign its answer with the TSIG key {key}; something else may have answered"
+            )
+        return response
+
+
+def _unquoted(rdata: Any) -> str:
+    if rdata.rdtype in (dns.rdatatype.TXT, dns.rdatatype.SPF):
+        return b"".join(rdata.strings).decode("latin-1")
+    return str(rdata.to_text())
+
+
+def _receive(connection: socket.socket) -> bytes:
+    (size,) = struct.unpack("!H", _receive_exactly(connection, 2))
+    return _receive_exactly(connection, size)
+
+
+def _receive_exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+# -- waiting until all servers answer with the records ------------------------------------------
+
+
+def split_address(text: str, port: int) -> tuple[str, int]:
+    """``address`` or ``address@port`` as Knot and Unbound write it."""
+    address, separator, number = text.partition("@")
+    if not separator:
+        return address, port
+    if not number.isdigit() or not 0 < int(number) < 65536:
+        raise DnsError(f"{text!r}: the port after @ must be a number between 1 and 65535")
+    return address, int(number)
+
+
+def _system_addresses(host: str) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host.rstrip("."), None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return list(dict.fromkeys(str(item[4][0]) for item in found))
+
+
+def authoritative_servers(
+    zone: str, *, primary: DnsServer, resolver: DnsServer | None = None, port: int = 53
+) -> list[DnsServer]:
+    """A server for each address of each name server of ``zone``, as ``primary`` lists them.
+
+    Addresses come from ``primary`` where it knows them, then from ``resolver`` or the system.
+    """
+    names = primary.lookup(zone, "NS")
+    if names.rrset is None:
+        raise DnsError(f"{primary.label} lists no name servers of {zone}; name them in wait.servers")
+    servers = []
+    for host in sorted(names.rrset.values):
+        addresses = _addresses(host, primary, resolver)
+        if not addresses:
+            raise DnsError(f"the name server {host} of {zone} has no address here; name the addresses in wait.servers")
+        servers += [DnsServer(a, port=port, timeout=primary.timeout, label=host) for a in addresses]
+    return servers
+
+
+def _addresses(host: str, primary: DnsServer, resolver: DnsServer | None) -> list[str]:
+    for server in (primary, resolver):
+        if server is not None:
+            with contextlib.suppress(DnsError):
+                found = [text for rdtype in ("A", "AAAA") for text in server.query(host, rdtype)]
+                if found:
+                    return found
+    return _system_addresses(host) if resolver is None else []
+
+
+@dataclass(frozen=True)
+class Seen:
+    """When, in seconds after the start, a server answered with all the records."""
+
+    server: str
+    seconds: float
+
+
+class Watch:
+    """Waits until every one of some servers answers with the wanted records.
+
+    ``progress`` is called with one line of text whenever something is new; ``clock`` and ``sleep``
+    are those of :mod:`time`.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout: float,
+        exclusive: bool = True,
+        progress: Callable[[str], None] = lambda _line: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.timeout = timeout
+        self.exclusive = exclusive
+        self.progress = progress
+        self.clock = clock
+        self.sleep = sleep
+
+    def wait(self, servers: Sequence[tuple[DnsServer, Sequence[Wanted]]]) -> list[Seen]:
+        """Return when all servers hold their records; :class:`DnsTimeout` names those that do not in time."""
+        if not servers:
+            return []
+        start = self.clock()
+        with ThreadPoolExecutor(max_workers=min(len(servers), 32)) as pool:
+            results = list(pool.map(lambda item: self._one(item[0], item[1], start), servers))
+        failures = [result for result in results if isinstance(result, str)]
+        if failures:
+            raise DnsTimeout(
+                f"after {self.timeout:g} seconds not every server answers as wanted: {'; '.join(failures)}"
+            )
+        seen = [result for result in results if isinstance(result, Seen)]
+        if not seen:
+            raise DnsTimeout("this machine has no route to any of the name servers; name others in wait.servers")
+        return seen
+
+    def _one(self, server: DnsServer, wanted: Sequence[Wanted], start: float) -> Seen | str | None:
+        """:class:`Seen` on success, a clause on failure, None for an address this machine cannot reach at all."""
+        groups = group(wanted)
+        pause = FIRST_PAUSE
+        said = ""
+        try:
+            while True:
+                missing, line = self._look(server, groups)
+                elapsed = self.clock() - start
+                if not missing:
+                    self.progress(f"{elapsed:.1f} s: {server.label} answers with all {len(groups)} record sets")
+                    return Seen(server.label, round(elapsed, 1))
+                if line != said:
+                    self.progress(f"{elapsed:.1f} s: {line}")
+                    said = line
+                if elapsed + pause > self.timeout:
+                    return line
+                self.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+        except DnsNoRoute as err:
+            self.progress(f"left out: {err}")
+            return None
+        finally:
+            server.close()
+
+    def _look(self, server: DnsServer, groups: Mapping[Key, Sequence[Wanted]]) -> tuple[int, str]:
+        """How many sets the server does not yet answer with, and a clause that says so."""
+        try:
+            answers = server.lookup_many(groups)
+        except DnsNoRoute:
+            raise
+        except DnsError as err:
+            server.close()
+            return len(groups), str(err)
+        missing = [
+            key
+            for key, items in groups.items()
+            if not satisfied(items, answers[key].rrset, exclusive=self.exclusive, ttl=not server.recursive)
+        ]
+        name = " ".join(missing[0]) if missing else ""
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        return len(missing), f"{server.label} does not yet answer with {name}{more}"

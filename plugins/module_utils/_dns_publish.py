@@ -1,0 +1,241 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring records to a DNS server or into a zone-file fragment: read, plan, apply, verify, wait. Private."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.postmaster.mail.plugins.module_utils import _files
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError, check_name, is_under
+from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import (
+    Answer,
+    DnsServer,
+    Watch,
+    authoritative_servers,
+    normalise,
+    parse_zone_text,
+    split_address,
+)
+from ansible_collections.postmaster.mail.plugins.module_utils._dns_plan import (
+    Action,
+    Key,
+    Plan,
+    RRset,
+    Wanted,
+    by_zone,
+    group,
+    plan,
+)
+from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
+
+MAX_TTL = 2**31 - 1  # RFC 2181 section 8
+BESIDE_CNAME = ("A", "AAAA", "MX", "TXT")  # what most often stands where a CNAME shall go
+FRAGMENT_HEADER = "; Written by Ansible (postmaster.mail.dns_records). Include it from the zone.\n"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What was done, or in check mode would be: the plan, where, and what came of waiting."""
+
+    plan: Plan
+    place: str
+    updates: int = 0
+    zones: list[str] = field(default_factory=list)
+    waited: dict[str, Any] = field(default_factory=dict)
+
+
+def wanted(items: Sequence[Mapping[str, Any]], *, state: str = "present") -> list[Wanted]:
+    """Record dicts (name, type, ttl, rdata or value, state) as canonical records; each fault names its record."""
+    return [_one_wanted(index, item, state) for index, item in enumerate(items)]
+
+
+def _one_wanted(index: int, item: Mapping[str, Any], state: str) -> Wanted:
+    where = f"records[{index}]"
+    name = check_name(str(item["name"]), what=f"{where}.name")
+    rdtype = str(item["type"]).strip().upper()
+    ttl, rdata, value = item.get("ttl"), item.get("rdata"), item.get("value")
+    ttl = 3600 if ttl is None else int(ttl)
+    present = (item.get("state") or state) == "present"
+    if not 0 <= ttl <= MAX_TTL:
+        raise DnsError(f"{where} ({name}): the ttl {ttl} is not between 0 and {MAX_TTL} seconds (RFC 2181 section 8)")
+    if value is not None and rdtype != "TXT":
+        raise DnsError(f"{where} ({name}): value is for TXT records only; give rdata for {rdtype}")
+    if present and not (rdata or value is not None):
+        raise DnsError(f"{where} ({name} {rdtype}) has no data; give rdata, or value for TXT")
+    if rdata:
+        record = Record(name, rdtype, ttl, str(rdata))
+    elif value is not None:
+        record = Record.txt(name, str(value), ttl)
+    else:
+        record = Record(name, rdtype, ttl, "")
+    try:
+        return Wanted(normalise(record), present)
+    except DnsError as err:
+        raise DnsError(f"{where}: {err}") from err
+
+
+def publish(
+    server: DnsServer,
+    records: Sequence[Wanted],
+    *,
+    zone: str | None = None,
+    exclusive: bool = True,
+    wait: Mapping[str, Any] | None = None,
+    check: bool = False,
+) -> Publication:
+    """Make ``server`` hold ``records``; with ``check`` only say what would change.
+
+    ``wait`` has servers, port, resolver and timeout as the module documents them.
+    """
+    zone = _checked_zone(zone, records)
+    try:
+        answers = _read(server, records)
+        current = {key: answer.rrset for key, answer in answers.items()}
+        changes = plan(current, records, exclusive=exclusive)
+        _check_aliases(server, answers, changes)
+        zones = by_zone(changes.actions, _zones(server, {a.record.name for a in changes.actions}, answers, zone))
+        sent = 0
+        if check:
+            for name in zones:
+                server.check_key(name)
+        else:
+            sent = _apply(server, records, changes, zones, exclusive)
+        waited = _wait(server, records, answers, zone, exclusive, wait) if wait and not check else {}
+    finally:
+        server.close()
+    return Publication(changes, server.label, sent, sorted(zones), waited)
+
+
+def _checked_zone(zone: str | None, records: Iterable[Wanted]) -> str | None:
+    if zone is None:
+        return None
+    zone = check_name(zone, what="zone")
+    for item in records:
+        if not is_under(item.record.name, zone):
+            raise DnsError(f"{item.record.name} {item.record.type} does not lie in the zone {zone}; names are absolute")
+    return zone
+
+
+def _read(server: DnsServer, records: Iterable[Wanted]) -> dict[Key, Answer]:
+    return server.lookup_many(group(records))
+
+
+def _check_aliases(server: DnsServer, answers: Mapping[Key, Answer], changes: Plan) -> None:
+    """Nothing stands beside a CNAME (RFC 1034 section 3.6.2); a server would ignore such a record silently."""
+    removed = {(a.record.name, a.record.type) for a in changes.actions if a.kind == "delete"}
+    for rrset in changes.after:
+        alias = answers[(rrset.name, rrset.type)].alias
+        if alias is not None and (rrset.name, "CNAME") not in removed:
+            raise DnsError(
+                f"{rrset.name} is a CNAME for {alias} on {server.label}, and no {rrset.type} record can stand beside "
+                "it (RFC 1034 section 3.6.2); remove the CNAME first, or in the same call with state absent"
+            )
+    cnames = [rrset.name for rrset in changes.after if rrset.type == "CNAME"]
+    beside = server.lookup_many((name, rdtype) for name in cnames for rdtype in BESIDE_CNAME)
+    for key, answer in beside.items():
+        if answer.rrset is not None and key not in removed:
+            raise DnsError(
+                f"{key[0]} has a {key[1]} record on {server.label}, and no CNAME can stand beside it "
+                "(RFC 1034 section 3.6.2); remove it first, or in the same call with state absent"
+            )
+
+
+def _zones(server: DnsServer, names: Iterable[str], answers: Mapping[Key, Answer], zone: str | None) -> dict[str, str]:
+    """The zone of each name: given, told by a negative answer, or asked for."""
+    told = {key[0]: answer.zone for key, answer in answers.items() if answer.zone}
+    return {name: zone or told.get(name) or server.zone_of(name) for name in sorted(names)}
+
+
+def _apply(
+    server: DnsServer, records: Iterable[Wanted], changes: Plan, zones: Mapping[str, list[Action]], exclusive: bool
+) -> int:
+    """Update, then read back until the server holds what is wanted; the number of messages sent.
+
+    BIND answers with an update of an inline-signed zone only after it has signed it. Knot DNS confirms,
+    but leaves out, a CNAME in the message in which the records go whose place it takes: it is sent again.
+    """
+    zone_of = {action.record.name: zone for zone, actions in zones.items() for action in actions}
+    ours = [item for item in records if (item.record.name, item.record.type) in set(changes.keys)]
+    sent = sum(server.update(zone, actions) for zone, actions in zones.items())
+    deadline, pause, repeated = time.monotonic() + server.timeout, 0.05, False
+    while True:
+        held = {key: answer.rrset for key, answer in server.lookup_many(changes.keys).items()}
+        rest = plan(held, ours, exclusive=exclusive)
+        if not rest.changed:
+            return sent
+        aliases = [action for action in rest.actions if action.kind == "add" and action.record.type == "CNAME"]
+        if aliases and not repeated:
+            repeated = True
+            sent += sum(server.update(zone, actions) for zone, actions in by_zone(aliases, zone_of).items())
+            continue
+        if time.monotonic() > deadline:
+            raise DnsError(_not_held(server, rest))
+        time.sleep(pause)
+        pause = min(2 * pause, 1)
+
+
+def _not_held(server: DnsServer, rest: Plan) -> str:
+    more = f" and {len(rest.keys) - 1} more" if len(rest.keys) > 1 else ""
+    return (
+        f"{server.label} confirmed the update but does not answer with it for {' '.join(rest.keys[0])}{more}: another "
+        "client may have changed it, a wildcard may cover the name, or the server shows updates only after a reload"
+    )
+
+
+def _wait(
+    server: DnsServer,
+    records: Sequence[Wanted],
+    answers: Mapping[Key, Answer],
+    zone: str | None,
+    exclusive: bool,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    lines: list[str] = []
+    resolver = None
+    if options.get("resolver"):
+        address, port = split_address(options["resolver"], 53)
+        resolver = DnsServer(address, port=port, timeout=server.timeout, recursive=True, label="the resolver")
+    targets: list[tuple[DnsServer, Sequence[Wanted]]] = [(resolver, records)] if resolver else []
+    for text in options["servers"]:
+        if text == "auto":
+            zone_of = _zones(server, {item.record.name for item in records}, answers, zone)
+            for one in sorted(set(zone_of.values())):
+                part = [item for item in records if zone_of[item.record.name] == one]
+                listed = authoritative_servers(one, primary=server, resolver=resolver, port=options["port"])
+                targets += [(found, part) for found in listed]
+        else:
+            address, port = split_address(text, options["port"])
+            targets.append((DnsServer(address, port=port, timeout=server.timeout), records))
+    watch = Watch(timeout=options["timeout"], exclusive=exclusive, progress=lines.append)
+    seen = watch.wait(targets)
+    return {"visible": [{"server": s.server, "seconds": s.seconds} for s in seen], "progress": lines}
+
+
+# -- zone-file fragments ------------------------------------------------------------------------
+
+
+def publish_file(
+    path: str, records: Sequence[Wanted], *, exclusive: bool = True, mode: int = 0o644, check: bool = False
+) -> Publication:
+    """Make the fragment at ``path`` hold ``records``; what else is in it stays."""
+    state = _files.read(path)
+    held = parse_zone_text(state.text, path) if state else []
+    sets: dict[Key, RRset] = {}
+    for record in held:
+        key = (record.name, record.type)
+        values = sets[key].values if key in sets else ()
+        sets[key] = RRset(*key, record.ttl, (*values, record.rdata))
+    changes = plan(sets, records, exclusive=exclusive)
+    for key in changes.keys:
+        sets.pop(key, None)
+    sets |= {(rrset.name, rrset.type): rrset for rrset in changes.after}
+    if changes.changed and not check:
+        lines = [line for key in sorted(sets) for line in sets[key].lines()]
+        _files.write_atomic(
+            path, FRAGMENT_HEADER + "".join(line + "\n" for line in lines), mode=None if state else mode
+        )
+    return Publication(changes, path)
