@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Callback: one JSON line for each task's result on each host, in the file that LAB_RECORD names."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: record
+type: notification
+short_description: Write each result as a line of JSON to the file LAB_RECORD
+description: For tests and measurements; the results themselves are left out but for what failed and why.
+requirements: [the environment variable LAB_RECORD]
+"""
+
+
+class CallbackModule(CallbackBase):
+    """Writes results as they come."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "record"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        path = os.environ.get("LAB_RECORD", "")
+        self._file = open(path, "a", encoding="utf-8") if path else None
+        self._started = 0.0
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        self._started = time.monotonic()
+
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        self._started = time.monotonic()
+
+    def _write(self, kind: str, result: Any) -> None:
+        if self._file is None:
+            return
+        data = result._result
+        entry = {
+            "kind": kind,
+            "host": result._host.get_name(),
+            "task": result._task.get_name(),
+            "action": result._task.action,
+            "changed": bool(data.get("changed")),
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
+        if kind in ("failed", "unreachable"):
+            entry["msg"] = str(data.get("msg", ""))
+            entry["items"] = [str(item.get("msg", "")) for item in data.get("results", []) if item.get("failed")]
+        print(json.dumps(entry), file=self._file, flush=True)
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        self._write("ok", result)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        self._write("ignored" if ignore_errors else "failed", result)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self._write("unreachable", result)
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        self._write("skipped", result)

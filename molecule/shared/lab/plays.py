@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run playbooks on a lab as a person would, and know exactly what changed and what failed where."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .probe import Lab, ProbeError
+
+CALLBACKS = Path(__file__).parent / "callback"
+ESTATE = Path(__file__).parent.parent / "estate"
+LOCAL_ACTIONS = ("set_fact", "debug", "assert", "meta", "include_tasks", "import_tasks", "fail", "validate_argument_spec")
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a run of ansible-playbook did; ``entries`` are the callback's lines."""
+
+    code: int
+    output: str
+    entries: tuple[Mapping[str, Any], ...]
+
+    @property
+    def changed(self) -> dict[str, list[str]]:
+        """Names of the changed tasks by host; hosts without change are left out."""
+        found: dict[str, list[str]] = {}
+        for entry in self.entries:
+            if entry["changed"] and entry["kind"] == "ok":
+                found.setdefault(entry["host"], []).append(entry["task"].rpartition(" : ")[2])
+        return found
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """What each failed host said, by host."""
+        return {
+            entry["host"]: "\n".join([entry.get("msg", ""), *entry.get("items", [])])
+            for entry in self.entries
+            if entry["kind"] in ("failed", "unreachable")
+        }
+
+    @property
+    def remote(self) -> dict[str, list[str]]:
+        """Names of the tasks that reached each host."""
+        found: dict[str, list[str]] = {}
+        for entry in self.entries:
+            if entry["kind"] in ("ok", "failed") and entry["action"].rpartition(".")[2] not in LOCAL_ACTIONS:
+                found.setdefault(entry["host"], []).append(entry["task"].rpartition(" : ")[2])
+        return found
+
+
+def play(
+    lab: Lab,
+    playbook: str | Path,
+    *,
+    limit: str = "",
+    check: bool = False,
+    extra: Mapping[str, Any] | None = None,
+    inventories: Sequence[str | Path] = (ESTATE,),
+    options: Sequence[str] = (),
+    must_pass: bool = True,
+    timeout: float = 900,
+) -> Played:
+    """Run a playbook on the lab's hosts, always with ``--diff``.
+
+    ``extra`` are extra variables; with ``must_pass`` a failing run raises :class:`ProbeError` with what it said.
+    """
+    with tempfile.NamedTemporaryFile("r", suffix=".jsonl", encoding="utf-8") as record:
+        environment = {
+            **os.environ,
+            "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
+            "ANSIBLE_CALLBACKS_ENABLED": "record",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_FORKS": "8",
+            "LAB_RECORD": record.name,
+        }
+        program = str(Path(sys.executable).parent / "ansible-playbook")
+        command = [program, "--diff", *(["--check"] if check else []), *(["--limit", limit] if limit else [])]
+        for inventory in (lab.known["inventory"], *inventories):
+            command += ["-i", str(inventory)]
+        if extra:
+            command += ["-e", json.dumps(extra)]
+        done = subprocess.run(
+            [*command, *options, str(playbook)],
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+        played = Played(done.returncode, done.stdout + done.stderr, tuple(json.loads(line) for line in record))
+    if must_pass and played.code != 0:
+        raise ProbeError(f"{Path(playbook).name} failed on {', '.join(played.failures) or 'start'}:\n{played.output[-6000:]}")
+    return played
