@@ -201,7 +201,8 @@ class Podman(Engine):
     rm_options = ("-t", "0")
 
     def create(self, wanted: Container) -> None:
-        args = ["--systemd=always", "--cap-add", "NET_ADMIN", "--no-hosts"]
+        # SYS_PTRACE: start-stop-daemon knows another user's daemon by its /proc/PID/exe.
+        args = ["--systemd=always", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE", "--no-hosts"]
         for link in wanted.links:
             options = ",".join(f"ip={address}" for address in (link.v4, link.v6) if address)
             args += ["--network", f"{link.network}:{options}" if options else link.network]
@@ -222,7 +223,8 @@ class Docker(Engine):
     cp_options = ("-a",)
 
     def create(self, wanted: Container) -> None:
-        args = ["--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cgroupns=host", "--stop-signal", "SIGRTMIN+3"]
+        args = ["--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE", "--cgroupns=host"]
+        args += ["--stop-signal", "SIGRTMIN+3"]
         args += ["-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--tmpfs", "/run", "--tmpfs", "/run/lock"]
         args += ["--tmpfs", "/tmp:exec", "-e", "container=docker"]
         if "apparmor" in self.text("info", "--format", "{{.SecurityOptions}}"):
