@@ -29,7 +29,8 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--index", type=int, default=10, help="number in its networks, 198.18.INDEX.0/24 (%(default)s)")
     up.add_argument("--hosts", default="", help="hosts of the estate to start, bare, separated by commas; or 'all'")
     up.add_argument("--engine", choices=("podman", "docker"), default=os.environ.get("LAB_ENGINE", "podman"))
-    command("down", "Remove a lab.")
+    down = command("down", "Remove a lab.")
+    down.add_argument("--missing-ok", action="store_true", help="be content if there is none")
     command("status", "Show a lab's hosts.")
     command("inventory", "Print the path of a lab's inventory.")
     command("enter", "Open a shell on a host.").add_argument("host")
@@ -75,7 +76,8 @@ def main(argv: list[str] | None = None) -> int:
             hosts = control.choose(control.BY_NAME if names == ["all"] else names)
             control.up(Plan(options.name, options.index), hosts=hosts, engine_name=options.engine, say=say)
         elif options.command == "down":
-            control.down(options.name, say=say)
+            if not options.missing_ok or options.name in state.names():
+                control.down(options.name, say=say)
         elif options.command == "status":
             _status(_known(options.name))
         elif options.command == "inventory":
