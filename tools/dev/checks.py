@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import venv
 from .places import CACHE, COLLECTION, NAME, NAMESPACE, ROOT, TREE, environment, files, link_collection, pythons
-from .steps import NotRun, Shell, Step, StepFailed, call
+from .steps import NotRun, Shell, Step, call
 
 JUNIT = CACHE / "junit"
 
@@ -60,7 +60,7 @@ def unit(folder: Path, *, full: bool) -> list[Step]:
     env = environment(folder, **test_environment(full=full))
     steps = [_pytest("unit tests", env)]
     if any(ROOT.glob("tests/integration/**/test_*.py")):
-        steps.append(_pytest("integration tests", env, where="tests/integration"))
+        steps.append(_pytest("integration tests", env, where="tests/integration", workers=1))
     return steps
 
 
@@ -69,9 +69,10 @@ def test_environment(*, full: bool) -> dict[str, str]:
     return {"MAIL_TEST_FULL": "1"} if full else {}
 
 
-def _pytest(name: str, env: Mapping[str, str], *, where: str = "tests/unit") -> Step:
+def _pytest(name: str, env: Mapping[str, str], *, where: str = "tests/unit", workers: int | None = None) -> Step:
     junit = JUNIT / f"{name.replace(' ', '-')}.xml"
-    argv = ["python", "-m", "pytest", "-q", "-rs", "-n", str(os.cpu_count() or 1), f"--junit-xml={junit}", where]
+    processes = str(workers or os.cpu_count() or 1)
+    argv = ["python", "-m", "pytest", "-q", "-rs", "-n", processes, f"--junit-xml={junit}", where]
 
     def action(shell: Shell) -> None:
         # Through the symlink, as pytest derives the import names from the path.
@@ -163,21 +164,34 @@ print(re.search(r"pip='([0-9.]+)'", pathlib.Path(module.__file__).read_text()).g
 
 def _provide_pip(shell: Shell) -> None:
     """Lay the stand-in into ansible-test's cache, for the very pip version it asks for."""
-    done = subprocess.run(
-        ["python", "-c", _ASK_VERSION], env=dict(shell.env), capture_output=True, text=True, check=False
-    )
-    version = done.stdout.strip()
-    if done.returncode or not version:
-        raise StepFailed(f"cannot tell which pip ansible-test wants: {done.stderr.strip()}")
+    version = shell.capture(["python", "-c", _ASK_VERSION]).strip()
     cache = Path(shell.env["HOME"]) / ".ansible" / "test" / "cache"
     script = cache / f"get_pip_{version.replace('.', '_')}.py"
+    pip = ["python", "-m", "pip", "--disable-pip-version-check"]
+    _copy_pip_settings(shell, pip)
     if script.exists():
         return
     cache.mkdir(parents=True, exist_ok=True)
-    pip = ["python", "-m", "pip", "--disable-pip-version-check"]
     shell.run([*pip, "download", f"pip=={version}", "--no-deps", "--dest", cache])
     wheel = next(cache.glob(f"pip-{version}-*.whl")).name
     script.write_text(_GET_PIP.format(wheel=wheel))
+
+
+def _copy_pip_settings(shell: Shell, pip: list[str]) -> None:
+    """Keep a proxy, a certificate or an index of this machine in force.
+
+    ansible-test hides most of the environment from pip, and we give it another home.
+    """
+    home = os.environ.get("HOME", "/")
+    lines = ["[global]"]
+    for line in shell.capture([*pip, "config", "list"], env={"HOME": home}).splitlines():
+        name, value = line.split("=", 1)
+        section, key = name.rsplit(".", 1)
+        if section in ("global", ":env:") and key not in ("config-file", "disable-pip-version-check"):
+            lines.append(f"{key} = {' '.join(str(ast.literal_eval(value)).split())}")
+    config = Path(shell.env["HOME"]) / ".config" / "pip" / "pip.conf"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text("\n".join(dict.fromkeys(lines)) + "\n")
 
 
 def prepare() -> Path:

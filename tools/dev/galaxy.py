@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 from . import venv
@@ -62,12 +61,7 @@ def _documentation(shell: Shell) -> None:
         if not names:
             continue
         wanted = [f"{COLLECTION}.{name}" for name in sorted(names)]
-        argv = ["ansible-doc", "--type", kind, "--json", *wanted]
-        done = subprocess.run(argv, env=dict(shell.env), capture_output=True, text=True, check=False)
-        shell.say(f"$ {' '.join(argv)}\n{done.stderr}")
-        if done.returncode:
-            raise StepFailed(f"ansible-doc cannot show a {kind}: {done.stderr.strip()}")
-        documented = json.loads(done.stdout)
+        documented = json.loads(shell.capture(["ansible-doc", "--type", kind, "--json", *wanted]))
         missing = [name for name in wanted if not documented.get(name)]
         if missing:
             raise StepFailed(f"ansible-doc shows nothing for: {', '.join(missing)}")
@@ -80,3 +74,6 @@ def _import(shell: Shell) -> None:
     config.write_text(IMPORTER_CONFIG)
     env["GALAXY_IMPORTER_CONFIG"] = str(config)
     shell.run(["python", "-m", "galaxy_importer.main", _tarball()], env=env, cwd=WORK)
+    warnings = [line for line in shell.said() if line.startswith("WARNING:")]
+    if warnings:
+        raise StepFailed(f"galaxy-importer has {len(warnings)} warnings")

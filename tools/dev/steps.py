@@ -75,6 +75,24 @@ class Shell:
         if code:
             raise StepFailed(f"{Path(words[0]).name} exited with {code}")
 
+    def capture(self, argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> str:
+        """Like :meth:`run`, for short programs whose standard output is wanted."""
+        words = [str(word) for word in argv]
+        self.say(f"$ {' '.join(words)}")
+        done = subprocess.run(
+            words, cwd=cwd, env={**self.env, **PLAIN, **(env or {})}, capture_output=True, text=True, check=False
+        )
+        self.say(done.stderr)
+        if done.returncode:
+            self.say(done.stdout)
+            raise StepFailed(f"{Path(words[0]).name} exited with {done.returncode}")
+        return done.stdout
+
+    def said(self) -> list[str]:
+        """The lines of the log so far."""
+        self._log.flush()
+        return Path(self._log.name).read_text(encoding="utf-8", errors="replace").splitlines()
+
     def say(self, line: str) -> None:
         """Write a line of our own into the log."""
         print(line, file=self._log, flush=True)
