@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Filter: the DKIM keys that a list of mail domains asks for."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: wanted_keys
+short_description: The DKIM keys that a list of mail domains asks for
+version_added: 0.1.0
+author: The postmaster.mail authors (@postmaster-mail)
+description:
+  - Turns C(mail_domains) into the option O(postmaster.mail.dkim_key#module:keys).
+  - A domain asks for one key for each entry of C(dkim.algorithms), by default one RSA key; with C(dkim) set to
+    V(false) for none. C(dkim.bits) is passed on.
+positional: _input
+options:
+  _input:
+    description: The list C(mail_domains).
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Make the keys that are missing
+  postmaster.mail.dkim_key:
+    keys: "{{ mail_domains | postmaster.mail.wanted_keys }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Dictionaries with C(domain), C(algorithm) and, where it is given, C(bits).
+  type: list
+  elements: dict
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+
+def _keys(domain: Mapping[str, Any]) -> list[dict[str, Any]]:
+    dkim = domain.get("dkim", {})
+    if dkim is False:
+        return []
+    if not isinstance(dkim, Mapping):
+        raise AnsibleFilterError(f"dkim of {domain['name']} must be a mapping or false, not {dkim!r}")
+    bits = {"bits": dkim["bits"]} if "bits" in dkim else {}
+    return [
+        {"domain": domain["name"], "algorithm": algorithm, **(bits if algorithm == "rsa" else {})}
+        for algorithm in dkim.get("algorithms", ["rsa"])
+    ]
+
+
+def wanted_keys(domains: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One item a domain and algorithm; see DOCUMENTATION."""
+    try:
+        return [key for domain in domains for key in _keys(domain)]
+    except (KeyError, TypeError, AttributeError):
+        raise AnsibleFilterError("wanted_keys takes a list of domains, each a mapping with a name") from None
+
+
+class FilterModule:
+    """The filters of this file, by name."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"wanted_keys": wanted_keys}
