@@ -128,7 +128,7 @@ def _wait(plan: Plan, hosts: Sequence[Host]) -> None:
         tests |= {f"{zone} on {name}": partial(ready.serves, at[name], zone) for zone in zones}
     tests |= {f"a validated answer for {zone}": partial(ready.validates, at["resolver"], zone) for zone in zones}
     tests["the package proxy"] = partial(ready.banner, at["resolver"], 3142, b"")
-    tests["outside's SMTP"] = partial(ready.banner, at["outside"], 25, b"220 ")
+    tests["outside's SMTP"] = partial(ready.takes_mail, at["outside"])
     tests["the provider's submission"] = partial(ready.banner, at["provider"], 587, b"220 ")
     for what, test in tests.items():
         ready.wait(what, test)

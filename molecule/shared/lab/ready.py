@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import secrets
+import smtplib
 import socket
 import struct
 import time
@@ -51,6 +52,16 @@ def banner(server: str, port: int, expected: bytes, *, timeout: float = 1.0) -> 
             sock.settimeout(timeout)
             return not expected or sock.recv(256).startswith(expected)
     except OSError:
+        return False
+
+
+def takes_mail(server: str, *, timeout: float = 1.0) -> bool:
+    """Whether an SMTP server gets as far as a sender, that is: its filters answer too."""
+    try:
+        with smtplib.SMTP(server, timeout=timeout, local_hostname="controller.test") as client:
+            client.ehlo()
+            return client.mail("someone@stranger.test")[0] == 250
+    except (OSError, smtplib.SMTPException):
         return False
 
 

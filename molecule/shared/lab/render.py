@@ -192,5 +192,6 @@ class Renderer:
         return [
             *self._postfix("outside"),
             File("/etc/rspamd/rspamd.conf", self.template("rspamd.conf.j2")),
+            File("/etc/rspamd/lab-suffixes", "example\ntest\n"),
             *self._enabled("rspamd"),
         ]
