@@ -1,0 +1,409 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pure: from the description of mail domains to the records that DNS must hold. Private to this collection.
+
+Sources: RFC 5321 section 5.1 and RFC 7505 (MX and null MX), RFC 7208 (SPF), RFC 6376 (DKIM), RFC 9989
+(DMARC), RFC 9990 (who may receive reports for another domain).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.postmaster.mail.plugins.module_utils import _spf
+from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import DmarcError, DmarcRecord
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DomainError, check_name, is_under
+from ansible_collections.postmaster.mail.plugins.module_utils._record import Record, absolute
+from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE, KnownSender
+
+SENDER_KINDS = ("hosts", "known", "include", "ip4", "ip6", "a", "mx", "term")
+DEFAULT_TTL = 3600
+MAX_TTL = 2**31 - 1  # RFC 2181 section 8
+# Addresses that no receiver ever sees; documentation and benchmark ranges are left to labs.
+UNROUTED = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+        *("192.168.0.0/16", "224.0.0.0/3", "::/128", "::1/128", "fc00::/7", "fe80::/10", "ff00::/8"),
+    )
+)
+
+
+class RecordsError(ValueError):
+    """The description of the domains is wrong; the message names the domain, the item and the remedy."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """The records of all domains in order, the same as zone-file text, and what should be looked at."""
+
+    records: tuple[Record, ...]
+    zone_text: str
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class _Domain:
+    """One domain while its records are derived."""
+
+    name: str
+    options: Mapping[str, Any]
+    records: list[Record]
+    warnings: list[str]
+
+    @property
+    def bare(self) -> str:
+        return self.name.rstrip(".")
+
+    @property
+    def ttl(self) -> int:
+        ttl = self.options.get("ttl")
+        return DEFAULT_TTL if ttl is None else int(ttl)
+
+    @property
+    def senders(self) -> Sequence[Mapping[str, Any]]:
+        return self.options.get("senders") or ()
+
+    @property
+    def null_mx(self) -> bool:
+        return self.options.get("receives") is False
+
+    def fail(self, text: str) -> RecordsError:
+        return RecordsError(f"the domain {self.bare}: {text}")
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(f"the domain {self.bare}: {text}")
+
+
+def derive(
+    domains: Iterable[Mapping[str, Any]],
+    *,
+    hosts: Mapping[str, Sequence[str]] | None = None,
+    dkim_keys: Iterable[Mapping[str, Any]] = (),
+) -> Derived:
+    """All records of ``domains``, as the module ``mail_records`` documents the inputs. Raises :class:`RecordsError`."""
+    described = _described(domains)
+    warnings: list[str] = []
+    keys = _key_records(dkim_keys, described, warnings)
+    for domain in described.values():
+        _mx(domain)
+        _spf_record(domain, hosts or {})
+        _services(domain)
+        _dkim(domain, keys.get(domain.name, ()))
+        _dmarc(domain, described)
+        warnings += domain.warnings
+    records = tuple(dict.fromkeys(record for domain in described.values() for record in domain.records))
+    _check_set(records)
+    return Derived(records, _zone_text(described.values()), tuple(warnings))
+
+
+def _described(domains: Iterable[Mapping[str, Any]]) -> dict[str, _Domain]:
+    described: dict[str, _Domain] = {}
+    for index, options in enumerate(domains):
+        try:
+            name = check_name(str(options.get("name") or ""), what=f"domains[{index}].name")
+        except DomainError as err:
+            raise RecordsError(str(err)) from err
+        if name.startswith("*"):
+            raise RecordsError(f"domains[{index}].name {name!r} is a wildcard; name each mail domain")
+        if name in described:
+            raise RecordsError(
+                f"the domain {name.rstrip('.')} is described twice and would have two SPF records; merge the entries"
+            )
+        domain = _Domain(name, options, [], [])
+        if not 0 <= domain.ttl <= MAX_TTL:
+            raise domain.fail(f"the ttl {domain.ttl} is not between 0 and {MAX_TTL} seconds")
+        described[name] = domain
+    return described
+
+
+# -- MX -----------------------------------------------------------------------------------------
+
+
+def _mx(domain: _Domain) -> None:
+    entries = domain.options.get("mx") or ()
+    if domain.null_mx:
+        if entries:
+            raise domain.fail("it has mx entries and receives: false; leave out one of them (RFC 7505 section 3)")
+        domain.records.append(Record(domain.name, "MX", domain.ttl, "0 ."))
+        if domain.senders:
+            domain.warn("it sends mail but has a null MX: some receivers refuse such mail (RFC 7505 section 4.2)")
+        return
+    for entry in entries:
+        host, priority = str(entry.get("host") or ""), entry.get("priority")
+        priority = 10 if priority is None else int(priority)
+        if _address(host.strip("[]")) is not None:
+            raise domain.fail(f"the mx {host} is an address; an MX record names a host (RFC 1035 section 3.3.9)")
+        if not 0 <= priority <= 65535:
+            raise domain.fail(f"the priority {priority} of the mx {host} is not between 0 and 65535")
+        domain.records.append(Record(domain.name, "MX", domain.ttl, f"{priority} {_name(domain, host, 'the mx host')}"))
+
+
+def _name(domain: _Domain, text: str, what: str) -> str:
+    try:
+        return check_name(text, what=what)
+    except DomainError as err:
+        raise domain.fail(str(err)) from err
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+# -- SPF ----------------------------------------------------------------------------------------
+
+
+def _spf_record(domain: _Domain, hosts: Mapping[str, Sequence[str]]) -> None:
+    terms = [
+        text for index, sender in enumerate(domain.senders) for text in _sender_terms(domain, index, sender, hosts)
+    ]
+    ending = str(domain.options.get("spf_all") or ("~all" if domain.senders else "-all"))
+    try:
+        record = _spf.compose(terms, all_=ending)
+    except _spf.SpfError as err:
+        raise domain.fail(f"{err.term!r} cannot stand in its SPF record: {err.rule}") from err
+    for fault in record.refusals():
+        raise domain.fail(f"its SPF record {str(record)!r} must not be published; {fault}")
+    for hint in record.warnings():
+        domain.warn(str(hint))
+    cost = len(record.lookup_terms) + sum(max(s.spf_lookups - len(s.spf), 0) for s in _known(domain))
+    if cost > _spf.LOOKUP_LIMIT:
+        domain.warn(
+            f"its SPF record needs about {cost} lookups with those of its includes, and 10 are allowed (RFC 7208)"
+        )
+    domain.records.append(Record.txt(domain.name, str(record), domain.ttl))
+
+
+def _known(domain: _Domain) -> list[KnownSender]:
+    return [CATALOGUE[sender["known"]] for sender in domain.senders if sender.get("known")]
+
+
+def _sender_terms(
+    domain: _Domain, index: int, sender: Mapping[str, Any], hosts: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """The SPF directives of one sender."""
+    kinds = [kind for kind in SENDER_KINDS if sender.get(kind)]
+    if len(kinds) != 1:
+        said = f"names {' and '.join(kinds)}" if kinds else "names none"
+        raise domain.fail(f"senders[{index}] {said}; each sender has exactly one of {', '.join(SENDER_KINDS)}")
+    kind, value = kinds[0], sender[kinds[0]]
+    if kind == "hosts":
+        return _host_terms(domain, str(value), hosts)
+    if kind == "known":
+        if value not in CATALOGUE:
+            raise domain.fail(
+                f"senders[{index}]: no sender {value!r} is known; known are {', '.join(sorted(CATALOGUE))}"
+            )
+        return list(CATALOGUE[value].spf)
+    if kind == "mx":
+        return ["mx"]
+    return [str(value) if kind == "term" else f"{kind}:{value}"]
+
+
+def _host_terms(domain: _Domain, group: str, hosts: Mapping[str, Sequence[str]]) -> list[str]:
+    addresses = hosts.get(group)
+    if not addresses:
+        known = ", ".join(sorted(name for name, found in hosts.items() if found)) or "none"
+        raise domain.fail(f"no address of the sending hosts {group!r} is known; known are those of: {known}")
+    terms = []
+    for text in addresses:
+        address = _address(text)
+        if address is None:
+            raise domain.fail(f"{text!r} of the hosts {group!r} is no IP address")
+        if any(address in network for network in UNROUTED):
+            raise domain.fail(
+                f"{text} of the hosts {group!r} is a private address that receivers never see; "
+                "give the public address that their mail leaves from"
+            )
+        terms.append(f"ip{address.version}:{address}")
+    return terms
+
+
+# -- what known senders ask for -----------------------------------------------------------------
+
+
+def _services(domain: _Domain) -> None:
+    """DKIM and ownership records of the services that send for the domain."""
+    for sender in domain.senders:
+        service = CATALOGUE.get(str(sender.get("known") or ""))
+        if service is None:
+            continue
+        if sender.get("verification"):
+            value = str(sender["verification"])
+            text = value if value.startswith(service.verification) else service.verification + value
+            domain.records.append(_txt(domain, domain.name, text, f"the verification for {service.title}"))
+        if sender.get("dkim_value"):
+            selector = str(sender.get("dkim_selector") or service.txt_selector)
+            name = _name(domain, f"{selector}._domainkey.{domain.bare}", "the name of the DKIM record")
+            text = str(sender["dkim_value"])
+            domain.records.append(_txt(domain, name, text, f"the DKIM value of {service.title}"))
+        elif service.aliases:
+            domain.records += [_alias(domain, alias.selector, alias.target) for alias in service.aliases]
+        else:
+            domain.warn(
+                f"the DKIM record of {service.title} is not described; copy it from its console into dkim_value"
+            )
+
+
+def _alias(domain: _Domain, selector: str, target: str) -> Record:
+    filled = target.format(domain=domain.bare, dashed=domain.bare.replace(".", "-"))
+    name = _name(domain, f"{selector}._domainkey.{domain.bare}", "the name of the DKIM record")
+    return Record(name, "CNAME", domain.ttl, filled)
+
+
+def _txt(domain: _Domain, name: str, text: str, what: str) -> Record:
+    if not all(" " <= character <= "~" for character in text):
+        raise domain.fail(f"{what} has characters that are not visible ASCII: {text[:40]!r}")
+    return Record.txt(name, text, domain.ttl)
+
+
+# -- DKIM ---------------------------------------------------------------------------------------
+
+
+def _key_records(
+    keys: Iterable[Mapping[str, Any]], domains: Mapping[str, _Domain], warnings: list[str]
+) -> dict[str, list[tuple[str, str]]]:
+    """Name and text of every DKIM key by the domain it is for: the longest that holds its name."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for index, key in enumerate(keys):
+        record = key.get("record") or key
+        name, text = absolute(str(record.get("name") or "")), _key_text(record)
+        if "._domainkey." not in name or text is None:
+            raise RecordsError(
+                f"dkim_keys[{index}] is no DKIM record: it needs the name selector._domainkey.domain and a TXT value, "
+                "as postmaster.mail.dkim_key returns them"
+            )
+        owner = name.partition("._domainkey.")[2]
+        if owner in domains:
+            found.setdefault(owner, []).append((name, text))
+        else:
+            warnings.append(f"the DKIM key {name.rstrip('.')} belongs to no described domain and is left out")
+    return found
+
+
+def _key_text(record: Mapping[str, Any]) -> str | None:
+    if record.get("value") is not None:
+        return str(record["value"])
+    return "".join(map(str, record["strings"])) if record.get("strings") else None
+
+
+def _dkim(domain: _Domain, keys: Iterable[tuple[str, str]]) -> None:
+    seen: dict[str, str] = {}
+    for name, text in keys:
+        if seen.setdefault(name, text) != text:
+            raise domain.fail(
+                f"two different DKIM keys want the name {name.rstrip('.')}; relays share one key, or have selectors "
+                "of their own (RFC 6376 section 3.6.2.2)"
+            )
+    for name, text in seen.items():
+        domain.records.append(_txt(domain, _name(domain, name, "the DKIM key"), text, f"the DKIM key {name}"))
+
+
+# -- DMARC --------------------------------------------------------------------------------------
+
+
+def _dmarc(domain: _Domain, domains: Mapping[str, _Domain]) -> None:
+    options = domain.options.get("dmarc")
+    above = next((name for name in domains if name != domain.name and is_under(domain.name, name)), None)
+    if options is None and above is not None:
+        return  # the policy of the domain above holds, found by the tree walk (RFC 9989 section 4.10)
+    options = options or {}
+    # A domain that never sends has nothing to lose by the strictest policy.
+    policy = options.get("policy") or ("none" if domain.senders else "reject")
+    try:
+        record = DmarcRecord(
+            p=policy,
+            sp=options.get("subdomain_policy"),
+            np=options.get("nonexistent_policy"),
+            adkim=_alignment(options.get("adkim")),
+            aspf=_alignment(options.get("aspf")),
+            t="y" if options.get("testing") else None,
+            psd=options.get("psd"),
+            fo=tuple(_listed(options.get("fo"))),
+            rua=tuple(map(_report_uri, _listed(options.get("rua")))),
+            ruf=tuple(map(_report_uri, _listed(options.get("ruf")))),
+        )
+    except DmarcError as err:
+        raise domain.fail(f"{err.term!r} cannot stand in its DMARC record: {err.rule}") from err
+    if not record.rua and domain.senders:
+        domain.warn("its DMARC record asks for no reports; without rua nobody sees what fails")
+    domain.records.append(Record.txt(f"_dmarc.{domain.name}", str(record), domain.ttl))
+    for uri in dict.fromkeys(record.rua + record.ruf):
+        _authorisation(domain, uri, domains)
+
+
+def _alignment(value: Any) -> str | None:
+    return {"relaxed": "r", "strict": "s"}.get(str(value), str(value)) if value else None
+
+
+def _listed(value: Any) -> list[str]:
+    if not value:
+        return []
+    return [value] if isinstance(value, str) else [str(item) for item in value]
+
+
+def _report_uri(text: str) -> str:
+    return text if ":" in text else f"mailto:{text}"
+
+
+def _authorisation(domain: _Domain, uri: str, domains: Mapping[str, _Domain]) -> None:
+    """Reports that go to another domain need its consent, a record there (RFC 9990 section 4)."""
+    scheme, _colon, rest = uri.partition(":")
+    if scheme.lower() != "mailto":
+        return
+    target = absolute(rest.partition("?")[0].rpartition("@")[2])
+    if target in domains and domains[target].null_mx:
+        raise domain.fail(f"its DMARC reports go to {uri}, but {target.rstrip('.')} has receives: false")
+    if is_under(target, domain.name) or is_under(domain.name, target):
+        return
+    name = f"{domain.bare}._report._dmarc.{target}"
+    if any(is_under(target, other) for other in domains):
+        domain.records.append(
+            Record.txt(_name(domain, name, "the name of the report consent"), "v=DMARC1;", domain.ttl)
+        )
+    else:
+        domain.warn(f'reports to {uri} need the record {name} TXT "v=DMARC1;" there; ask whoever runs that domain')
+
+
+# -- the whole ----------------------------------------------------------------------------------
+
+
+def _purpose(record: Record) -> str | None:
+    """Of which there may be one at a name: SPF, DKIM, DMARC, or an alias."""
+    text = "".join(record.strings)
+    if record.type == "CNAME":
+        return "CNAME"
+    if record.type == "TXT" and _spf.is_spf(text):
+        return "SPF"
+    if record.type == "TXT" and "._domainkey." in record.name:
+        return "DKIM"
+    return "DMARC" if record.type == "TXT" and record.name.startswith("_dmarc.") else None
+
+
+def _check_set(records: Iterable[Record]) -> None:
+    """One SPF, DKIM or DMARC record at a name, and nothing beside an alias (RFC 1034 section 3.6.2)."""
+    seen: dict[tuple[str, str | None], Record] = {}
+    aliases = {record.name for record in records if record.type == "CNAME"}
+    for record in records:
+        purpose = _purpose(record)
+        other = seen.setdefault((record.name, purpose), record) if purpose else record
+        if other is not record:
+            raise RecordsError(
+                f"{record.name.rstrip('.')} would have two {purpose} records: {other.rdata} and {record.rdata}"
+            )
+        if record.name in aliases and record.type != "CNAME":
+            raise RecordsError(f"{record.name.rstrip('.')} would have a {record.type} record beside a CNAME (RFC 1034)")
+
+
+def _zone_text(domains: Iterable[_Domain]) -> str:
+    parts = []
+    for domain in domains:
+        lines = [str(record) for record in dict.fromkeys(domain.records)]
+        parts.append("\n".join([f"; {domain.bare}", *lines]) + "\n")
+    return "\n".join(parts)
