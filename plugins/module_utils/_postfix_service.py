@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of the postconf module, from its parameters to its result. Private."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import _files, _postfix
+from ._command import CommandError
+from ._postfix_client import CheckFailed, PostfixClient
+
+ERRORS = (_postfix.PostfixError, _files.FileError, CommandError, CheckFailed, OSError)
+
+_NOT_YET = re.compile(r"No such file or directory|unsupported dictionary type")
+"""What an earlier task of the same play may bring, had it not run in check mode only."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the call did, or would do."""
+
+    plan: _postfix.Plan
+    checked: bool
+    warnings: tuple[str, ...] = ()
+
+    def as_result(self) -> dict[str, Any]:
+        """The module's return value."""
+        return {
+            "changed": self.plan.changed,
+            "diff": self.plan.diff(),
+            "changed_parameters": list(self.plan.changed_parameters),
+            "changed_maps": list(self.plan.changed_maps),
+            "reload_required": self.plan.reload_required,
+            "restart_required": self.plan.restart_required,
+            "checked": self.checked,
+        }
+
+
+def secrets(params: Mapping[str, Any]) -> set[str]:
+    """The values that must not be shown: those of secret maps and files, and no others."""
+    found: set[str] = set()
+    for table in params.get("maps") or ():
+        if table.get("secret"):
+            found.update(_texts(table.get("entries")))
+    for item in params.get("files") or ():
+        if item.get("secret"):
+            found.update(line for line in str(item["content"]).splitlines() if line.strip())
+    return found
+
+
+def _texts(raw: object) -> Iterator[str]:
+    """All values in ``raw``; of a list of key and value, not the keys."""
+    if isinstance(raw, Mapping):
+        if set(raw) == {"key", "value"}:
+            raw = {"value": raw["value"]}
+        for value in raw.values():
+            yield from _texts(value)
+    elif isinstance(raw, (list, tuple)):
+        for item in raw:
+            yield from _texts(item)
+    elif isinstance(raw, (str, int)) and not isinstance(raw, bool) and str(raw):
+        yield str(raw)
+
+
+def run(params: Mapping[str, Any], *, check_mode: bool, client: PostfixClient | None = None) -> Outcome:
+    """Bring the host to what ``params`` say, or (check mode) find out what that would change.
+
+    Raises one of :data:`ERRORS`; then nothing was written.
+    """
+    client = client or PostfixClient()
+    request = _postfix.parse_request(params)
+    if check_mode:
+        return _predict(client, request)
+    if not client.installed():
+        raise CommandError("Postfix is not installed on this host; install the package postfix first")
+    with client.lock(request.config_directory):
+        plan = _postfix.plan(client.read(request), request)
+        if not plan.needs_check:
+            client.commit(None, plan)
+            return Outcome(plan, False)
+        with client.staged(plan) as trial:
+            client.check(trial, plan)
+            client.commit(trial, plan)
+    return Outcome(plan, True)
+
+
+def _predict(client: PostfixClient, request: _postfix.Request) -> Outcome:
+    plan = _postfix.plan(client.read(request), request)
+    if not plan.needs_check or not client.installed():
+        return Outcome(plan, False)
+    try:
+        with client.staged(plan) as trial:
+            client.check(trial, plan)
+    except CheckFailed as err:
+        if not all(_NOT_YET.search(problem) for problem in err.problems):
+            raise
+        return Outcome(plan, True, err.problems)
+    return Outcome(plan, True)
