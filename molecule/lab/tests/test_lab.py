@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from functools import partial
 
 import pytest
 from lab import ready
@@ -17,7 +18,8 @@ FORGED = "Authentication-Results: mx.outside.test; spf=pass; dkim=pass header.d=
 
 def letter(token: str, *, sender: str = "someone@stranger.test", extra: str = "") -> str:
     """A plain message."""
-    return f"{extra}From: {sender}\nTo: anyone@outside.test\nSubject: {token}\nMessage-ID: <{token}@test>\n\n.dot\nHello\n"
+    head = f"{extra}From: {sender}\nTo: anyone@outside.test\nSubject: {token}\nMessage-ID: <{token}@test>\n"
+    return f"{head}\n.dot\nHello\n"
 
 
 def post(lab: Lab, token: str, *, sender: str = "someone@stranger.test", **options: object) -> Dialogue:
@@ -48,13 +50,18 @@ def test_resolver_denies_public_names(lab: Lab) -> None:
     assert (answer.rcode, answer.authenticated) == (3, True)  # NXDOMAIN, proven
 
 
+def holds(lab: Lab, name: str, server: str, text: str) -> bool:
+    """Whether a server answers with that one text."""
+    return lab.query(name, "TXT", server=server) == [f'"{text}"']
+
+
 @pytest.mark.parametrize("key", ["estate.", "lab."])
 def test_update_reaches_both_servers_and_the_resolver(lab: Lab, token: str, key: str) -> None:
     name = f"{token}.corp.example."
     lab.update(name, "TXT", [f'"{token}"'], key=key)
     try:
         for server in ("ns1", "ns2", "resolver"):
-            ready.wait(f"{name} at {server}", lambda: lab.query(name, "TXT", server=server) == [f'"{token}"'], timeout=5)  # noqa: B023
+            ready.wait(f"{name} at {server}", partial(holds, lab, name, server, token), timeout=5)
         assert ready.ask(lab.address("resolver"), name, "TXT").authenticated
     finally:
         lab.update(name, "TXT", [], key=key)
@@ -140,15 +147,15 @@ def test_outside_forgets_policies_at_once(lab: Lab, token: str) -> None:
 def test_outside_relays_for_nobody(lab: Lab) -> None:
     elsewhere = lab.smtp("stranger", "outside", sender="a@stranger.test", recipients="b@corp.example")
     assert elsewhere.refusal is not None and elsewhere.refusal[:2] == ("RCPT", 554)
-    assert lab.smtp("stranger", "outside", sender="a@stranger.test", recipients="postmaster@outside.test").refusal is None
+    here = lab.smtp("stranger", "outside", sender="a@stranger.test", recipients="postmaster@outside.test")
+    assert here.refusal is None
 
 
 def submit(lab: Lab, token: str, **options: object) -> Dialogue:
     """Hand a message to the provider's submission port, as relay2 would."""
     text = letter(token, sender="corp@corp.example")
-    return lab.smtp(
-        "relay1", "provider", port=587, sender="corp@corp.example", recipients="x@outside.test", message=text, **options  # type: ignore[arg-type]
-    )
+    ends = {"sender": "corp@corp.example", "recipients": "x@outside.test"}
+    return lab.smtp("relay1", "provider", port=587, message=text, **ends, **options)  # type: ignore[arg-type]
 
 
 def test_provider_relays_for_its_customer(lab: Lab, token: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from . import control, state
 from . import engine as engines
 from .engine import LabError
-from .hosts import Plan
+from .hosts import BY_NAME, Plan
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.command == "up":
             names = [name for name in options.hosts.split(",") if name]
-            hosts = control.choose(control.BY_NAME if names == ["all"] else names)
+            hosts = control.choose(BY_NAME if names == ["all"] else names)
             control.up(Plan(options.name, options.index), hosts=hosts, engine_name=options.engine, say=say)
         elif options.command == "down":
             if not options.missing_ok or options.name in state.names():

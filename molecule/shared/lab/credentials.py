@@ -70,7 +70,7 @@ class Authority:
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        start = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1)
+        start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
         self._start, self._end = start, start + datetime.timedelta(days=60)
         builder = self._builder(_name(CA_NAME), self._key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

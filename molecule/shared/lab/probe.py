@@ -150,11 +150,11 @@ class Lab:
     def address(self, host: str, *, version: int = 4) -> str:
         """The host's first address of an IP version; the edge's is the internet side's."""
         addresses: list[str] = self.known["hosts"][host]["addresses"]
-        return next(a for a in addresses if ipaddress.ip_address(a).version == version)
+        return next(str(a) for a in addresses if ipaddress.ip_address(a).version == version)
 
     def nameless(self, host: str = "stranger", *, version: int = 4) -> str:
         """An address of the host that has no PTR."""
-        return next(a for a in self.known["hosts"][host]["nameless"] if ipaddress.ip_address(a).version == version)
+        return next(str(a) for a in self.known["hosts"][host]["nameless"] if ipaddress.ip_address(a).version == version)
 
     def run(
         self, host: str, argv: Sequence[str] | str, *, input: str = "", check: bool = True, timeout: float = 60
@@ -166,7 +166,8 @@ class Lab:
             [*self._ssh, target, command], input=input, capture_output=True, text=True, timeout=timeout, check=False
         )
         if check and done.returncode != 0:
-            raise ProbeError(f"{host}: {command} failed ({done.returncode}): {done.stderr.strip() or done.stdout.strip()}")
+            said = done.stderr.strip() or done.stdout.strip()
+            raise ProbeError(f"{host}: {command} failed ({done.returncode}): {said}")
         return done
 
     def _python(self, host: str, script: str, options: dict[str, Any], *, timeout: float) -> Any:
@@ -192,9 +193,8 @@ class Lab:
         found = self._mailbox(host, token, count=count, timeout=timeout)
         if len(found) < count:
             log = "\n".join(self.journal(host, "postfix").splitlines()[-10:])
-            raise ProbeError(
-                f"{len(found)} of {count} messages with {token!r} arrived at {host} within {timeout:g} s; its log:\n{log}"
-            )
+            seen = f"{len(found)} of {count} messages with {token!r} arrived at {host} within {timeout:g} s"
+            raise ProbeError(f"{seen}; its log:\n{log}")
         return found
 
     def wait_for_message(self, token: str, *, host: str = "outside", timeout: float = 30) -> Message:
@@ -268,15 +268,17 @@ class Lab:
     def update(self, name: str, rdtype: str, rdatas: Sequence[str], *, ttl: int = 60, key: str = "lab.") -> None:
         """Make a name have exactly these rdatas, by a TSIG-signed update at ns1; none removes the set."""
         import dns.exception
+        import dns.name
         import dns.query
+        import dns.rcode
         import dns.tsigkeyring
         import dns.update
 
         dns_facts = self.known["dns"]
         keyring = dns.tsigkeyring.from_text({key: dns_facts["tsig"][key]})
-        owner = dns.name.from_text(name)
-        zone = self._zone(owner)
-        update = dns.update.UpdateMessage(zone, keyring=keyring, keyname=key, keyalgorithm=dns_facts["algorithm"])
+        owner, signer = dns.name.from_text(name), dns.name.from_text(key)
+        algorithm = dns.name.from_text(dns_facts["algorithm"])
+        update = dns.update.UpdateMessage(self._zone(owner), keyring=keyring, keyname=signer, keyalgorithm=algorithm)
         update.delete(owner, rdtype)
         for rdata in rdatas:
             update.add(owner, ttl, rdtype, rdata)

@@ -66,7 +66,7 @@ class Renderer:
             keep_trailing_newline=True,
             trim_blocks=True,
             lstrip_blocks=True,
-            autoescape=False,  # noqa: S701 - configuration files, not HTML
+            autoescape=False,
         )
 
     def template(self, name: str, **values: Any) -> str:

@@ -100,7 +100,7 @@ def facts(plan: Plan, credentials: Credentials, *, engine: str, running: Sequenc
             "password": credentials.provider_password,
             "spf_include": "_spf.provider.test",
         },
-        "outside": {"host": BY_NAME["outside"].fqdn, "authserv_id": BY_NAME["outside"].fqdn, "maildir": "/var/mail/inbox"},
+        "outside": {"host": BY_NAME["outside"].fqdn, "maildir": "/var/mail/inbox"},
         "ca_file": str(base / "ca.pem"),
         "ssh_key": str(base / "ssh_key"),
         "known_hosts": str(base / "known_hosts"),
@@ -124,9 +124,9 @@ def _host(plan: Plan, host: Host, running: bool) -> dict[str, Any]:
 def inventory(known: dict[str, Any]) -> dict[str, Any]:
     """Ansible's inventory of the running hosts; variables named ``lab_*`` say what a play cannot guess."""
     hosts = {name: host for name, host in known["hosts"].items() if host["running"]}
-    groups: dict[str, Any] = {"lab": {"hosts": {name: None for name in hosts}}}
+    groups: dict[str, Any] = {"lab": {"hosts": dict.fromkeys(hosts)}}
     for group in sorted({group for host in known["hosts"].values() for group in host["groups"]}):
-        groups[group] = {"hosts": {name: None for name, host in hosts.items() if group in host["groups"]}}
+        groups[group] = {"hosts": dict.fromkeys(name for name, host in hosts.items() if group in host["groups"])}
     options = ssh_options(known["name"])
     dns, provider = known["dns"], known["provider"]
     variables = {

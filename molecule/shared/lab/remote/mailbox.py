@@ -10,7 +10,7 @@ import time
 
 options = json.loads(base64.b64decode(sys.argv[1]))
 token = options["token"].encode()
-seen: dict = {}
+seen: dict[str, tuple[int, bytes]] = {}
 end = time.monotonic() + options["timeout"]
 while True:
     for folder in ("new", "cur"):

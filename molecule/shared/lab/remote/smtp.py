@@ -8,19 +8,20 @@ import json
 import smtplib
 import ssl
 import sys
+from typing import Any
 
 options = json.loads(base64.b64decode(sys.argv[1]))
-steps: list = []
+steps: list[list[Any]] = []
 
 
-def note(said, reply):
+def note(said: str, reply: tuple[int, Any]) -> bool:
     """Record a step; true if the server goes along."""
     code, text = reply
     steps.append([said, code, text.decode(errors="replace") if isinstance(text, bytes) else str(text)])
     return 200 <= code < 400
 
 
-def secure(client):
+def secure(client: smtplib.SMTP) -> bool:
     """STARTTLS as asked; the certificate is not what these sessions are about."""
     wanted = options["starttls"]
     if wanted is False or (wanted is None and not client.has_extn("starttls")):
@@ -31,7 +32,7 @@ def secure(client):
     return note("STARTTLS", client.starttls(context=context)) and note("EHLO", client.ehlo())
 
 
-def transmit(client):
+def transmit(client: smtplib.SMTP) -> None:
     """DATA, the message, and what is said to it."""
     data = base64.b64decode(options["message"])
     if not note("DATA", client.docmd("DATA")):
@@ -39,17 +40,18 @@ def transmit(client):
     if not options["raw"]:
         lines = data.replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
         stuffed = b"\r\n".join(b"." + line if line.startswith(b".") else line for line in lines)
-        client.sock.sendall(stuffed + b"\r\n.\r\n")
+        client.send(stuffed + b"\r\n.\r\n")
         note(".", client.getreply())
         return
-    client.sock.sendall(data)
-    client.sock.settimeout(2)
+    client.send(data)
+    if client.sock is not None:
+        client.sock.settimeout(2)
     with contextlib.suppress(OSError):
         while note(".", client.getreply()) or steps[-1][1] > 0:
             pass
 
 
-def converse(client):
+def converse(client: smtplib.SMTP) -> None:
     """The session up to its end or to the first refusal."""
     if not note("EHLO", client.ehlo()) or not secure(client):
         return
@@ -69,12 +71,10 @@ def converse(client):
         client.docmd("QUIT")
 
 
-client = smtplib.SMTP(
-    local_hostname=options["helo"], timeout=options["timeout"], source_address=(options["source"], 0)
-)
+client = smtplib.SMTP(local_hostname=options["helo"], timeout=options["timeout"], source_address=(options["source"], 0))
 try:
     if note("connect", client.connect(options["server"], options["port"])):
-        client._host = options["server"]
+        client._host = options["server"]  # type: ignore[attr-defined]  # starttls() wants to know
         converse(client)
 except (OSError, smtplib.SMTPException) as err:
     steps.append(["connection", 0, f"{type(err).__name__}: {err}"])
