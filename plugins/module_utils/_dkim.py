@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ MIN_BITS = 1024  # signers must use at least these, RFC 8301 section 3.2
 SOUND_BITS = 2048  # signers should use at least these, RFC 8301 section 3.2
 MAX_BITS = 4096  # verifiers need not take longer keys, RFC 8301 section 3.2
 ED25519_LENGTH = 32  # octets of a public key, RFC 8463 section 4.2
+FILE_LIMIT = 65536  # octets; ten times what the longest key takes
 LABEL_LIMIT = 63  # octets, RFC 1035 section 2.3.4
 NAME_LIMIT = 253  # characters of a name in text form without its final dot, RFC 1035 section 2.3.4
 
@@ -66,12 +68,12 @@ _IDNA_2008_ONLY = frozenset("\u00df\u03c2\u200c\u200d")  # IDNA 2003 maps these 
 
 def _a_label_hint(text: str) -> str:
     """Which ASCII form to write for an internationalised name, as far as that is beyond doubt."""
+    name = "xn--..."
     if _IDNA_2008_ONLY.isdisjoint(text.lower()):
-        try:
-            return f"write it as its A-label, {text.encode('idna').decode('ascii').lower()}"
-        except UnicodeError:
-            pass
-    return "write it as its A-label, xn--..."
+        with contextlib.suppress(UnicodeError):
+            mapped = text.encode("idna").decode("ascii").lower()
+            name = mapped if all(_LABEL.fullmatch(label) for label in mapped.split(".")) else name
+    return f"write it as its A-label, {name}"
 
 
 def _check_labels(text: str, what: str, section: str) -> str:
@@ -289,6 +291,10 @@ def _words(tag: _Tag, *, star: bool = False) -> tuple[str, ...]:
 
 def _key_bytes(tag: _Tag) -> bytes:
     """The value of p=, decoded."""
+    strange = re.search(r"[^A-Za-z0-9+/= \t\r\n]", tag.value)
+    if strange:
+        at = tag.value_position + strange.start()
+        raise DkimError(strange[0], at, "p= holds base64, its strings joined without quotes (RFC 6376 section 3.6.1)")
     text = _FWS.sub("", tag.value)
     if not _BASE64.fullmatch(text) or len(text) % 4:
         raise tag.error("p= is base64, complete with its padding (RFC 6376 section 3.6.1)")
@@ -444,7 +450,7 @@ def generate(algorithm: str, bits: int = SOUND_BITS) -> DkimKey:
     return DkimKey("rsa", bits, _rsa_public(numbers.n, numbers.e), pem)
 
 
-_PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\s+([^-]*?)\s*-----END \1-----", re.ASCII)
+_PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,60})-----(.*?)-----END \1-----", re.ASCII | re.DOTALL)
 
 
 def _pem_blocks(text: str) -> list[tuple[str, bytes]]:
@@ -521,7 +527,7 @@ def read_private(content: bytes) -> DkimKey:
 
     Raises :class:`DkimKeyError`, whose message never quotes the content.
     """
-    text = content.decode("ascii", "replace")
+    text = content.decode("ascii", "replace") if len(content) <= FILE_LIMIT else ""
     blocks = dict(reversed(_pem_blocks(text)))
     if "PRIVATE KEY" in blocks:
         return _pkcs8_key(blocks["PRIVATE KEY"])

@@ -22,7 +22,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ansible_collections.postmaster.mail.plugins.module_utils._dkim import DkimKey, DkimKeyError, read_private
+from ansible_collections.postmaster.mail.plugins.module_utils._dkim import (
+    FILE_LIMIT,
+    DkimKey,
+    DkimKeyError,
+    read_private,
+)
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim_plan import (
     Entry,
     Found,
@@ -201,6 +206,8 @@ class KeyStore:
                 raise StoreError(
                     f"the file {show_path(path)} is a symbolic link: signers must find the key itself there"
                 )
+            if os.path.isfile(path) and os.path.getsize(path) > FILE_LIMIT:
+                raise StoreError(f"the file {show_path(path)} is far too long for a private key")
             state = read(path)
             if state is None:
                 raise StoreError(f"the file {show_path(path)} does not exist")
