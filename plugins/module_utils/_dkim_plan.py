@@ -17,7 +17,13 @@ from itertools import chain, product
 from string import ascii_lowercase
 from typing import Any
 
-from ansible_collections.postmaster.mail.plugins.module_utils._dkim import ALGORITHMS, SOUND_BITS, shown
+from ansible_collections.postmaster.mail.plugins.module_utils._dkim import (
+    ALGORITHMS,
+    SOUND_BITS,
+    DkimError,
+    check_selector,
+    shown,
+)
 
 ACTIVE, PENDING, RETIRED = "active", "pending", "retired"
 STATES = (ACTIVE, PENDING, RETIRED)
@@ -60,6 +66,12 @@ class Entry:
             raise ManifestError("describes a key by something else than text")
         if not known.get("selector") or known.get("algorithm") not in ALGORITHMS or known.get("state") not in STATES:
             raise ManifestError("lists a key without a selector, a known algorithm or a known state")
+        try:
+            check_selector(known["selector"])
+        except DkimError as err:
+            raise ManifestError(f"lists a key under {shown(known['selector'])}, which is no selector") from err
+        if not known.get("path", "/").startswith("/"):
+            raise ManifestError("lists a key under a path that is not absolute")
         return cls(**known, more=tuple((name, value) for name, value in given.items() if name not in names))
 
 

@@ -382,6 +382,8 @@ def _ensure(store: KeyStore, wants: Sequence[Want], options: Options, *, there: 
     for change in mends:
         outcome.before.append(change.before)
         outcome.after.append(change.after)
+        if change.exposed:
+            outcome.warnings.append(f"{change.path} could be read or written by others: rotate this key")
     for one in changed:
         outcome.after += teller.lines(one.after)
     outcome.changed = outcome.changed or bool(mends)

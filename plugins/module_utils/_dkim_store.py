@@ -77,6 +77,7 @@ class Change:
     mode: int | None
     owner: str | None
     group: str | None
+    exposed: bool = False  # a private key that others could get at
 
 
 # The directory
@@ -206,8 +207,8 @@ class KeyStore:
                 raise StoreError(
                     f"the file {show_path(path)} is a symbolic link: signers must find the key itself there"
                 )
-            if os.path.isfile(path) and os.path.getsize(path) > FILE_LIMIT:
-                raise StoreError(f"the file {show_path(path)} is far too long for a private key")
+            if os.path.lexists(path):
+                self._check_file(path)
             state = read(path)
             if state is None:
                 raise StoreError(f"the file {show_path(path)} does not exist")
@@ -216,6 +217,15 @@ class KeyStore:
             except DkimKeyError as err:
                 raise StoreError(f"the file {show_path(path)} {err}") from err
         return self._keys[path]
+
+    @staticmethod
+    def _check_file(path: str) -> None:
+        """Opening a pipe would wait for ever, and reading a disk would take as long."""
+        info = os.stat(path)
+        if not stat.S_ISREG(info.st_mode):
+            raise StoreError(f"{show_path(path)} is not a file")
+        if info.st_size > FILE_LIMIT:
+            raise StoreError(f"the file {show_path(path)} is far too long for a private key")
 
     def look_at(self, selector: str, path: str, *, own: bool) -> Found:
         """A key file that no manifest lists."""
@@ -320,7 +330,8 @@ class KeyStore:
             return None
         before = f"file {path} {info.st_uid}:{info.st_gid} {stat.S_IMODE(info.st_mode):04o}"
         after = f"file {path} {uid}:{gid} {mode:04o}"
-        return Change(path, before, after, mode, self.access.owner, self.access.group)
+        exposed = stat.S_ISREG(info.st_mode) and bool(info.st_mode & 0o007)
+        return Change(path, before, after, mode, self.access.owner, self.access.group, exposed)
 
     # Writing
 

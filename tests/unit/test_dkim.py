@@ -45,9 +45,17 @@ PARSED = [
     ("v=DKIM1; p=", DkimRecord(b"")),
     ("p=", DkimRecord(b"")),
     ("V=DKIM2; p=;", DkimRecord(b"", unknown=(("V", "DKIM2"),))),
-    ("v=DKIM1; h=sha1 : sha256; s=email:*; t=y:s; n=a note; x_9=; p=", DkimRecord(
-        b"", hashes=("sha1", "sha256"), services=("email", "*"), flags=("y", "s"), notes="a note", unknown=(("x_9", ""),)
-    )),
+    (
+        "v=DKIM1; h=sha1 : sha256; s=email:*; t=y:s; n=a note; x_9=; p=",
+        DkimRecord(
+            b"",
+            hashes=("sha1", "sha256"),
+            services=("email", "*"),
+            flags=("y", "s"),
+            notes="a note",
+            unknown=(("x_9", ""),),
+        ),
+    ),
     (f"v=DKIM1; p={RFC_RSA[:70]} \t{RFC_RSA[70:]}", DkimRecord(base64.b64decode(RFC_RSA))),
     ("v=DKIM1; \r\n k=rsa; p=", DkimRecord(b"")),
     ("v=DKIM1; k=quantum; p=AAAA", DkimRecord(b"\0\0\0", key_type="quantum")),
@@ -316,7 +324,9 @@ def test_generate_refuses(algorithm: str, bits: int, message: str) -> None:
 
 # Other people's software
 
-MESSAGE = b"From: a@corp.example\r\nTo: b@outside.test\r\nSubject: t\r\nDate: Fri, 20 Nov 2026 11:00:00 +0000\r\n\r\nhi\r\n"
+MESSAGE = (
+    b"From: a@corp.example\r\nTo: b@outside.test\r\nSubject: t\r\nDate: Fri, 20 Nov 2026 11:00:00 +0000\r\n\r\nhi\r\n"
+)
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ed25519"])
