@@ -1,0 +1,393 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Relays on both releases, with both signers: what leaves is signed, and nobody else gets anything through."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab import plays
+from lab.probe import Dialogue, Lab, Message
+
+CONVERGE = Path(__file__).parent.parent / "converge.yml"
+CLIENTS = {"relay1": "sat-postfix-12", "relay2": "sat-postfix-13"}
+VICTIM = "victim@outside.test"
+LMTP_SINK = (Path(__file__).parent / "lmtp_sink.py").read_text(encoding="utf-8")
+
+
+def converge(lab: Lab, **options: Any) -> plays.Played:
+    """Run the scenario's playbook."""
+    return plays.play(lab, CONVERGE, inventories=(), **options)
+
+
+def letter(token: str, *, sender: str = "joe@corp.example", extra: str = "") -> str:
+    """A message as a mailing programme writes it."""
+    return (
+        f"From: Joe <{sender}>\nTo: {VICTIM}\nSubject: {token}\nMessage-ID: <{token}@corp.example>\n"
+        f"Date: Fri, 20 Nov 2026 12:00:00 +0000\nList-Unsubscribe: <https://corp.example/u>\n"
+        f"List-Unsubscribe-Post: List-Unsubscribe=One-Click\n{extra}\nHello\n"
+    )
+
+
+def post(lab: Lab, relay: str, token: str, *, client: str = "", **options: Any) -> Dialogue:
+    """Send through a relay from a host of the estate, or from ``client``."""
+    known = {"sender": "joe@corp.example", "recipients": VICTIM, "message": letter(token), **options}
+    return lab.smtp(client or CLIENTS[relay], relay, **known)
+
+
+def signatures(message: Message) -> list[dict[str, str]]:
+    """The tags of each DKIM-Signature."""
+    found = []
+    for header in message.parsed.get_all("DKIM-Signature") or []:
+        pairs = (tag.strip().partition("=") for tag in "".join(str(header).split()).split(";") if tag.strip())
+        found.append({name: value for name, _, value in pairs})
+    return found
+
+
+def assert_signed(message: Message, signer: str) -> None:
+    """Signed once with each key the signer can use, over the headers that matter, and believed by the receiver."""
+    algorithms = ["ed25519-sha256", "rsa-sha256"] if signer == "rspamd" else ["rsa-sha256"]
+    made = signatures(message)
+    assert sorted(tags["a"] for tags in made) == algorithms, made
+    for tags in made:
+        headers = tags["h"].lower().split(":")
+        assert tags["d"] == "corp.example"
+        assert headers.count("from") == 2, "From can be added without breaking the signature"
+        assert {"subject", "date", "to"} <= set(headers)
+        if message.parsed["List-Unsubscribe"]:
+            assert {"list-unsubscribe", "list-unsubscribe-post"} <= set(headers)
+    assert message.verdicts == {"spf": "pass", "dkim": "pass", "dmarc": "pass"}
+
+
+@contextlib.contextmanager
+def stopped(lab: Lab, host: str, unit: str) -> Iterator[None]:
+    """With a unit stopped."""
+    lab.run(host, ["systemctl", "stop", unit])
+    try:
+        yield
+    finally:
+        lab.run(host, ["systemctl", "start", unit])
+        if unit in ("rspamd", "opendkim"):
+            wait_for_signer(lab, host)
+
+
+def wait_for_signer(lab: Lab, host: str) -> None:
+    """Until the signer listens."""
+    lab.run(host, "for i in $(seq 100); do ss -Hlnt | grep -qE '127.0.0.1:(11332|8891) ' && exit; sleep 0.1; done; exit 1")
+
+
+def postconf(lab: Lab, host: str, name: str) -> str:
+    """What Postfix says of a parameter."""
+    return lab.run(host, ["postconf", "-hx", name]).stdout.strip()
+
+
+SIGNERS = {"relay1": "rspamd", "relay2": "opendkim"}
+
+
+# -- mail that may pass -------------------------------------------------------------------------
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("relay", SIGNERS)
+def test_mail_of_the_estate_arrives_signed(lab: Lab, token: str, relay: str, version: int) -> None:
+    assert post(lab, relay, token, version=version).accepted
+    message = lab.wait_for_message(token)
+    assert_signed(message, SIGNERS[relay])
+    assert lab.dkim_verifies(message)
+    assert message.client["name"] == ("relay1.corp.example" if relay == "relay1" else "smtp.provider.test")
+    assert message.tls == "TLSv1.3"
+
+
+@pytest.mark.parametrize("relay", SIGNERS)
+def test_mail_of_the_relay_itself(lab: Lab, token: str, relay: str) -> None:
+    text = f"Subject: {token}\nTo: ops@outside.test\n\nHello\n"
+    lab.run(relay, ["sendmail", "ops@outside.test"], input=text)
+    message = lab.wait_for_message(token)
+    assert_signed(message, SIGNERS[relay])
+    assert (message.sender, message.parsed["From"].addresses[0].addr_spec) == ("root@corp.example",) * 2
+
+
+@pytest.mark.parametrize("relay", SIGNERS)
+def test_mail_to_root_and_aliases(lab: Lab, token: str, relay: str) -> None:
+    lab.run(relay, ["sendmail", "hostmaster"], input=f"Subject: {token}\n\nHello\n")
+    messages = lab.wait_for_messages(token, 2)
+    assert sorted(message.recipient for message in messages) == ["ops@outside.test", "second@outside.test"]
+    for message in messages:
+        assert_signed(message, SIGNERS[relay])
+
+
+@pytest.mark.parametrize("relay", SIGNERS)
+def test_foreign_sender_is_passed_on_unsigned(lab: Lab, token: str, relay: str) -> None:
+    sender = "someone@unrelated.test"
+    assert post(lab, relay, token, sender=sender, message=letter(token, sender=sender)).accepted
+    assert signatures(lab.wait_for_message(token)) == []
+
+
+def test_lmtp_destination(lab: Lab, token: str) -> None:
+    lab.run("relay1", ["systemd-run", "--quiet", "--collect", "--unit=lmtp-sink", "python3", "-c", LMTP_SINK])
+    try:
+        assert post(lab, "relay1", token, recipients="members@lists.corp.example").accepted
+        received = ""
+        for _ in range(100):
+            received = lab.run("relay1", "cat /run/lmtp-sink 2>/dev/null || true").stdout
+            if token in received:
+                break
+            time.sleep(0.1)
+        assert "RCPT TO:<members@lists.corp.example>" in received
+        assert f"Subject: {token}" in received and "DKIM-Signature:" in received
+    finally:
+        lab.run("relay1", ["systemctl", "stop", "lmtp-sink"])
+
+
+# -- mail that may not --------------------------------------------------------------------------
+FORMS = [
+    VICTIM,
+    "victim%outside.test@{relay}",
+    "@{relay}:victim@outside.test",
+    '"victim@outside.test"@{relay}',
+    '"victim%outside.test"@{relay}',
+    "outside.test!victim@{relay}",
+    "outside.test!victim",
+    "victim@outside.test@{relay}",
+    "victim%outside.test@[{address}]",
+    "root@{relay}",
+]
+# What Postfix understands as mail to somebody it may send to. The rest are local names that do not exist.
+UNDERSTOOD = {VICTIM, "@{relay}:victim@outside.test", "root@{relay}"}
+SENDERS = ["spammer@stranger.test", "", "joe@corp.example", "root@{relay}", "joe@[{address}]"]
+
+
+@pytest.mark.parametrize("relay", SIGNERS)
+@pytest.mark.parametrize("form", FORMS)
+def test_nobody_else_relays(lab: Lab, relay: str, form: str) -> None:
+    recipient = form.format(relay=lab.fqdn(relay), address=lab.address(relay))
+    stranger = post(lab, relay, "", client="stranger", recipients=recipient, message=None)
+    assert stranger.refusal is not None and stranger.refusal[0] == "RCPT" and stranger.refusal[1] >= 500, stranger
+    ours = post(lab, relay, "", recipients=recipient, message=None)
+    assert (ours.refusal is None) == (form in UNDERSTOOD), ours
+
+
+@pytest.mark.parametrize("relay", SIGNERS)
+@pytest.mark.parametrize("sender", SENDERS)
+def test_nobody_else_relays_under_any_name(lab: Lab, relay: str, sender: str) -> None:
+    known = {"sender": sender.format(relay=lab.fqdn(relay), address=lab.address(relay)), "message": None}
+    helo = lab.fqdn(CLIENTS[relay])
+    assert post(lab, relay, "", client="stranger", helo=helo, **known).refusal is not None
+    assert post(lab, relay, "", client="stranger", helo=helo, version=6, **known).refusal is not None
+    assert post(lab, relay, "", helo=helo, **known).refusal is None
+
+
+ENDINGS = {
+    "lf-dot-lf": b"\n.\n",
+    "lf-dot-crlf": b"\n.\r\n",
+    "crlf-dot-lf": b"\r\n.\n",
+    "cr-dot-cr": b"\r.\r",
+    "crlf-dot-cr": b"\r\n.\r",
+    "lf-dot-cr-lf": b"\n.\r\r\n",
+    "nul": b"\r\n.\x00\r\n",
+}
+
+
+@pytest.mark.parametrize("relay", SIGNERS)
+@pytest.mark.parametrize("ending", [*ENDINGS, "proper"])
+def test_end_of_data_is_one_thing_only(lab: Lab, token: str, relay: str, ending: str) -> None:
+    outer, inner = f"outer-{token}", f"inner-{token}"
+    data = (
+        letter(outer).replace("\n", "\r\n").encode()
+        + b"before"
+        + ENDINGS.get(ending, b"\r\n.\r\n")
+        + b"MAIL FROM:<ceo@corp.example>\r\nRCPT TO:<victim@outside.test>\r\nDATA\r\n"
+        + letter(inner, sender="ceo@corp.example").replace("\n", "\r\n").encode()
+        + b"\r\n.\r\n"
+    )
+    post(lab, relay, token, message=data, raw=True, starttls=False)
+    messages = lab.wait_for_messages(token, 2 if ending == "proper" else 1)
+    assert len(messages) == (2 if ending == "proper" else 1)
+    if ending != "proper":
+        assert inner in messages[0].raw.decode(errors="replace"), "the rest belongs to the one message"
+        assert [str(m.parsed["Subject"]) for m in lab.messages(inner)] == [outer]
+
+
+@pytest.mark.parametrize("relay", SIGNERS)
+def test_what_a_stranger_sees(lab: Lab, relay: str) -> None:
+    hello = post(lab, relay, "", client="stranger", message=None, starttls=False).steps[1]
+    assert hello[1] == 250 and "AUTH" not in hello[2] and "VRFY" not in hello[2] and "STARTTLS" in hello[2]
+    tls = post(lab, relay, "", message=None, starttls=True)
+    assert tls.refusal is None
+    old = lab.run(
+        "stranger",
+        f"openssl s_client -starttls smtp -connect {lab.address(relay)}:25 -tls1_1 -cipher ALL@SECLEVEL=0 </dev/null",
+        check=False,
+    )
+    assert old.returncode != 0
+
+
+# -- no mail leaves unsigned --------------------------------------------------------------------
+@pytest.mark.parametrize("relay", SIGNERS)
+def test_without_its_signer_a_relay_takes_nothing(lab: Lab, token: str, relay: str) -> None:
+    with stopped(lab, relay, SIGNERS[relay]):
+        refusal = post(lab, relay, token).refusal
+        assert refusal is not None and 400 <= refusal[1] < 500
+    assert post(lab, relay, token).accepted
+    assert_signed(lab.wait_for_message(token), SIGNERS[relay])
+
+
+@pytest.mark.parametrize("relay", SIGNERS)
+def test_without_its_key_a_relay_takes_nothing(lab: Lab, token: str, relay: str) -> None:
+    key = f"/etc/dkimkeys/corp.example.{relay}-rsa.key"
+    lab.run(relay, f"mv {key} {key}.away && systemctl restart {SIGNERS[relay]}")
+    try:
+        wait_for_signer(lab, relay)
+        refusal = post(lab, relay, token).refusal
+        assert refusal is not None and 400 <= refusal[1] < 500
+    finally:
+        lab.run(relay, f"mv {key}.away {key} && systemctl restart {SIGNERS[relay]}")
+    wait_for_signer(lab, relay)
+    assert post(lab, relay, token).accepted
+    assert_signed(lab.wait_for_message(token), SIGNERS[relay])
+
+
+# -- runs of the role ---------------------------------------------------------------------------
+BROKEN = {
+    "the whole internet": ("relay1", {"relay_networks": ["0.0.0.0/0"]}, "0.0.0.0/0 would let a part of the internet"),
+    "a network with host bits": ("relay1", {"relay_networks": ["198.19.0.5/24"]}, "did you mean 198.19.0.0/24?"),
+    "a misspelt choice": ("relay1", {"relay_inet_protocols": "ipv5"}, "relay_inet_protocols"),
+    "a time that is none": ("relay1", {"relay_maximal_queue_lifetime": "5 dogs"}, "maximal_queue_lifetime"),
+    "a parameter of the role": (
+        "relay1",
+        {"relay_postfix_settings": {"smtpd_client_restrictions": "permit"}},
+        "smtpd_client_restrictions is set by this role",
+    ),
+    "a parameter that does not exist": ("relay1", {"relay_postfix_settings": {"smtp_hello": "x"}}, "smtp_hello"),
+    "a bad line in a map": ("relay1", {"relay_transports": {"lists.corp.example": "a\nb"}}, "/etc/postfix/transport"),
+    "a certificate that is not there": ("relay1", {"relay_tls_cert_file": "/etc/ssl/no.pem"}, "/etc/ssl/no.pem"),
+    "a missing key": (
+        "relay1",
+        {"relay_dkim_keys": [{"domain": "corp.example", "selector": "s", "path": "/etc/dkimkeys/gone.key"}]},
+        "/etc/dkimkeys/gone.key cannot be read by rspamd",
+    ),
+    "a key that is none": (
+        "relay2",
+        {"relay_dkim_keys": [{"domain": "corp.example", "selector": "s", "path": "/etc/dkimkeys/README.PrivateKeys"}]},
+        "/etc/dkimkeys/README.PrivateKeys is no RSA private key",
+    ),
+    "Ed25519 for OpenDKIM": (
+        "relay2",
+        {"relay_dkim_keys": [{"domain": "a.test", "selector": "s", "algorithm": "ed25519", "path": "/etc/dkimkeys/x"}]},
+        "OpenDKIM cannot sign with Ed25519 (keys of a.test)",
+    ),
+    "a password without TLS": ("relay2", {"relay_smarthost_tls": "may"}, "in the clear"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_broken_values_are_named_and_touch_nothing(lab: Lab, what: str) -> None:
+    relay, values, named = BROKEN[what]
+    look = "sha256sum /etc/postfix/* /etc/rspamd/relay.* /etc/opendkim/* /etc/opendkim.conf 2>/dev/null | sort"
+    before = lab.run(relay, look).stdout
+    played = converge(lab, limit=relay, extra=values, must_pass=False)
+    assert named in played.failures.get(relay, played.output)
+    assert played.code != 0
+    assert lab.run(relay, look).stdout == before
+    assert post(lab, relay, "", message=None).refusal is None
+
+
+CHANGED = {
+    "relay_maximal_queue_lifetime": "0",
+    "relay_bounce_queue_lifetime": "2d",
+    "relay_message_size_limit": 20000,
+    "relay_header_size_limit": 51200,
+    "relay_recipient_limit": 2000,
+    "relay_client_message_rate": 7,
+    "relay_sender_domains": ["corp.example"],
+    "relay_tls_policies": {"outside.test": "none"},
+}
+
+
+def test_changed_values(lab: Lab, token: str) -> None:
+    foreseen = converge(lab, limit="relay1", extra=CHANGED, check=True)
+    played = converge(lab, limit="relay1", extra=CHANGED)
+    assert foreseen.changed == played.changed
+    assert "Configure Postfix" in played.changed["relay1"]
+    try:
+        size = post(lab, "relay1", token, message=letter(token) + 30000 * "x\n").refusal
+        assert size is not None and size[1] == 552
+        refused = post(lab, "relay1", token, sender="joe@host.corp.example", message=None).refusal
+        assert refused is not None and refused[1] == 554
+        assert post(lab, "relay1", token, sender="", message=None).refusal is None
+        assert post(lab, "relay1", token).accepted
+        assert lab.wait_for_message(token).tls == ""
+        assert postconf(lab, "relay1", "bounce_queue_lifetime") == "2d"
+        assert postconf(lab, "relay1", "smtpd_client_message_rate_limit") == "7"
+        bounced = f"bounced-{token}"
+        lab.run("relay1", ["sendmail", "-f", "ops@outside.test", f"nobody@[{lab.address('edge')}]"],
+                input=f"Subject: {bounced}\nFrom: joe@corp.example\n\nHello\n")  # fmt: skip
+        notice = lab.wait_for_message(bounced)
+        assert notice.sender == "" and str(notice.parsed["From"].addresses[0].addr_spec).endswith("@corp.example")
+        assert notice.verdicts["dkim"] == notice.verdicts["dmarc"] == "pass"
+    finally:
+        converge(lab, limit="relay1")
+    assert post(lab, "relay1", f"again-{token}", message=letter(f"again-{token}") + 15000 * "x\n").accepted
+    assert lab.wait_for_message(f"again-{token}").tls == "TLSv1.3"
+
+
+def test_drift_is_mended_and_reported(lab: Lab) -> None:
+    lab.run("relay2", "sed -i 's/^smtpd_client_restrictions.*/smtpd_client_restrictions = permit/' /etc/postfix/main.cf")
+    lab.run("relay2", "chmod 0644 /etc/postfix/sasl_passwd; sed -i 's/^Mode.*/Mode sv/' /etc/opendkim.conf")
+    lab.run("relay1", ["systemctl", "stop", "postfix"])
+    lab.run("relay1", "chmod 0644 /etc/dkimkeys/corp.example.relay1-rsa.key")
+    played = converge(lab)
+    assert played.changed == {
+        "relay1": ["The signer alone reads the keys", "Postfix runs"],
+        "relay2": [
+            "Keep the configuration as it was found",
+            "Configure OpenDKIM",
+            "Configure Postfix",
+            "Bring the signer up to date",
+            "Bring Postfix up to date",
+            "Keep the configuration that works",
+        ],
+    }
+    assert postconf(lab, "relay2", "smtpd_client_restrictions") == "permit_mynetworks, reject"
+    assert lab.run("relay2", ["stat", "-c", "%a", "/etc/postfix/sasl_passwd"]).stdout.strip() == "600"
+    assert lab.run("relay1", ["stat", "-c", "%a %U", "/etc/dkimkeys/corp.example.relay1-rsa.key"]).stdout == "600 _rspamd\n"
+    assert post(lab, "relay1", "", message=None).refusal is None
+
+
+def test_keys_are_the_signers_alone(lab: Lab) -> None:
+    for relay, user in (("relay1", "_rspamd"), ("relay2", "opendkim")):
+        listing = lab.run(relay, "stat -c '%a %U %G' /etc/dkimkeys /etc/dkimkeys/*.key").stdout.splitlines()
+        assert set(listing) == {f"700 {user} {user}", f"600 {user} {user}"}
+
+
+def test_check_mode_on_bare_hosts(lab: Lab) -> None:
+    played = converge(lab, check=True, extra={"relay_hosts": "sat-postfix-12,sat-postfix-13", "relay_preflight_warn_only": ["ptr"]})
+    for host in ("sat-postfix-12", "sat-postfix-13"):
+        assert "Configure Postfix" in played.changed[host]
+        assert lab.run(host, "ls /etc/postfix /etc/rspamd /etc/opendkim* 2>/dev/null", check=False).stdout == ""
+
+
+def test_signers_swapped(lab: Lab, token: str) -> None:
+    swapped = {"relay1": "opendkim", "relay2": "rspamd"}
+    for relay, signer in swapped.items():
+        converge(lab, limit=relay, extra={"relay_signer": signer})
+    for relay, signer in swapped.items():
+        assert lab.run(relay, ["systemctl", "is-active", SIGNERS[relay]], check=False).stdout.strip() == "inactive"
+        assert post(lab, relay, f"{relay}-{token}").accepted
+        assert_signed(lab.wait_for_message(f"{relay}-{token}"), signer)
+        assert converge(lab, limit=relay, extra={"relay_signer": signer}).changed == {}
+    converge(lab)
+    for relay, signer in SIGNERS.items():
+        assert post(lab, relay, f"back-{relay}-{token}").accepted
+        assert_signed(lab.wait_for_message(f"back-{relay}-{token}"), signer)
+
+
+def test_the_journals_hold_no_complaint(lab: Lab) -> None:
+    for relay in SIGNERS:
+        lines = lab.journal(relay).splitlines()
+        found = [line for line in lines if "warning:" in line or "fatal:" in line or "panic:" in line]
+        expected = ("milter inet:127.0.0.1", "Service unavailable", "can't load key", "rate limit", "timed out", "lost connection")
+        assert [line for line in found if not any(word in line for word in expected)] == []
