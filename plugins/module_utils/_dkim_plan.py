@@ -134,6 +134,7 @@ class Want:
     bits: int = SOUND_BITS
     path: str = ""
     label: str = ""
+    suffix: str = ""  # ends the selector of a new key that names none
 
     @property
     def kind(self) -> str:
@@ -165,11 +166,11 @@ class Step:
     warnings: tuple[str, ...] = ()
 
 
-def selectors(algorithm: str, now: str) -> Iterator[str]:
-    """Names for a new key: algorithm and month, then with a letter, then with two."""
-    stem = f"{algorithm}-{now[:4]}{now[5:7]}"
+def selectors(algorithm: str, now: str, suffix: str = "") -> Iterator[str]:
+    """Names for a new key: algorithm and month, then with a letter, then with two; each with the suffix."""
+    stem, end = f"{algorithm}-{now[:4]}{now[5:7]}", f"-{suffix}" if suffix else ""
     letters = chain([()], product(ascii_lowercase, repeat=1), product(ascii_lowercase, repeat=2))
-    return (stem + "".join(some) for some in letters)
+    return (stem + "".join(some) + end for some in letters)
 
 
 def adopt(manifest: Manifest, wants: Sequence[Want], found: Mapping[str, Found]) -> Manifest:
@@ -216,7 +217,7 @@ def _resumable(want: Want, file: Found) -> bool:
 
 def _new_selector(manifest: Manifest, want: Want, now: str, found: Mapping[str, Found]) -> str:
     """The first name that is free, or whose file an interrupted run left."""
-    for selector in selectors(want.kind, now):
+    for selector in selectors(want.kind, now, want.suffix):
         if manifest.find(selector) or selector in manifest.used:
             continue
         if selector not in found or _resumable(want, found[selector]):

@@ -10,12 +10,15 @@ runs apart.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import grp
+import hashlib
 import os
 import pwd
 import re
+import socket
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -380,6 +383,21 @@ def _number(name: str | None, current: int, look: Callable[[str], int]) -> int:
 
 def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def host_suffix() -> str:
+    """Four characters that tell this host's keys from those of another that signs for the same domain.
+
+    Two relays that each make a key in the same month must not want the same name in DNS. The
+    characters follow from the machine's identity, so that check mode foretells them, and do not show it.
+    """
+    try:
+        with open("/etc/machine-id", encoding="ascii") as handle:
+            identity = handle.read().strip()
+    except (OSError, UnicodeDecodeError):
+        identity = ""
+    digest = hashlib.sha256(f"postmaster.mail selector {identity} {socket.gethostname()}".encode()).digest()
+    return base64.b32encode(digest)[:4].decode("ascii").lower()
 
 
 def check_private(path: str) -> None:

@@ -51,7 +51,14 @@ options:
     description:
       - Selector of the key. Letters, digits and inner hyphens, in one or more labels.
       - Without it O(state=present) means the active key, whatever its selector, and a new key is named after its
-        algorithm and the month, C(rsa-202611), then C(rsa-202611a). A selector that had a key before is not chosen.
+        algorithm, the month and O(selector_suffix), C(rsa-202611-k3f9), then C(rsa-202611a-k3f9). A selector that had
+        a key before is not chosen.
+    type: str
+  selector_suffix:
+    description:
+      - What the selectors end with that this module chooses, so that hosts that sign for the same domain choose
+        different ones. Letters and digits, or empty for none.
+      - If left out, four characters that follow from the host's name and machine identity.
     type: str
   algorithm:
     description:
@@ -266,6 +273,7 @@ key:
   type: dict
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -273,7 +281,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import ALGORITHMS, SOUND_BITS
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim_plan import Want
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim_run import CallError, Options, Outcome, ensure
-from ansible_collections.postmaster.mail.plugins.module_utils._dkim_store import Access, KeyStore, StoreError
+from ansible_collections.postmaster.mail.plugins.module_utils._dkim_store import Access, KeyStore, StoreError, host_suffix
 from ansible_collections.postmaster.mail.plugins.module_utils._files import FileError
 
 ITEM_SPEC = {
@@ -289,6 +297,7 @@ ARGUMENT_SPEC = {
     "bits": {"type": "int", "default": SOUND_BITS},
     "keys": {"type": "list", "elements": "dict", "options": ITEM_SPEC, "no_log": False},
     "state": {"type": "str", "choices": ["present", "absent", "rotated", "activated"], "default": "present"},
+    "selector_suffix": {"type": "str"},
     "force": {"type": "bool", "default": False},
     "allow_weak": {"type": "bool", "default": False},
     "directory": {"type": "str", "default": "/etc/dkimkeys"},
@@ -304,6 +313,9 @@ def build_wants(params: dict[str, Any]) -> list[Want]:
     """The items of a call, each with the name it has in messages."""
     items = [params] if params["keys"] is None else params["keys"]
     label = "keys[{}] ({})" if params["keys"] is not None else "{1}"
+    suffix = host_suffix() if params["selector_suffix"] is None else params["selector_suffix"]
+    if not re.fullmatch(r"[A-Za-z0-9]{0,20}", suffix):
+        raise CallError(f"selector_suffix {suffix!r} is not made of up to 20 letters and digits")
     return [
         Want(
             domain=item["domain"],
@@ -312,6 +324,7 @@ def build_wants(params: dict[str, Any]) -> list[Want]:
             bits=params["bits"] if item["bits"] is None else item["bits"],
             path=item["path"] or "",
             label=label.format(number, ascii(item["domain"])[1:-1]),
+            suffix=suffix,
         )
         for number, item in enumerate(items)
     ]
