@@ -68,7 +68,7 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 def txt_strings(rdata: str) -> list[bytes]:
     """The character-strings of a TXT record's presentation form, unquoted, in order."""
-    data = rdata.encode("utf-8", "surrogateescape").strip()
+    data = rdata.encode("utf-8", "surrogatepass").strip()
     strings: list[bytes] = []
     position = 0
     while position < len(data):

@@ -105,13 +105,14 @@ def purpose(key: Key, value: object) -> object:
     """What a record stands for beside others of its set; ``exclusive`` replaces only those of one purpose.
 
     TXT records of many services share a domain's own name, told apart by how they begin: ``v=spf1``,
-    ``google-site-verification``. A name with an underscore label has one purpose (RFC 8552 section 1.1).
+    ``google-site-verification``. All other texts count as one purpose, and so does a name with an underscore
+    label (RFC 8552 section 1.1).
     """
     name, rdtype = key
     if rdtype != "TXT" or not isinstance(value, bytes) or any(label.startswith("_") for label in name.split(".")):
         return None
     match = _PURPOSE.match(value)
-    return match.group(0).lower() if match else value
+    return match.group(0).lower() if match else None
 
 
 def _values_after(key: Key, current: RRset | None, wanted: Sequence[Wanted], exclusive: bool) -> tuple[list[str], bool]:

@@ -64,6 +64,8 @@ def _one_wanted(index: int, item: Mapping[str, Any], state: str) -> Wanted:
         raise DnsError(f"{where} ({name}): the ttl {ttl} is not between 0 and {MAX_TTL} seconds (RFC 2181 section 8)")
     if value is not None and rdtype != "TXT":
         raise DnsError(f"{where} ({name}): value is for TXT records only; give rdata for {rdtype}")
+    if not str(rdata or value or "").isascii():
+        raise DnsError(f"{where} ({name} {rdtype}) is not ASCII; write the other octets as \\DDD in rdata")
     if present and not (rdata or value is not None):
         raise DnsError(f"{where} ({name} {rdtype}) has no data; give rdata, or value for TXT")
     if rdata:

@@ -110,8 +110,8 @@ options:
     description:
       - Whether a name and type shall have exactly the given values. With V(false) other values stay beside them.
       - TXT records at names without an underscore label belong to many services. There only records of the same
-        purpose, told by how they begin (C(v=spf1), C(google-site-verification=)), are replaced; the others and their
-        TTL stay.
+        purpose, told by how they begin (C(v=spf1), C(google-site-verification=)), are replaced; the others and the
+        TTL they share stay.
     type: bool
     default: true
   wait:

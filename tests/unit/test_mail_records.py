@@ -1,0 +1,314 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From mail domains to records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.postmaster.mail.plugins.module_utils._records import RecordsError, derive
+from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE
+from hypothesis import given
+from hypothesis import strategies as st
+
+HOSTS = {"relays": ["198.51.100.25", "2001:db8::25"], "inside": ["10.1.0.3"], "odd": ["relay1"]}
+RELAYS = {"senders": [{"hosts": "relays"}]}
+SPF = "v=spf1 ip4:198.51.100.25 ip6:2001:db8::25"
+
+
+def _lines(*domains: dict[str, Any], **options: Any) -> list[str]:
+    """Name, type and content of the derived records."""
+    derived = derive(domains, hosts=HOSTS, **options)
+    return [f"{r.name} {r.type} {''.join(r.strings) or r.rdata}" for r in derived.records]
+
+
+def _key(name: str, value: str = "v=DKIM1; p=AAAA") -> dict[str, Any]:
+    return {"domain": "x", "state": "active", "record": {"name": name, "type": "TXT", "ttl": 1, "value": value}}
+
+
+DERIVED: list[tuple[list[dict[str, Any]], list[str]]] = [
+    (
+        [
+            {
+                "name": "corp.example",
+                **RELAYS,
+                "mx": [{"host": "mx.corp.example"}, {"host": "mx2.corp.example.", "priority": 20}],
+            }
+        ],
+        [
+            "corp.example. MX 10 mx.corp.example.",
+            "corp.example. MX 20 mx2.corp.example.",
+            f"corp.example. TXT {SPF} ~all",
+            "_dmarc.corp.example. TXT v=DMARC1; p=none",
+        ],
+    ),
+    # a domain that neither sends nor receives
+    (
+        [{"name": "Parked.Example.", "receives": False}],
+        [
+            "parked.example. MX 0 .",
+            "parked.example. TXT v=spf1 -all",
+            "_dmarc.parked.example. TXT v=DMARC1; p=reject",
+        ],
+    ),
+    # one that sends through services; their addresses come after those of hosts
+    (
+        [
+            {
+                "name": "corp.example",
+                "senders": [
+                    {"known": "google_workspace", "dkim_value": "v=DKIM1; k=rsa; p=BBBB", "verification": "abc"},
+                    {"known": "brevo", "verification": "brevo-code:def"},
+                    {"include": "_spf.provider.test"},
+                    {"ip4": "192.0.2.0/24"},
+                    {"hosts": "relays"},
+                    {"mx": True},
+                    {"a": "web.corp.example"},
+                    {"term": "exists:%{i}._spf.corp.example"},
+                ],
+                "spf_all": "-all",
+                "dmarc": {"policy": "quarantine"},
+            }
+        ],
+        [
+            "corp.example. TXT v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.25 ip6:2001:db8::25 include:_spf.google.com "
+            "include:spf.brevo.com include:_spf.provider.test mx a:web.corp.example exists:%{i}._spf.corp.example -all",
+            "corp.example. TXT google-site-verification=abc",
+            "google._domainkey.corp.example. TXT v=DKIM1; k=rsa; p=BBBB",
+            "corp.example. TXT brevo-code:def",
+            "brevo1._domainkey.corp.example. CNAME b1.corp-example.dkim.brevo.com.",
+            "brevo2._domainkey.corp.example. CNAME b2.corp-example.dkim.brevo.com.",
+            "_dmarc.corp.example. TXT v=DMARC1; p=quarantine",
+        ],
+    ),
+    # a domain below another has the policy of that one, unless it wants its own
+    (
+        [{"name": "corp.example", **RELAYS}, {"name": "hello.corp.example", **RELAYS}],
+        [
+            f"corp.example. TXT {SPF} ~all",
+            "_dmarc.corp.example. TXT v=DMARC1; p=none",
+            f"hello.corp.example. TXT {SPF} ~all",
+        ],
+    ),
+    (
+        [
+            {"name": "hello.corp.example", **RELAYS, "dmarc": {}},
+            {"name": "corp.example", **RELAYS, "dmarc": {"policy": "reject"}},
+        ],
+        [
+            f"hello.corp.example. TXT {SPF} ~all",
+            "_dmarc.hello.corp.example. TXT v=DMARC1; p=none",
+            f"corp.example. TXT {SPF} ~all",
+            "_dmarc.corp.example. TXT v=DMARC1; p=reject",
+        ],
+    ),
+    # reports that go to another domain need its consent
+    (
+        [
+            {"name": "corp.example"},
+            {
+                "name": "shop.example",
+                "dmarc": {"policy": "reject", "rua": ["dmarc@reports.corp.example", "mailto:x@shop.example"]},
+            },
+        ],
+        [
+            "corp.example. TXT v=spf1 -all",
+            "_dmarc.corp.example. TXT v=DMARC1; p=reject",
+            "shop.example. TXT v=spf1 -all",
+            "_dmarc.shop.example. TXT v=DMARC1; p=reject; rua=mailto:dmarc@reports.corp.example,mailto:x@shop.example",
+            "shop.example._report._dmarc.reports.corp.example. TXT v=DMARC1;",
+        ],
+    ),
+    (
+        [
+            {
+                "name": "a.example",
+                "dmarc": {
+                    "policy": "reject",
+                    "subdomain_policy": "quarantine",
+                    "nonexistent_policy": "reject",
+                    "adkim": "strict",
+                    "aspf": "relaxed",
+                    "testing": True,
+                    "fo": ["1", "d"],
+                    "ruf": ["a@a.example"],
+                    "psd": "n",
+                },
+            }
+        ],
+        [
+            "a.example. TXT v=spf1 -all",
+            "_dmarc.a.example. TXT v=DMARC1; p=reject; sp=quarantine; np=reject; adkim=s; aspf=r; t=y; psd=n; fo=1:d; "
+            "ruf=mailto:a@a.example",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("domains", "expected"), DERIVED)
+def test_derived_records(domains: list[dict[str, Any]], expected: list[str]) -> None:
+    assert _lines(*domains) == expected
+
+
+def test_keys_go_to_the_domain_they_are_for() -> None:
+    keys = [
+        _key("a._domainkey.corp.example."),
+        _key("A._DOMAINKEY.hello.corp.example"),
+        _key("a._domainkey.corp.example."),
+    ]
+    keys.append({"name": "b._domainkey.corp.example.", "type": "TXT", "ttl": 60, "strings": ["v=DKIM1; ", "p=CC"]})
+    lines = _lines({"name": "corp.example", **RELAYS}, {"name": "hello.corp.example", **RELAYS}, dkim_keys=keys)
+    assert [line for line in lines if "_domainkey" in line] == [
+        "a._domainkey.corp.example. TXT v=DKIM1; p=AAAA",
+        "b._domainkey.corp.example. TXT v=DKIM1; p=CC",
+        "a._domainkey.hello.corp.example. TXT v=DKIM1; p=AAAA",
+    ]
+
+
+def test_ttl_and_zone_text() -> None:
+    derived = derive([{"name": "a.example", "ttl": 60}, {"name": "b.example", "receives": False}])
+    assert derived.zone_text == (
+        "; a.example\n"
+        'a.example. 60 IN TXT "v=spf1 -all"\n'
+        '_dmarc.a.example. 60 IN TXT "v=DMARC1; p=reject"\n'
+        "\n"
+        "; b.example\n"
+        "b.example. 3600 IN MX 0 .\n"
+        'b.example. 3600 IN TXT "v=spf1 -all"\n'
+        '_dmarc.b.example. 3600 IN TXT "v=DMARC1; p=reject"\n'
+    )
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"name": ""}, "domains[0].name '' is empty"),
+    ({"name": "corp.example "}, "the label 'example '"),
+    ({"name": "m\u00fcller.example"}, "xn--"),
+    ({"name": "*.corp.example"}, "is a wildcard"),
+    (
+        {"spf_all": "+all", **RELAYS},
+        "the domain corp.example: its SPF record 'v=spf1 ip4:198.51.100.25 ip6:2001:db8::25 +all'",
+    ),
+    ({"senders": [{"term": "+all"}]}, "'+all' cannot stand in its SPF record: a sender is a mechanism"),
+    (
+        {"senders": [{"include": f"{n}.test"} for n in range(11)]},
+        "the SPF term 'include:10.test' at position 157: it is lookup number 11",
+    ),
+    ({"senders": [{"include": "localhost"}]}, "'include:localhost' cannot stand in its SPF record"),
+    ({"senders": [{"ip4": "10.0.0.300"}]}, "'ip4:10.0.0.300' cannot stand in its SPF record"),
+    (
+        {"senders": [{"hosts": "nowhere"}]},
+        "no address of the sending hosts 'nowhere' is known; known are those of: inside, odd, relays",
+    ),
+    ({"senders": [{"hosts": "inside"}]}, "10.1.0.3 of the hosts 'inside' is a private address"),
+    ({"senders": [{"hosts": "odd"}]}, "'relay1' of the hosts 'odd' is no IP address"),
+    ({"senders": [{}]}, "senders[0] names none; each sender has exactly one of hosts"),
+    ({"senders": [{"mx": True, "a": "x.test"}]}, "senders[0] names a and mx"),
+    (
+        {"senders": [{"known": "carrier_pigeon"}]},
+        "no sender 'carrier_pigeon' is known; known are brevo, google_workspace",
+    ),
+    ({"senders": [{"known": "brevo", "verification": "\n"}]}, "not visible ASCII"),
+    ({"senders": [{"known": "google_workspace", "dkim_value": "x", "dkim_selector": "a b"}]}, "the label 'a b'"),
+    ({"mx": [{"host": "192.0.2.1"}]}, "the mx 192.0.2.1 is an address"),
+    ({"mx": [{"host": "[2001:db8::1]"}]}, "is an address"),
+    ({"mx": [{"host": "mx_ .corp.example"}]}, "the label 'mx_ '"),
+    ({"mx": [{"host": "mx.test", "priority": 65536}]}, "the priority 65536"),
+    ({"mx": [{"host": "mx.test"}], "receives": False}, "mx entries and receives: false"),
+    ({"ttl": -1}, "the ttl -1"),
+    ({"dmarc": {"policy": "discard"}}, "'p=discard' cannot stand in its DMARC record"),
+    ({"dmarc": {"rua": ["nobody"]}}, "'rua=mailto:nobody' cannot stand in its DMARC record"),
+    ({"receives": False, "dmarc": {"rua": ["a@corp.example"]}}, "its DMARC reports go to mailto:a@corp.example, but"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED)
+def test_what_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecordsError) as caught:
+        derive([{"name": "corp.example", **options}], hosts=HOSTS)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("domains", "keys", "message"),
+    [
+        (["a.example", "A.example."], [], "is described twice and would have two SPF records"),
+        (
+            ["a.example"],
+            [_key("s._domainkey.a.example", "one"), _key("s._domainkey.a.example.", "two")],
+            "two different DKIM keys",
+        ),
+        (["a.example"], [{"name": "a.example", "value": "x"}], "dkim_keys[0] is no DKIM record"),
+        (["a.example"], [{"domain": "a.example"}], "dkim_keys[0] is no DKIM record"),
+        (["a.example"], [_key("s x._domainkey.a.example")], "the label 's x'"),
+    ],
+)
+def test_what_does_not_go_together(domains: list[str], keys: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(RecordsError) as caught:
+        derive([{"name": name} for name in domains], dkim_keys=keys)
+    assert message in str(caught.value)
+
+
+def test_a_key_beside_an_alias_is_refused() -> None:
+    with pytest.raises(RecordsError, match=r"brevo1\._domainkey\.a\.example would have a TXT record beside a CNAME"):
+        derive(
+            [{"name": "a.example", "senders": [{"known": "brevo"}]}], dkim_keys=[_key("brevo1._domainkey.a.example")]
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "warning"),
+    [
+        ({**RELAYS, "receives": False}, "it sends mail but has a null MX"),
+        (RELAYS, "without rua nobody sees what fails"),
+        ({"senders": [{"known": "google_workspace"}]}, "the DKIM record of Google Workspace is not described"),
+        (
+            {"dmarc": {"rua": ["x@other.test"]}},
+            'need the record corp.example._report._dmarc.other.test. TXT "v=DMARC1;"',
+        ),
+        (
+            {"senders": [{"known": "google_workspace"}, *({"include": f"{n}.test"} for n in range(8))]},
+            "needs about 12 lookups",
+        ),
+        ({**RELAYS, "spf_all": "?all"}, "says nothing of other senders"),
+    ],
+)
+def test_warnings(options: dict[str, Any], warning: str) -> None:
+    derived = derive([{"name": "corp.example", **options}], hosts=HOSTS)
+    assert any(warning in text for text in derived.warnings), derived.warnings
+
+
+def test_a_key_of_another_domain_is_left_out_with_a_warning() -> None:
+    derived = derive([{"name": "a.example"}], dkim_keys=[_key("s._domainkey.b.example")])
+    assert derived.warnings == ("the DKIM key s._domainkey.b.example belongs to no described domain and is left out",)
+
+
+def test_catalogue() -> None:
+    for name, sender in CATALOGUE.items():
+        derived = derive(
+            [{"name": "a.example", "senders": [{"known": name, "verification": "x", "dkim_value": "v=DKIM1; p="}]}]
+        )
+        assert len(derived.records) == 4 and sender.title and sender.source.startswith("https://")
+
+
+TEXTS = st.one_of(
+    st.text(max_size=20), st.sampled_from(["a.example", "+all", "192.0.2.1", "mailto:a@b.test", "%{i}.b.test", "."])
+)
+
+
+@given(
+    name=TEXTS,
+    sender=st.dictionaries(st.sampled_from(["hosts", "include", "ip4", "a", "term", "known", "verification"]), TEXTS),
+    rua=TEXTS,
+    key=TEXTS,
+)
+def test_hostile_input_is_refused_in_a_sentence(name: str, sender: dict[str, str], rua: str, key: str) -> None:
+    try:
+        derived = derive(
+            [{"name": name, "senders": [sender], "dmarc": {"rua": [rua]}}],
+            dkim_keys=[_key("s._domainkey.a.example", key)],
+        )
+    except RecordsError as err:
+        assert str(err)
+        return
+    assert derived.records and derived.zone_text.isprintable() is False
