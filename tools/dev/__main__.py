@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from . import bench, checks, galaxy, molecule, prerequisites
-from .places import DevError
+from .places import LAB_CODE, TREE, DevError, environment
 from .steps import Outcome, run_part, summary
 
 PARTS = ("lint", "sanity", "unit", "compat", "galaxy", "molecule")
@@ -48,11 +48,11 @@ def test(words: list[str], *, yes: bool) -> int:
     """Run the chosen parts; 0 if nothing failed. The last line is ``N passed, N failed``."""
     choice = choose(words)
     began = time.monotonic()
-    if "molecule" in choice.parts and (choice.scenarios or molecule.scenarios()):
-        prerequisites.prepare_lab(yes=yes)
+    # First of all, as it may ask.
+    engine = prerequisites.prepare_lab(yes=yes) if "molecule" in choice.parts else ""
     outcomes: list[Outcome] = []
     for part in choice.parts:
-        outcomes += _run(part, choice)
+        outcomes += _run(part, choice, engine)
     for reason in sorted({outcome.not_run for outcome in outcomes if outcome.not_run}):
         print(f"not run: {reason}")
     print(f"total time: {time.monotonic() - began:.0f} s on {os.cpu_count()} processors")
@@ -60,7 +60,7 @@ def test(words: list[str], *, yes: bool) -> int:
     return 1 if any(outcome.failed for outcome in outcomes) else 0
 
 
-def _run(part: str, choice: Choice) -> list[Outcome]:
+def _run(part: str, choice: Choice, engine: str) -> list[Outcome]:
     folder = checks.prepare()
     workers = min(2, os.cpu_count() or 1)
     if part == "lint":
@@ -73,7 +73,17 @@ def _run(part: str, choice: Choice) -> list[Outcome]:
         return run_part(part, checks.compat())
     if part == "galaxy":
         return run_part(part, galaxy.steps(folder))
-    return run_part(part, molecule.steps(folder, names=choice.scenarios, full=choice.full))
+    return run_part(part, molecule.steps(folder, names=choice.scenarios, full=choice.full, engine=engine))
+
+
+def start_demo(words: list[str], *, yes: bool) -> int:
+    """Hand over to the demo, which needs the virtual environment's libraries."""
+    folder = checks.prepare()
+    env = environment(folder, PYTHONPATH=os.pathsep.join([str(TREE), str(LAB_CODE)]))
+    if not words:
+        env["LAB_ENGINE"] = prerequisites.prepare_lab(yes=yes)
+    python = str(folder / "bin" / "python")
+    os.execve(python, [python, "-m", "tools.dev.demo", *words], env)
 
 
 def main(argv: list[str]) -> int:
@@ -85,6 +95,8 @@ def main(argv: list[str]) -> int:
         return test(rest, yes=yes)
     if command == "lint" and not rest:
         return test(["lint"], yes=yes)
+    if command == "demo":
+        return start_demo(rest, yes=yes)
     if command == "bench" and not rest:
         return bench.run()
     raise DevError(f"cannot make sense of: {' '.join(words)} (see ./dev help)")

@@ -11,7 +11,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import venv
-from .places import CACHE, COLLECTION, NAME, NAMESPACE, ROOT, TREE, environment, files, link_collection, pythons
+from .places import (
+    CACHE,
+    COLLECTION,
+    LAB_CODE,
+    NAME,
+    NAMESPACE,
+    ROOT,
+    TREE,
+    environment,
+    files,
+    link_collection,
+    pythons,
+)
 from .steps import NotRun, Shell, Step, call
 
 JUNIT = CACHE / "junit"
@@ -29,9 +41,7 @@ def _mypy(shell: Shell) -> None:
     """Type-check under the import names that Ansible uses, and our tools under their own."""
     ours = [path for path in _python_files() if path.startswith("plugins/")]
     shell.run(["mypy", *(COLLECTION / path for path in ours)], env={"MYPYPATH": str(TREE)})
-    shell.run(["mypy", "tools/dev"], env={"PYTHONPATH": ""})
-    if (ROOT / "molecule" / "shared" / "lab").is_dir():
-        shell.run(["mypy", "-p", "lab"], env={"PYTHONPATH": "", "MYPYPATH": str(ROOT / "molecule" / "shared")})
+    shell.run(["mypy", "-p", "tools", "-p", "lab"], env={"PYTHONPATH": "", "MYPYPATH": f"{ROOT}:{LAB_CODE}"})
 
 
 def _shellcheck(shell: Shell) -> None:

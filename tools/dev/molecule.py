@@ -18,20 +18,21 @@ def scenarios() -> list[str]:
     return [name for name in found if name not in ("default", "shared")]
 
 
-def steps(folder: Path, *, names: Sequence[str], full: bool) -> list[Step]:
+def steps(folder: Path, *, names: Sequence[str], full: bool, engine: str) -> list[Step]:
     """A step for each named scenario, or for all. Raises DevError for an unknown name."""
     known = scenarios()
     for name in names:
         if name not in known:
             raise DevError(f"there is no scenario {name}; there are: {', '.join(known) or 'none'}")
-    return [_step(folder, name, full=full) for name in names or known]
+    return [_step(folder, name, full=full, engine=engine) for name in names or known]
 
 
-def _step(folder: Path, name: str, *, full: bool) -> Step:
+def _step(folder: Path, name: str, *, full: bool, engine: str) -> Step:
     junit = JUNIT / f"molecule-{name}.xml"
     env = environment(
         folder,
         **test_environment(full=full),
+        LAB_ENGINE=engine,
         # The verify step runs pytest; this is how its tests get counted here.
         PYTEST_ADDOPTS=f"--junit-xml={junit}",
         MOLECULE_EPHEMERAL_DIRECTORY=str(CACHE / "molecule" / name),

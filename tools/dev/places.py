@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache"
 LOGS = CACHE / "log"
+LAB_CODE = ROOT / "molecule" / "shared"
 NAMESPACE, NAME = "postmaster", "mail"
 # Python and Ansible find the collection's own code only under these names.
 TREE = CACHE / "tree"

@@ -10,42 +10,63 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from .places import DevError, search_path
+from .places import CACHE, LAB_CODE, DevError, search_path
 
+sys.path.insert(0, str(LAB_CODE))
+
+from lab.engine import Engine, LabError, find
+from lab.images import NUMBERS, base_tag
+
+ENGINES = ("podman", "docker")
 # crun cannot raise limits where root lacks CAP_SYS_RESOURCE; runc can be told not to.
-PODMAN = ("podman", "runc", "netavark", "aardvark-dns", "iptables", "nftables", "mmdebstrap")
+PODMAN = ("podman", "runc", "netavark", "iptables", "nftables", "mmdebstrap")
 
 
-def find(program: str) -> str | None:
+def which(program: str) -> str | None:
     """The full path of a program, also when it lies in an sbin folder."""
     return shutil.which(program, path=os.pathsep.join(search_path()))
 
 
-def engine() -> str | None:
-    """The container engine that answers: podman, docker or None."""
-    for name in ("podman", "docker"):
-        program = find(name)
-        if program is None:
-            continue
-        done = subprocess.run([program, "info"], capture_output=True, timeout=60, check=False)
-        if done.returncode == 0:
-            return name
-    return None
+def engine() -> Engine:
+    """The engine that LAB_ENGINE names, else the first that answers. Raises DevError with what each one said."""
+    chosen = os.environ.get("LAB_ENGINE")
+    problems = []
+    for name in (chosen,) if chosen else ENGINES:
+        try:
+            return find(name, state=CACHE / "lab")
+        except LabError as err:
+            problems.append(str(err))
+    raise DevError("no container engine is ready: " + "; ".join(problems))
 
 
 def packages_for_lab() -> list[str]:
-    """What a machine lacks to run the lab; nothing where an engine and ssh are at hand."""
-    needed = [] if engine() else [package for package in PODMAN if find(package) is None]
-    if not find("ssh"):
-        needed.append("openssh-client")
+    """What a machine lacks to run the lab; nothing where an engine, images and ssh are at hand."""
+    needed = [] if which("ssh") else ["openssh-client"]
+    try:
+        ready = engine()
+    except DevError:
+        return [*needed, *(package for package in PODMAN if which(package) is None)]
+    if not which("mmdebstrap") and not _can_make_images(ready):
+        needed.append("mmdebstrap")
     return needed
 
 
+def _can_make_images(ready: Engine) -> bool:
+    """Whether the base images are there already or a registry answers: else Debian is bootstrapped."""
+    if all(ready.has_image(base_tag(release)) for release in NUMBERS):
+        return True
+    roots = {release: f"docker.io/library/debian:{number}-slim" for release, number in NUMBERS.items()}
+    try:
+        return all(ready.run("pull", "-q", image, check=False, timeout=120).returncode == 0 for image in roots.values())
+    except LabError:
+        return False
+
+
 def become_root() -> list[str]:
-    """What to put before a command that needs root."""
+    """What to put before a command that needs root. Raises DevError if there is no way."""
     if os.geteuid() == 0:
         return []
-    if find("sudo"):
+    if which("sudo"):
         return ["sudo"]
     raise DevError("you are neither root nor have sudo")
 
@@ -56,27 +77,23 @@ def install(packages: Sequence[str], *, yes: bool) -> None:
         return
     names = " ".join(packages)
     by_hand = f"as root, run: apt-get install {names}"
-    if not find("apt-get"):
+    if not which("apt-get"):
         raise DevError(f"missing, and this is no Debian to install it from: {names}")
     print(f"dev: will install from Debian: {names}", flush=True)
     if not yes and sys.stdin.isatty() and not input("dev: go on? [y/N] ").strip().lower().startswith("y"):
         raise DevError(f"nothing was installed; {by_hand}")
     try:
-        root = become_root()
-        apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]
-        subprocess.run([*apt, "update"], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(
-            [*apt, "install", "-y", "--no-install-recommends", *packages], check=True, stdout=subprocess.DEVNULL
-        )
+        apt = [*become_root(), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]
+        for words in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+            subprocess.run([*apt, *words], check=True, stdout=subprocess.DEVNULL)
     except (DevError, subprocess.CalledProcessError) as err:
         raise DevError(f"could not install {names} ({err}); {by_hand}") from err
 
 
-def prepare_lab(*, yes: bool) -> None:
-    """Make sure that containers can be started. Raises DevError with what to do."""
+def prepare_lab(*, yes: bool) -> str:
+    """Make sure that containers can be started; returns the engine's name. Raises DevError with what to do."""
+    if os.geteuid() != 0 and sys.stdin.isatty():
+        # The lab calls sudo without a terminal; whoever has to type a password does it here, once.
+        subprocess.run([*become_root(), "-v"], check=False)
     install(packages_for_lab(), yes=yes)
-    if engine() is None:
-        raise DevError(
-            "neither podman nor docker answers: see what `podman info` says, "
-            "and whether you must be root or in the group docker"
-        )
+    return engine().name
