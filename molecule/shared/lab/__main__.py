@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     up = command("up", "Start a lab; one of the same name is replaced.")
     up.add_argument("--index", type=int, default=10, help="number in its networks, 198.18.INDEX.0/24 (%(default)s)")
     up.add_argument("--hosts", default="", help="hosts of the estate to start, bare, separated by commas; or 'all'")
-    up.add_argument("--engine", choices=("podman", "docker"), default=os.environ.get("LAB_ENGINE", "podman"))
+    up.add_argument("--engine", choices=("auto", "podman", "docker"), default=os.environ.get("LAB_ENGINE", "auto"))
     down = command("down", "Remove a lab.")
     down.add_argument("--missing-ok", action="store_true", help="be content if there is none")
     command("status", "Show a lab's hosts.")
@@ -87,6 +87,9 @@ def main(argv: list[str] | None = None) -> int:
         else:
             words = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
             _ssh(_known(options.name), options.host, [shlex.join(words)])
+    except KeyboardInterrupt:
+        print("lab: interrupted; the next start clears what is left", file=sys.stderr)
+        return 130
     except (LabError, ValueError) as err:
         print(f"lab: {err}", file=sys.stderr)
         return 1

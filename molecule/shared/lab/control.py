@@ -38,12 +38,14 @@ def choose(names: Iterable[str]) -> list[Host]:
 def up(plan: Plan, *, hosts: Sequence[Host], engine_name: str, say: Say) -> None:
     """Start a lab from nothing; what an earlier one of the same name left is cleared away first."""
     engine = engines.find(engine_name, state=state.CACHE)
+    if obstacle := engine.obstacle():
+        raise LabError(obstacle)
     releases = {host.release for host in hosts}
     Images(engine, cache=state.CACHE / "images", say=say).ensure(releases)
     clear(plan, engine, say=say)
     _networks(plan, engine)
     credentials = Credentials()
-    known = state.facts(plan, credentials, engine=engine_name, running=hosts)
+    known = state.facts(plan, credentials, engine=engine.name, running=hosts)
     state.save(known, credentials)
     packages.share(state.CACHE / "packages", state.folder(plan.name) / "packages")
     say(f"starting {len(hosts)} hosts")

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Port: the container engine, podman or docker, and what this machine demands of it.
 
-Nothing about the machine is assumed: whether its root may raise resource limits, whether
-systemd runs on it and which cgroup version it has are looked up, and podman gets a
-``containers.conf`` of the lab's own only where one is needed.
+Nothing about the machine is assumed: whether its root may raise resource limits and whether
+systemd runs on it are looked up, and podman gets a ``containers.conf`` of the lab's own only
+where one is needed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 CAP_SYS_RESOURCE = 24  # capability(7)
 LABEL = "postmaster.mail.lab"
+ACCEPT_LAB = "-A FORWARD -s 198.18.0.0/15 -d 198.18.0.0/15 -j ACCEPT"
 
 
 class LabError(Exception):
@@ -32,7 +33,6 @@ class Machine:
 
     can_raise_limits: bool
     has_systemd: bool
-    cgroup_v2: bool
 
     @classmethod
     def look(cls, *, root: Path = Path("/")) -> Machine:
@@ -42,22 +42,20 @@ class Machine:
         return cls(
             can_raise_limits=bool(int(bounding, 16) >> CAP_SYS_RESOURCE & 1),
             has_systemd=(root / "run/systemd/system").is_dir(),
-            cgroup_v2=(root / "sys/fs/cgroup/cgroup.controllers").exists(),
         )
 
 
 def containers_conf(machine: Machine) -> str:
     """The containers.conf this machine needs; empty if podman's defaults will do."""
-    parts = []
-    if not machine.has_systemd:
-        parts.append('[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"')
+    own = [] if machine.has_systemd else ['cgroup_manager = "cgroupfs"', 'events_logger = "file"']
+    limits = []
     if not machine.can_raise_limits:
-        # crun refuses to start where it may not raise rlimits; runc does with limits that need no raising.
-        parts = ["\n".join([*(parts or ["[engine]"]), 'runtime = "runc"'])]
-        parts.append('[containers]\ndefault_ulimits = ["nofile=1024:20000", "nproc=30000:30000"]')
-    if parts:
-        parts.append('[network]\nnetwork_backend = "netavark"')
-    return "\n".join(parts) + "\n" if parts else ""
+        # crun gives up where it may not raise rlimits; runc starts with limits that need no raising.
+        own.append('runtime = "runc"')
+        limits = ["[containers]", 'default_ulimits = ["nofile=1024:20000", "nproc=30000:30000"]']
+    if not own:
+        return ""
+    return "\n".join(["[engine]", *own, *limits, "[network]", 'network_backend = "netavark"', ""])
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,10 @@ class Engine:
     """Starts the engine's command line and knows the differences between the two engines."""
 
     name = ""
-    build_tool = ""
+    changes: tuple[str, ...] = (
+        'CMD ["/lib/systemd/systemd"]',
+        "STOPSIGNAL SIGRTMIN+3",
+    )  # what a committed image is told
 
     def __init__(self, *, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()) -> None:
         self.env = dict(env or {})
@@ -133,6 +134,10 @@ class Engine:
     def text(self, *args: str) -> str:
         """Standard output of a successful run, stripped."""
         return self.run(*args).stdout.decode(errors="replace").strip()
+
+    def obstacle(self) -> str:
+        """A sentence on what would keep the lab's hosts from reaching each other; empty if nothing does."""
+        return ""
 
     # -- images ---------------------------------------------------------------------------------
     def has_image(self, tag: str) -> bool:
@@ -200,6 +205,20 @@ class Podman(Engine):
     uplink = "podman"
     rm_options = ("-t", "0")
 
+    def obstacle(self) -> str:
+        # Docker sets this policy where it finds forwarding off; its own networks are excepted, ours are not.
+        calls = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+        if not calls.exists() or calls.read_text(encoding="ascii").strip() != "1":
+            return ""
+        try:
+            argv = [*self.prefix[:2], "iptables", "-w", "-S", "FORWARD"]
+            rules = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines()
+        except OSError:
+            return ""
+        if "-P FORWARD DROP" not in rules or ACCEPT_LAB in rules:
+            return ""
+        return f"this machine's firewall drops what passes its bridges: allow the lab with iptables {ACCEPT_LAB}"
+
     def create(self, wanted: Container) -> None:
         # SYS_PTRACE: start-stop-daemon knows another user's daemon by its /proc/PID/exe.
         args = ["--systemd=always", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE", "--no-hosts"]
@@ -221,6 +240,7 @@ class Docker(Engine):
     name = "docker"
     uplink = "bridge"
     cp_options = ("-a",)
+    changes: tuple[str, ...] = ('CMD ["/lib/systemd/systemd"]',)  # the signal is given when a container is created
 
     def create(self, wanted: Container) -> None:
         args = ["--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE", "--cgroupns=host"]
@@ -259,8 +279,11 @@ def _common(wanted: Container) -> list[str]:
 def find(name: str, *, state: Path) -> Engine:
     """The engine called ``name``, ready to use, or a :class:`LabError` that says what is missing.
 
-    ``state`` is the folder where a containers.conf is kept if podman needs one.
+    ``auto`` takes podman if it is installed, else docker. ``state`` is the folder where a
+    containers.conf is kept if podman needs one.
     """
+    if name == "auto":
+        name = next((each for each in ("podman", "docker") if shutil.which(each)), "podman")
     if shutil.which(name) is None:
         raise LabError(f"{name} is not installed: apt-get install {'podman' if name == 'podman' else 'docker.io'}")
     prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]

@@ -134,12 +134,12 @@ class Images:
     def _build(self, parent: str, tag: str, script: str, env: dict[str, str]) -> None:
         """Run ``script`` in a container of ``parent`` and keep the result as ``tag``."""
         name = f"pml-build-{uuid.uuid4().hex[:8]}"
-        options = [part for key, value in env.items() for part in ("-e", f"{key}={value}")]
-        self.engine.run("run", "-d", "--name", name, "--network", self.engine.uplink, parent, "sleep", "900")
+        proxies = {key: os.environ[key] for key in ("http_proxy", "https_proxy", "no_proxy") if key in os.environ}
+        options = [part for key, value in (proxies | env).items() for part in ("-e", f"{key}={value}")]
+        self.engine.run("run", "-d", "--name", name, "--network", self.engine.uplink, parent, "sleep", "infinity")
         try:
             self.engine.run("exec", *options, name, "sh", "-c", script)
-            changes = ['CMD ["/lib/systemd/systemd"]', "STOPSIGNAL SIGRTMIN+3"]
-            self.engine.run("commit", *(part for change in changes for part in ("-c", change)), name, tag)
+            self.engine.run("commit", *(part for change in self.engine.changes for part in ("-c", change)), name, tag)
         finally:
             self.engine.remove([name])
         repository = tag.rpartition(":")[0]

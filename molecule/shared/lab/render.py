@@ -169,7 +169,10 @@ class Renderer:
             File("/etc/unbound/lab-root.hints", self.template("root.hints.j2")),
             File("/etc/systemd/system/unbound.service.d/lab.conf", self.template("unbound.service.j2")),
             File("/etc/apt-cacher-ng/acng.conf", self.template("acng.conf.j2", upstream_proxy=self.proxy)),
-            File("/etc/systemd/system/apt-cacher-ng.service.d/lab.conf", self.template("acng.service.j2")),
+            File(
+                "/etc/systemd/system/apt-cacher-ng.service.d/lab.conf",
+                self.template("acng.service.j2", user=os.getuid(), group=os.getgid()),
+            ),
             *self._enabled("unbound", "apt-cacher-ng"),
         ]
 

@@ -1,0 +1,184 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's pure parts: names, addresses, zones, keys, verdicts, and what a machine demands of podman."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tarfile
+from email import message_from_string, policy
+from pathlib import Path
+
+import dns.dnssec
+import dns.rdata
+import dns.zone
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule" / "shared"))
+
+from lab import engine, hosts, probe, render, state, zones
+from lab.credentials import CA_NAME, Credentials, ZoneKey, openssl_hash
+
+PLAN = hosts.Plan("unit", 31)
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "complaint"),
+    [
+        ("Demo", 10, "a lab's name is made of a-z, 0-9 and inner hyphens"),
+        ("-x", 10, "a lab's name"),
+        ("", 10, "a lab's name"),
+        ("x", 0, "between 1 and 254, not 0"),
+        ("x", 255, "between 1 and 254, not 255"),
+    ],
+)
+def test_plan_refuses(name: str, index: int, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        hosts.Plan(name, index)
+
+
+def test_addresses_show_the_index_and_the_host_in_both_families() -> None:
+    relay, edge = hosts.BY_NAME["relay1"], hosts.BY_NAME["edge"]
+    assert PLAN.addresses(relay) == ["198.19.31.25", "2001:db8:31:2::25"]
+    assert PLAN.addresses(edge) == ["198.18.31.2", "2001:db8:31:1::2", "198.19.31.2", "2001:db8:31:2::2"]
+
+
+def test_no_two_hosts_share_an_address_or_a_name() -> None:
+    addresses = [address for host in hosts.HOSTS for address in PLAN.addresses(host)]
+    assert len(set(addresses)) == len(addresses)
+    assert len({host.fqdn for host in hosts.HOSTS}) == len(hosts.HOSTS)
+
+
+@pytest.mark.parametrize(
+    ("limits", "systemd", "wanted", "unwanted"),
+    [
+        (True, True, [], ["["]),
+        (False, True, ['runtime = "runc"', "default_ulimits"], ["cgroup_manager"]),
+        (True, False, ['cgroup_manager = "cgroupfs"'], ["runc", "default_ulimits"]),
+        (False, False, ['cgroup_manager = "cgroupfs"', 'runtime = "runc"', "default_ulimits"], []),
+    ],
+)
+def test_podman_is_told_only_what_it_needs(limits: bool, systemd: bool, wanted: list[str], unwanted: list[str]) -> None:
+    text = engine.containers_conf(engine.Machine(can_raise_limits=limits, has_systemd=systemd))
+    assert all(part in text for part in wanted)
+    assert not any(part in text for part in unwanted)
+    assert text.count("[engine]") <= 1
+
+
+@pytest.mark.parametrize(("bounding", "able"), [("000001ffffffffff", True), ("000001fffeffffff", False)])
+def test_machine_reads_the_bounding_set(tmp_path: Path, bounding: str, able: bool) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/status").write_text(f"Name:\tx\nCapBnd:\t{bounding}\n", encoding="ascii")
+    assert engine.Machine.look(root=tmp_path) == engine.Machine(can_raise_limits=able, has_systemd=False)
+
+
+def test_key_tag_and_ds_agree_with_dnspython() -> None:
+    key = ZoneKey()
+    dnskey = dns.rdata.from_wire("IN", "DNSKEY", key.rdata, 0, len(key.rdata))
+    assert key.tag == dns.dnssec.key_id(dnskey)  # type: ignore[arg-type]
+    ds = dns.dnssec.make_ds("corp.example.", dnskey, "SHA256")  # type: ignore[arg-type]
+    assert key.ds("corp.example.").lower() == ds.to_text().lower()
+
+
+def test_subject_hash_is_what_openssl_says() -> None:
+    assert openssl_hash(CA_NAME) == "e6ab0bba"  # openssl x509 -subject_hash
+
+
+def test_every_zone_loads_and_is_delegated() -> None:
+    credentials = Credentials()
+    renderer = render.Renderer(PLAN, credentials)
+    names = {zone.name for zone in renderer.zones}
+    assert {"31.18.198.in-addr.arpa.", "31.19.198.in-addr.arpa.", "corp.example.", "shop.example."} <= names
+    assert "2.0.0.0.1.3.0.0.8.b.d.0.1.0.0.2.ip6.arpa." in names
+    delegated = set()
+    for zone in renderer.zones:
+        text = renderer.template("zone.j2", zone=zone, ttl=zones.TTL)
+        loaded = dns.zone.from_text(text, origin=zone.name, relativize=False)
+        delegated |= {name.to_text() for name in loaded if loaded.get_rdataset(name, "DS")}
+    assert delegated == names - {"."}
+
+
+def test_one_zone_is_bogus_and_no_other() -> None:
+    key = ZoneKey()
+    for zone in zones.build(PLAN, key):
+        for owner, rdtype, rdata in zone.records:
+            if rdtype == "DS":
+                assert (rdata == key.ds(owner)) is (owner != "bogus.test.")
+
+
+def test_estate_publishes_its_mail_records_itself() -> None:
+    for zone in zones.build(PLAN, ZoneKey()):
+        if zone.name in zones.OF_ESTATE:
+            assert "estate." in zone.updaters
+            assert not {"MX", "TXT"} & {rdtype for _, rdtype, _ in zone.records}
+
+
+def test_no_secret_of_a_host_is_readable_by_others() -> None:
+    credentials = Credentials()
+    renderer = render.Renderer(PLAN, credentials)
+    secrets = [credentials.host.private, credentials.zone_key.pem, credentials.provider_password]
+    secrets += credentials.tsig.values()
+    for host in hosts.HOSTS:
+        with tarfile.open(fileobj=io.BytesIO(render.pack(renderer.files(host)))) as archive:
+            for member in archive.getmembers():
+                file = archive.extractfile(member) if member.isfile() else None
+                content = file.read().decode() if file else ""
+                assert member.mode & 0o077 == 0 or not any(s in content for s in secrets), (host.name, member.name)
+
+
+def test_inventory_holds_the_running_hosts_only() -> None:
+    running = [hosts.BY_NAME[name] for name in ("ns1", "edge", "relay1", "sat-exim-12")]
+    known = state.facts(PLAN, Credentials(), engine="podman", running=running)
+    inventory = state.inventory(known)["all"]
+    assert list(inventory["hosts"]) == ["ns1", "edge", "relay1", "sat-exim-12"]
+    groups = {name: list(group["hosts"]) for name, group in inventory["children"].items()}
+    assert groups["estate"] == ["relay1", "sat-exim-12"]
+    assert groups["satellites"] == groups["satellites_exim"] == ["sat-exim-12"]
+    assert groups["satellites_postfix"] == []
+
+
+HEADER = "Authentication-Results: {}\n\nbody\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mx.outside.test; none", ("none", "none", "none")),
+        ("mx.outside.test;\n\tdkim=pass header.d=a.example header.s=x; spf=fail (mx: it; does not) smtp.mailfrom=a@b;"
+         "\n\tdmarc=pass (policy=reject) header.from=a.example", ("fail", "pass", "pass")),
+        ("mx.outside.test; dkim=fail (why) header.d=a; dkim=pass header.d=b", ("none", "pass", "none")),
+        ("mx.outside.test; dkim=permerror header.d=a; dkim=fail header.d=b", ("none", "permerror", "none")),
+    ],
+)  # fmt: skip
+def test_verdicts(text: str, expected: tuple[str, str, str]) -> None:
+    message = message_from_string(HEADER.format(text), policy=policy.default)
+    assert tuple(probe.verdicts(message, "mx.outside.test").values()) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "complaint"),
+    [
+        ("Subject: x\n\n", "has no Authentication-Results header"),
+        (HEADER.format("mx.outside.test.evil; spf=pass"), "not mx.outside.test's"),
+        ("Authentication-Results: other.test; spf=pass\n" + HEADER.format("mx.outside.test; spf=fail"), "topmost"),
+    ],
+)
+def test_verdicts_of_others_count_for_nothing(headers: str, complaint: str) -> None:
+    with pytest.raises(probe.ProbeError, match=complaint):
+        probe.verdicts(message_from_string(headers, policy=policy.default), "mx.outside.test")
+
+
+@pytest.mark.parametrize(
+    ("steps", "accepted", "refused_at"),
+    [
+        ([("connect", 220, ""), ("DATA", 354, ""), (".", 250, "")], True, None),
+        ([("connect", 220, ""), ("RCPT", 550, "no")], False, "RCPT"),
+        ([("connect", 220, ""), ("connection", 0, "gone")], False, "connection"),
+        ([("connect", 220, ""), ("RCPT", 250, "")], False, None),
+    ],
+)
+def test_dialogue(steps: list[tuple[str, int, str]], accepted: bool, refused_at: str | None) -> None:
+    dialogue = probe.Dialogue(steps)
+    assert dialogue.accepted is accepted
+    assert (dialogue.refusal[0] if dialogue.refusal else None) == refused_at
