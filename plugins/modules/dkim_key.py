@@ -281,7 +281,12 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import ALGORITHMS, SOUND_BITS
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim_plan import Want
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim_run import CallError, Options, Outcome, ensure
-from ansible_collections.postmaster.mail.plugins.module_utils._dkim_store import Access, KeyStore, StoreError, host_suffix
+from ansible_collections.postmaster.mail.plugins.module_utils._dkim_store import (
+    Access,
+    KeyStore,
+    StoreError,
+    host_suffix,
+)
 from ansible_collections.postmaster.mail.plugins.module_utils._files import FileError
 
 ITEM_SPEC = {
