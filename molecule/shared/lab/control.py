@@ -72,7 +72,7 @@ def clear(plan: Plan, engine: Engine, *, say: Say) -> None:
     """Remove the containers and networks of a lab, whatever state they are in."""
     left = [container["name"] for container in engine.containers(plan.name)]
     if left:
-        say(f"removing {len(left)} containers of an earlier lab {plan.name}")
+        say(f"removing {len(left)} containers of lab {plan.name}")
         engine.remove(left)
     engine.remove_networks(engine.networks(plan.name))
     own = state.folder(plan.name) / "packages"
