@@ -267,7 +267,8 @@ class MasterService:
         if len(words) < 8:
             raise PostfixError(f"{what}: {squeeze(text)!r} has {len(words)} fields; a service needs 8")
         command, options = _split_options(words[7:], what)
-        return cls(*words[:7], command=command, options=options)
+        service, kind, *flags = words[:7]
+        return cls(service, kind, **dict(zip(MASTER_FIELDS, flags, strict=True)), command=command, options=options)
 
     def __str__(self) -> str:
         """The entry as it is written: one line, then one line for every option."""
@@ -393,6 +394,37 @@ class MasterCf:
 def _master_key(chunk: Chunk) -> tuple[str, str] | None:
     words = chunk.text.split(None, 2) if chunk.is_entry else []
     return (words[0], words[1]) if len(words) > 1 else None
+
+
+# ---------------------------------------------------------------- access restrictions
+
+_RESTRICTIONS = re.compile(r"smtpd_(client|helo|sender|relay|recipient|data|end_of_data|etrn)_restrictions\Z")
+
+
+def restriction_words(plan: Plan) -> list[tuple[str, str]]:
+    """Every word in the place of an access restriction (SMTPD_ACCESS_README), and where it stands.
+
+    Tables, policy services, domains, numbers and references to other parameters are left out,
+    and so are the restriction classes that main.cf defines.
+    """
+    main = MainCf.parse(plan.main_text).as_dict()
+    classes = set(re.split(r"[\s,]+", main.get("smtpd_restriction_classes", "")))
+    lists = {name: value for name, value in main.items() if _RESTRICTIONS.match(name) or name in classes}
+    found = [(f"main.cf: {name}", value) for name, value in lists.items()]
+    for service in MasterCf.parse(plan.master_text).services().values():
+        for name, value in service.options:
+            if _RESTRICTIONS.match(name) or name in classes:
+                found.append((f"master.cf: {service.service}/{service.type}: {name}", value))
+    words = [(where, word) for where, value in found for word in re.split(r"[\s,]+", _without_braces(value))]
+    return [(where, word) for where, word in words if re.fullmatch(r"[A-Za-z]\w*", word) and word not in classes]
+
+
+def _without_braces(text: str) -> str:
+    kept, depth = "", 0
+    for char in text:
+        depth += {"{": 1, "}": -1}.get(char, 0)
+        kept += char if depth == 0 and char != "}" else ""
+    return kept
 
 
 # ---------------------------------------------------------------- map sources

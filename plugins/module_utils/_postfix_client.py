@@ -50,6 +50,8 @@ _QUEUES = frozenset(
 )
 _DAEMONS = frozenset({"smtpd", "smtp", "lmtp", "cleanup", "trivial-rewrite", "local", "proxymap", "tlsmgr"})
 """Programs that are started in the trial; others work only with data that is not in the copy."""
+_RESTRICTION = re.compile(r"(?i)(permit|reject|defer|warn_if_reject|check_\w|sleep)")
+"""How access restrictions begin; the linker may have merged a name with the end of a longer one."""
 
 
 class CheckFailed(Exception):
@@ -131,6 +133,33 @@ class PostfixClient:
                 found[table.compiled] = _read_compiled(table.compiled, table.table)
         return _postfix.Current(found)
 
+    def named(self, request: _postfix.Request) -> _postfix.Request:
+        """``request`` with numeric owners and groups as names, the way they are read from disk."""
+
+        def by_name(attributes: _postfix.Attributes) -> _postfix.Attributes:
+            owner, group = attributes.owner or "", attributes.group or ""
+            return replace(
+                attributes,
+                owner=_files._user_name(int(owner)) if owner.isdigit() else attributes.owner,
+                group=_files._group_name(int(group)) if group.isdigit() else attributes.group,
+            )
+
+        return replace(
+            request,
+            maps=tuple(replace(table, attributes=by_name(table.attributes)) for table in request.maps),
+            files=tuple(replace(item, attributes=by_name(item.attributes)) for item in request.files),
+        )
+
+    def refuse(self, request: _postfix.Request) -> None:
+        """Raise :class:`_files.FileError` for what would fail halfway: no directory, no such owner."""
+        wanted = [(table.path, table.attributes) for table in request.maps if not table.absent]
+        wanted += [(item.path, item.attributes) for item in request.files]
+        for path, attributes in wanted:
+            directory = os.path.dirname(path)
+            if not os.path.isdir(directory):
+                raise _files.FileError(f"{path} cannot be written: there is no directory {directory}; create it first")
+            _files._ids(path, attributes.owner, attributes.group)
+
     # ------------------------------------------------------------ trying
 
     @contextlib.contextmanager
@@ -157,9 +186,11 @@ class PostfixClient:
         trial.moved[directory] = trial.etc
         for write in (*plan.files, *plan.maps):
             _stage_write(trial, write)
+        fresh = {write.path for write in plan.maps}
         for build in plan.builds:
             request = build.request
-            if not os.path.exists(trial.place(request.path)):
+            if request.path not in fresh:
+                # Its copy may be a link; postmap must never write through one.
                 content = _files.read(request.path)
                 _stage_write(trial, _postfix.Write(request.path, content.text if content else "", request.attributes))
         for path in plan.removals:
@@ -190,6 +221,7 @@ class PostfixClient:
         settings, said = self._settings(trial)
         problems += said
         if not said:
+            problems += self._unknown_restrictions(plan, settings["daemon_directory"])
             owner = pwd.getpwnam(settings["mail_owner"])
             os.chown(trial.data, owner.pw_uid, -1)
             problems += self._postfix_check(trial)
@@ -230,6 +262,21 @@ class PostfixClient:
         said = _complaints(found.output)
         pairs = (line.partition("=") for line in found.stdout.splitlines())
         return {name.strip(): value.strip() for name, _, value in pairs}, said
+
+    def _unknown_restrictions(self, plan: _postfix.Plan, daemons: str) -> list[str]:
+        """Access restrictions that this smtpd does not know; it would say so only with mail at the door."""
+        try:
+            with open(f"{daemons}/smtpd", "rb") as handle:
+                program = handle.read()
+        except OSError:
+            return []
+        if b"reject_unauth_destination\0" not in program:
+            return []
+        return [
+            f"{where}: error: smtpd knows no restriction {word!r}"
+            for where, word in _postfix.restriction_words(plan)
+            if not _RESTRICTION.match(word) or f"{word.lower()}\0".encode() not in program
+        ]
 
     def _postfix_check(self, trial: Trial) -> list[str]:
         result = self._run(["postfix", "-c", trial.etc, "check"])
@@ -294,6 +341,7 @@ class PostfixClient:
             with open(staged, "rb") as handle:
                 content = handle.read()
             wanted = request.attributes
+            _sweep(request.compiled)
             _files.write_atomic(request.compiled, content, mode=wanted.mode, owner=wanted.owner, group=wanted.group)
 
 
@@ -351,8 +399,10 @@ def _copy_directory(source: str, target: str) -> None:
         except FileNotFoundError:
             continue
         if stat.S_ISDIR(info.st_mode):
-            os.mkdir(place, stat.S_IMODE(info.st_mode) & 0o755 | 0o700)
+            os.mkdir(place, 0o700)
             _copy_directory(entry.path, place)
+            os.chown(place, info.st_uid, info.st_gid)
+            os.chmod(place, stat.S_IMODE(info.st_mode))
         elif stat.S_ISREG(info.st_mode) and info.st_size <= COPY_LIMIT:
             shutil.copy2(entry.path, place)
             os.chown(place, info.st_uid, info.st_gid)
@@ -381,7 +431,18 @@ def _write_staged(path: str, content: str, mode: int) -> None:
 
 def _replace(write: _postfix.Write) -> None:
     wanted = write.attributes
+    _sweep(write.path)
     _files.write_atomic(write.path, write.content, mode=wanted.mode, owner=wanted.owner, group=wanted.group)
+
+
+def _sweep(path: str) -> None:
+    """Remove what a killed run may have left beside ``path``; it can hold a secret."""
+    directory, name = os.path.split(os.path.realpath(path))
+    leftover = re.compile(rf"\.{re.escape(name)}\.[a-z0-9_]{{8}}")
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(directory):
+            if leftover.fullmatch(entry.name):
+                os.unlink(entry.path)
 
 
 def _remove_stale() -> None:
@@ -414,29 +475,36 @@ def _complaints(text: str) -> list[str]:
 
 
 def explain(problem: str, plan: _postfix.Plan) -> str:
-    """``problem`` with the parameter and the line of main.cf it is about, where that can be told."""
+    """``problem`` with the parameter and the line of the file it is about, where that can be told."""
     if problem.startswith("map "):
         if "unsupported dictionary type" in problem:
             return f"{problem} (install the package of this map type, such as postfix-lmdb or postfix-pcre)"
         return problem
-    lines = {}
+    settings = _settings_of(plan)
+    named = [where for name, _, where in settings if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", problem)]
+    if not named:
+        changed = [entry for entry in settings if entry[0] in plan.changed_parameters]
+        named = [where for _, value, where in (*changed, *settings) if _mentions(problem, value)][:1]
+    return f"{problem} [{'; '.join(dict.fromkeys(named))}]" if named else problem
+
+
+def _settings_of(plan: _postfix.Plan) -> list[tuple[str, str, str]]:
+    """Name, value and place of every parameter in main.cf and every option in master.cf."""
+    found = []
     for chunk in _postfix.MainCf.parse(plan.main_text).chunks:
-        if chunk.is_entry:
-            name, _, value = chunk.text.partition("=")
-            lines[name.strip()] = (chunk.number, value.strip())
-    named = [name for name in lines if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", problem)]
-    if not named:
-        candidates = [*(name for name in plan.changed_parameters if name in lines), *lines]
-        named = [name for name in candidates if _mentions(problem, lines[name][1])][:1]
-    if not named:
-        return problem
-    where = ", ".join(f"{name} = {lines[name][1]}" for name in named)
-    return f"{problem} [main.cf: {where}]"
+        name, _, value = chunk.text.partition("=") if chunk.is_entry else ("", "", "")
+        if name.strip():
+            where = f"main.cf line {chunk.number}: {name.strip()} = {value.strip()}"
+            found.append((name.strip(), value.strip(), where))
+    for service in _postfix.MasterCf.parse(plan.master_text).services().values():
+        for name, value in service.options:
+            found.append((name, value, f"master.cf {service.service}/{service.type}: {name} = {value}"))
+    return found
 
 
 def _mentions(problem: str, value: str) -> bool:
     """Whether a quoted or final word of ``problem`` is a word of ``value``."""
-    said = re.findall(r"[\"'<]([^\"'<>]+)[\"'>]", problem) + [re.split(r"[\s:]+", problem)[-1]]
+    said = [*re.findall(r"[\"'<]([^\"'<>]+)[\"'>]", problem), re.split(r"[\s:]+", problem)[-1]]
     words = {value, *re.split(r"[\s,]+", value)} - {""}
     return any(word in words for word in said)
 
@@ -446,29 +514,61 @@ def _mentions(problem: str, value: str) -> bool:
 
 @dataclass(frozen=True)
 class _Probe:
+    """A socket to talk to; without ``commands`` it is enough that the daemon sends its greeting."""
+
     path: str
     name: str
-    is_smtpd: bool
+    commands: tuple[str, ...] = ()
+
+
+_GREET = ("EHLO localhost", "QUIT")
+_STRANGER = ("XCLIENT ADDR=192.0.2.1 NAME=[UNAVAILABLE]", "EHLO localhost", "VRFY nobody@nowhere.invalid", "QUIT")
+"""What a stranger asks: makes smtpd and trivial-rewrite evaluate every list of networks and domains."""
+
+_ACCESS = _postfix.MasterService(
+    service="trial-access",
+    type="unix",
+    private="n",
+    chroot="n",
+    command=("smtpd",),
+    options=(
+        ("smtpd_authorized_xclient_hosts", "127.0.0.0/8"),
+        ("disable_vrfy_command", "no"),
+        ("smtpd_delay_reject", "yes"),
+        ("smtpd_upstream_proxy_protocol", ""),
+        ("smtpd_tls_wrappermode", "no"),
+        ("smtpd_tls_security_level", ""),
+        ("smtpd_milters", ""),
+        ("smtpd_helo_required", "no"),
+        ("smtpd_client_restrictions", ""),
+        ("smtpd_helo_restrictions", ""),
+        ("smtpd_sender_restrictions", ""),
+        ("smtpd_recipient_restrictions", ""),
+        ("smtpd_relay_restrictions", "permit_mynetworks, reject_unauth_destination"),
+    ),
+)
+_POSTLOG = _postfix.MasterService("postlog", "unix-dgram", "n", "-", "n", "-", "1", ("postlogd",))
 
 
 def _trial_master(trial: Trial, plan: _postfix.Plan) -> list[_Probe]:
     """Write the trial's master.cf: network services on local sockets, nothing chrooted, no queue runs."""
     master = _postfix.MasterCf.parse(trial.redirect(plan.master_text))
     main = _postfix.MainCf.parse(plan.main_text).as_dict()
-    services, probes = [], []
+    services = [_POSTLOG, _ACCESS]
+    probes = [_Probe(f"{trial.queue}/public/{_ACCESS.service}", "the lists of networks and domains", _STRANGER)]
     for service in master.services().values():
         program = service.command[0]
-        if program in ("qmgr", "oqmgr", "pickup", "postscreen", "spawn"):
+        if program in ("qmgr", "oqmgr", "pickup", "postscreen", "spawn", "postlogd"):
             continue
         if program == "smtpd":
             name = f"trial-{len(probes)}"
             services.append(_trial_smtpd(service, name, main))
-            probes.append(_Probe(f"{trial.queue}/public/{name}", f"{service.service}/{service.type}", True))
+            probes.append(_Probe(f"{trial.queue}/public/{name}", f"{service.service}/{service.type}", _GREET))
         elif service.type in ("unix", "unix-dgram", "fifo"):
             services.append(replace(service, chroot="n"))
             if program in _DAEMONS and service.type == "unix":
                 kind = "public" if service.private == "n" else "private"
-                probes.append(_Probe(f"{trial.queue}/{kind}/{service.service}", f"{service.service}/unix", False))
+                probes.append(_Probe(f"{trial.queue}/{kind}/{service.service}", f"{service.service}/unix"))
     _write_staged(f"{trial.etc}/master.cf", "".join(f"{service}\n" for service in services), 0o644)
     return probes
 
@@ -553,30 +653,27 @@ class _Dialogue:
     sent: int = 0
 
 
-_COMMANDS = (b"EHLO localhost\r\n", b"QUIT\r\n")
-
-
 def _advance(
     waiting: selectors.BaseSelector, connection: socket.socket, dialogue: _Dialogue, problems: list[str]
 ) -> None:
     """Take what came; send the next command after a whole reply, close after the last."""
+    probe = dialogue.probe
     try:
         data = connection.recv(4096)
         dialogue.received += data
-        reply = re.search(rb"(?m)^(\d{3}) .*\r\n\Z", dialogue.received)
-        if reply and dialogue.probe.is_smtpd:
+        if data and probe.commands:
+            if not re.search(rb"(?m)^\d{3} .*\r\n\Z", dialogue.received):
+                return
             text = dialogue.received.decode("utf-8", "replace").strip().splitlines()[-1]
             if text[:1] == "4" or (text[:1] == "5" and " 5.5." in text):
-                problems.append(f"master.cf: {dialogue.probe.name} answers with an error: {text}")
+                problems.append(f"master.cf: {probe.name}: smtpd answers with an error: {text}")
             dialogue.received = b""
-            if dialogue.sent < len(_COMMANDS):
-                connection.sendall(_COMMANDS[dialogue.sent])
+            if dialogue.sent < len(probe.commands):
+                connection.sendall(f"{probe.commands[dialogue.sent]}\r\n".encode())
                 dialogue.sent += 1
                 return
-        elif data and dialogue.probe.is_smtpd:
-            return
     except OSError as err:
-        problems.append(f"master.cf: {dialogue.probe.name} breaks off: error: {err.strerror}")
+        problems.append(f"master.cf: {probe.name} breaks off: error: {err.strerror}")
     waiting.unregister(connection)
     connection.close()
 

@@ -72,11 +72,12 @@ def run(params: Mapping[str, Any], *, check_mode: bool, client: PostfixClient | 
     Raises one of :data:`ERRORS`; then nothing was written.
     """
     client = client or PostfixClient()
-    request = _postfix.parse_request(params)
+    request = client.named(_postfix.parse_request(params))
     if check_mode:
         return _predict(client, request)
     if not client.installed():
         raise CommandError("Postfix is not installed on this host; install the package postfix first")
+    client.refuse(request)
     with client.lock(request.config_directory):
         plan = _postfix.plan(client.read(request), request)
         if not plan.needs_check:

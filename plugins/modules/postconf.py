@@ -158,7 +158,7 @@ options:
         type: str
         required: true
       secret:
-        description: The content is secret. The file gets mode 0600 unless O(files[].mode) says otherwise, the diff hides it.
+        description: The content is secret. The file gets mode 0600 and the diff hides it.
         type: bool
         default: false
       mode:
