@@ -126,7 +126,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Want:
-    """One item of a call, its names checked; ``label`` says which one it is."""
+    """One item of a call, its names checked; ``label`` says which one it is, if there are several."""
 
     domain: str
     selector: str = ""
@@ -135,6 +135,10 @@ class Want:
     path: str = ""
     label: str = ""
     suffix: str = ""  # ends the selector of a new key that names none
+
+    def says(self, text: object) -> str:
+        """A message about this item."""
+        return f"{self.label}: {text}" if self.label else str(text)
 
     @property
     def kind(self) -> str:
@@ -240,8 +244,8 @@ def _add(manifest: Manifest, want: Want, state: str, now: str, found: Mapping[st
         return Step(manifest.put(entry), entry, make=True, warnings=warnings)
     if file.problem:
         raise PlanError(file.problem)
-    if want.algorithm and file.algorithm != want.algorithm:
-        raise PlanError(_mismatch(manifest.domain, selector, file.algorithm, want.algorithm))
+    if file.algorithm != want.kind:
+        raise PlanError(_mismatch(manifest.domain, selector, file.algorithm, want.kind))
     entry = _adopted(file, state)
     return Step(manifest.put(entry), entry, warnings=warnings)
 
@@ -263,11 +267,18 @@ def _known(manifest: Manifest, want: Want) -> Entry | None:
     return entry
 
 
+def _as_found(want: Want, found: Mapping[str, Found]) -> Want:
+    """A want that names a file that lies there, but no algorithm, means the file's."""
+    file = found.get(want.selector)
+    return replace(want, algorithm=file.algorithm) if file is not None and not want.algorithm else want
+
+
 def present(manifest: Manifest, want: Want, *, now: str, found: Mapping[str, Found]) -> Step:
     """A key exists. The first of an algorithm is active at once; a further selector becomes pending."""
     entry = _known(manifest, want)
     if entry is not None:
         return Step(manifest, entry)
+    want = _as_found(want, found)
     active, pending = manifest.one(want.kind, ACTIVE), manifest.one(want.kind, PENDING)
     if not want.selector:
         if active is not None:
@@ -288,7 +299,7 @@ def _busy(domain: str, pending: Entry, wanted: str) -> str:
 
 def rotated(manifest: Manifest, want: Want, *, now: str, found: Mapping[str, Found]) -> Step:
     """A next key is pending; nothing changes while there is one."""
-    entry = _known(manifest, want)
+    entry, want = _known(manifest, want), _as_found(want, found)
     pending = manifest.one(entry.algorithm if entry is not None else want.kind, PENDING)
     if pending is not None:
         other = want.selector not in ("", pending.selector)

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _dkim_plan as plan
@@ -51,7 +52,7 @@ TO_BE_MADE = "(key not made yet)"
 
 
 class CallError(Exception):
-    """The call cannot be done; the message names the item and the remedy. Nothing was written."""
+    """The call cannot be done; the message names the item and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,9 @@ def make_all(jobs: Sequence[tuple[str, int]]) -> Iterator[tuple[int, DkimKey]]:
         try:
             for done in as_completed(waiting):
                 yield done.result()
+        except BrokenProcessPool as err:
+            remedy = "is there memory enough? The keys made so far stay; run this again"
+            raise CallError(f"a process that made keys was ended: {remedy}") from err
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -142,28 +146,28 @@ def _check_want(want: Want, directory: str, options: Options) -> Want:
     try:
         domain = check_domain(want.domain)
     except DkimError as err:
-        raise CallError(f"{want.label}: domain {err}") from err
+        raise CallError(want.says(f"domain {err}")) from err
     selector, path = want.selector, want.path
     if path:
         if not os.path.isabs(path) or os.path.normpath(path) != path:
-            raise CallError(f"{want.label}: path {show_path(path)} is not an absolute path without . and ..")
+            raise CallError(want.says(f"path {show_path(path)} is not an absolute path without . and .."))
         selector = selector or _selector_of(path, domain)
         if not selector:
-            raise CallError(f"{want.label}: the file name {show_path(path)} does not tell the selector: give it")
+            raise CallError(want.says(f"the file name {show_path(path)} does not tell the selector: give it"))
     try:
         selector = check_selector(selector, domain) if selector else ""
     except DkimError as err:
-        raise CallError(f"{want.label}: selector {err}") from err
+        raise CallError(want.says(f"selector {err}")) from err
     if path == os.path.join(directory, f"{domain}.{selector}{KEY}"):
         path = ""
     making = options.state in ("present", "rotated")
     if making and want.kind == "rsa" and not MIN_BITS <= want.bits <= MAX_BITS:
         rule = f"an RSA key has {MIN_BITS} to {MAX_BITS} bits (RFC 8301 section 3.2)"
-        raise CallError(f"{want.label}: bits is {want.bits}: {rule}")
+        raise CallError(want.says(f"bits is {want.bits}: {rule}"))
     if making and want.kind == "rsa" and want.bits < SOUND_BITS and not options.allow_weak:
         rule = f"less than {SOUND_BITS} bits is weak (RFC 8301 section 3.2); say allow_weak=true if you must"
-        raise CallError(f"{want.label}: bits is {want.bits}: {rule}")
-    return replace(want, domain=domain, selector=selector, path=path)
+        raise CallError(want.says(f"bits is {want.bits}: {rule}"))
+    return replace(want, domain=domain, selector=selector, path=path, suffix=want.suffix.lower())
 
 
 def _selector_of(path: str, domain: str) -> str:
@@ -243,7 +247,7 @@ def _plan_domain(
         try:
             step = _step(manifest, want, options, found)
         except PlanError as err:
-            raise CallError(f"{want.label}: {err}") from err
+            raise CallError(want.says(err)) from err
         result.steps.append((want, step))
         manifest = step.after
     result.after = manifest
@@ -270,14 +274,14 @@ def _plan_all(store: KeyStore, wants: Sequence[Want], options: Options) -> dict[
     for want in wants:
         owner = claimed.get(want.path, want.domain) if want.path else want.domain
         if owner != want.domain:
-            raise CallError(f"{want.label}: the file {show_path(want.path)} already is a key of {owner}")
+            raise CallError(want.says(f"the file {show_path(want.path)} already is a key of {owner}"))
         groups.setdefault(want.domain, []).append(want)
     plans = {}
     for domain, group in groups.items():
         try:
             plans[domain] = _plan_domain(store, group, options, candidates)
         except (PlanError, StoreError) as err:
-            raise CallError(f"{group[0].label}: {err}") from err
+            raise CallError(group[0].says(err)) from err
     return plans
 
 
@@ -354,17 +358,23 @@ def ensure(store: KeyStore, wants: Sequence[Want], options: Options) -> Outcome:
         raise CallError(missing[0])
     there = store.exists()
     if options.check or (not there and options.state in ("absent", "activated")):
-        outcome = _ensure(store, wants, options, there=there)
+        outcome = _ensure(store, wants, options)
         outcome.warnings += missing
         return outcome
     if not there:
-        _plan_all(store, wants, options)
+        _load_library(_plan_all(store, wants, options))
         store.make_directory()
     with store.locked():
-        return _ensure(store, wants, options, there=there)
+        return _ensure(store, wants, options)
 
 
-def _ensure(store: KeyStore, wants: Sequence[Want], options: Options, *, there: bool) -> Outcome:
+def _load_library(plans: Mapping[str, _Domain]) -> None:
+    """Raise ImportError before anything is written if keys are to be made and cannot be."""
+    if any(one.made for one in plans.values()):
+        import cryptography.hazmat.primitives.asymmetric.rsa  # noqa: F401
+
+
+def _ensure(store: KeyStore, wants: Sequence[Want], options: Options) -> Outcome:
     plans = _plan_all(store, wants, options)
     making = {(domain, entry.selector): want for domain, one in plans.items() for want, entry in one.made}
     teller = _Teller(store, options, making)
@@ -376,8 +386,9 @@ def _ensure(store: KeyStore, wants: Sequence[Want], options: Options, *, there: 
     for one in plans.values():  # every key that stays must be readable before anything is done
         for entry in one.after.keys:
             teller.key(one.after.domain, entry)
-    mends = _mends(store, plans, there=there or not options.check)
+    mends = _mends(store, plans) if os.path.isdir(store.directory) else []
     if not options.check:
+        _load_library(plans)
         _apply(store, plans, options, mends)
     for change in mends:
         outcome.before.append(change.before)
@@ -391,10 +402,8 @@ def _ensure(store: KeyStore, wants: Sequence[Want], options: Options, *, there: 
     return outcome
 
 
-def _mends(store: KeyStore, plans: Mapping[str, _Domain], *, there: bool) -> list[Change]:
+def _mends(store: KeyStore, plans: Mapping[str, _Domain]) -> list[Change]:
     """Owners and modes to be put right, of the directory first."""
-    if not there:
-        return []
     changes = [store.mend_directory()]
     for one in plans.values():
         made = {entry.selector for _want, entry in one.made}
@@ -451,7 +460,7 @@ def _tell(outcome: Outcome, plans: Mapping[str, _Domain], teller: _Teller, wants
         step = steps[want]
         key = told.get((want.domain, step.key.selector)) if step.key is not None else None
         outcome.named.append(key)
-        outcome.warnings += [f"{want.label}: {warning}" for warning in step.warnings]
-        if key is not None and want.kind == key["algorithm"] == ALGORITHMS[0] and key["bits"] != want.bits:
+        outcome.warnings += [want.says(warning) for warning in step.warnings]
+        if key is not None and want.kind == key["algorithm"] == ALGORITHMS[0] and int(str(key["bits"])) < want.bits:
             size = f"the key {key['selector']} of {want.domain} has {key['bits']} bits, not {want.bits}"
-            outcome.warnings.append(f"{want.label}: {size}: rotate it to get another size")
+            outcome.warnings.append(want.says(f"{size}: rotate it to get a larger one"))

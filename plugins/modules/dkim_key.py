@@ -212,7 +212,7 @@ keys:
     selector:
       description: The selector.
       type: str
-      sample: rsa-202611
+      sample: rsa-202611-k3f9
     algorithm:
       description: V(rsa) or V(ed25519).
       type: str
@@ -228,7 +228,7 @@ keys:
     path:
       description: File of the private key.
       type: str
-      sample: /etc/dkimkeys/corp.example.rsa-202611.key
+      sample: /etc/dkimkeys/corp.example.rsa-202611-k3f9.key
     created:
       description: When the key was made, in UTC, for an adopted one its file's time.
       type: str
@@ -246,7 +246,7 @@ keys:
         name:
           description: Name of the record, absolute.
           type: str
-          sample: rsa-202611._domainkey.corp.example.
+          sample: rsa-202611-k3f9._domainkey.corp.example.
         type:
           description: Always V(TXT).
           type: str
@@ -317,7 +317,6 @@ ARGUMENT_SPEC = {
 def build_wants(params: dict[str, Any]) -> list[Want]:
     """The items of a call, each with the name it has in messages."""
     items = [params] if params["keys"] is None else params["keys"]
-    label = "keys[{}] ({})" if params["keys"] is not None else "{1}"
     suffix = host_suffix() if params["selector_suffix"] is None else params["selector_suffix"]
     if not re.fullmatch(r"[A-Za-z0-9]{0,20}", suffix):
         raise CallError(f"selector_suffix {suffix!r} is not made of up to 20 letters and digits")
@@ -328,7 +327,7 @@ def build_wants(params: dict[str, Any]) -> list[Want]:
             algorithm=item["algorithm"] or params["algorithm"] or "",
             bits=params["bits"] if item["bits"] is None else item["bits"],
             path=item["path"] or "",
-            label=label.format(number, ascii(item["domain"])[1:-1]),
+            label=f"keys[{number}]" if params["keys"] is not None else "",
             suffix=suffix,
         )
         for number, item in enumerate(items)
@@ -374,6 +373,8 @@ def main() -> None:
         outcome = run(module)
     except (CallError, StoreError, FileError) as err:
         module.fail_json(msg=str(err))
+    except OSError as err:
+        module.fail_json(msg=f"{err.filename}: {err.strerror}")
     except ImportError:
         module.fail_json(msg=missing_required_lib("cryptography"))
     for warning in outcome.warnings:

@@ -48,6 +48,7 @@ def files(*found: Found) -> dict[str, Found]:
 
 OLD = Found("mail", "rsa", 2048, EARLIER)
 OURS = Found("rsa-202611", "rsa", 2048, EARLIER)
+ED = Found("ed", "ed25519", 256, EARLIER)
 FAR = Found("mail", "rsa", 2048, EARLIER, "/x/mail.private")
 GARBAGE = Found("rsa-202611", problem="the file x is no private key in PEM")
 
@@ -66,6 +67,7 @@ TRANSITIONS = [
     ("present", "", Want(D, bits=4096), files(OURS), "rsa-202611a:active", "rsa-202611a", True),
     ("present", "", Want(D), files(GARBAGE), "rsa-202611a:active", "rsa-202611a", True),
     ("present", "", Want(D, "mail", path="/x/mail.private"), files(FAR), "mail:active", "mail", False),
+    ("present", "e1:active:ed25519", Want(D, "ed"), files(ED), "e1:active:ed25519 ed:pending:ed25519", "ed", False),
     ("rotated", "mail:active", Want(D), {}, "mail:active rsa-202611:pending", "rsa-202611", True),
     ("rotated", "mail:active", Want(D, "s2"), {}, "mail:active s2:pending", "s2", True),
     ("rotated", "mail:active", Want(D), files(OURS), "mail:active rsa-202611:pending", "rsa-202611", False),
@@ -165,7 +167,6 @@ def test_selectors_go_on_for_long() -> None:
         plan.rotated(manifest("", used=" ".join(everything)), Want(D), now=NOW, found={})
 
 
-ED = Found("ed", "ed25519", 256, EARLIER)
 ADOPTED = [
     ([Want(D)], {}, ""),
     ([Want(D)], files(OLD), "mail:active"),

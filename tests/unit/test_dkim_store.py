@@ -135,6 +135,12 @@ def test_rotation(call: Call, keys: Path) -> None:
     assert not call(Want(D, "rsa-202611"), state="absent").changed
 
 
+def test_nothing_to_remove(call: Call, keys: Path) -> None:
+    for check in (True, False):
+        assert not call(Want(D), state="absent", check=check).changed
+    assert not keys.exists()
+
+
 def test_many_in_one_call(call: Call, keys: Path) -> None:
     wants = [Want(f"d{number}.example", label=f"keys[{number}]") for number in range(12)]
     wants += [Want("d1.example", algorithm="ed25519", label="keys[12]")]
