@@ -117,7 +117,8 @@ from ansible_collections.postmaster.mail.plugins.module_utils._command import Ru
 
 FILE_OPTIONS = {
     "path": {"type": "path", "required": True},
-    "content": {"type": "str"},
+    # Hidden as a whole until it is known which files are secret.
+    "content": {"type": "str", "no_log": True},
     "mode": {"type": "str", "default": "0644"},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
@@ -185,6 +186,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    module.no_log_values = {item["content"] for item in module.params["files"] if item["secret"] and item["content"]}
     try:
         module.exit_json(**run(module.params, check_mode=module.check_mode, runner=Runner()))
     except cf.ConfigFilesError as err:

@@ -112,7 +112,7 @@ def test_mail_of_the_relay_itself(lab: Lab, token: str, relay: str) -> None:
 
 @pytest.mark.parametrize("relay", SIGNERS)
 def test_mail_to_root_and_aliases(lab: Lab, token: str, relay: str) -> None:
-    lab.run(relay, ["sendmail", "hostmaster"], input=f"Subject: {token}\n\nHello\n")
+    lab.run(relay, ["sendmail", "hostmaster"], input=f"To: hostmaster\nSubject: {token}\n\nHello\n")
     messages = lab.wait_for_messages(token, 2)
     assert sorted(message.recipient for message in messages) == ["ops@outside.test", "second@outside.test"]
     for message in messages:
@@ -204,11 +204,11 @@ def test_end_of_data_is_one_thing_only(lab: Lab, token: str, relay: str, ending:
         + b"\r\n.\r\n"
     )
     post(lab, relay, token, message=data, raw=True, starttls=False)
-    messages = lab.wait_for_messages(token, 2 if ending == "proper" else 1)
-    assert len(messages) == (2 if ending == "proper" else 1)
-    if ending != "proper":
-        assert inner in messages[0].raw.decode(errors="replace"), "the rest belongs to the one message"
-        assert [str(m.parsed["Subject"]) for m in lab.messages(inner)] == [outer]
+    first = lab.wait_for_message(token)
+    assert str(first.parsed["Subject"]) == outer
+    # What follows is one more message's worth of commands, sent without waiting: of the message, or refused.
+    assert (inner in first.raw.decode(errors="replace")) == (ending != "proper")
+    assert len(lab.messages(token)) == 1
 
 
 @pytest.mark.parametrize("relay", SIGNERS)
@@ -229,7 +229,7 @@ def test_what_a_stranger_sees(lab: Lab, relay: str) -> None:
 @pytest.mark.parametrize("relay", SIGNERS)
 def test_without_its_signer_a_relay_takes_nothing(lab: Lab, token: str, relay: str) -> None:
     with stopped(lab, relay, SIGNERS[relay]):
-        refusal = post(lab, relay, token).refusal
+        refusal = post(lab, relay, token, starttls=False).refusal
         assert refusal is not None and 400 <= refusal[1] < 500
     assert post(lab, relay, token).accepted
     assert_signed(lab.wait_for_message(token), SIGNERS[relay])
@@ -389,5 +389,5 @@ def test_the_journals_hold_no_complaint(lab: Lab) -> None:
     for relay in SIGNERS:
         lines = lab.journal(relay).splitlines()
         found = [line for line in lines if "warning:" in line or "fatal:" in line or "panic:" in line]
-        expected = ("milter inet:127.0.0.1", "Service unavailable", "can't load key", "rate limit", "timed out", "lost connection")
+        expected = ("milter inet:127.0.0.1", "Service unavailable", "can't load key", "TLS library problem")
         assert [line for line in found if not any(word in line for word in expected)] == []
