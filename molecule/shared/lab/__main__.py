@@ -22,13 +22,15 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
+        if name in ("up", "down"):
+            engine = os.environ.get("LAB_ENGINE", "auto")
+            sub.add_argument("--engine", choices=("auto", "podman", "docker"), default=engine)
         sub.add_argument("--name", default=os.environ.get("LAB_NAME", "demo"), help="the lab's name (%(default)s)")
         return sub
 
     up = command("up", "Start a lab; one of the same name is replaced.")
     up.add_argument("--index", type=int, default=10, help="number in its networks, 198.18.INDEX.0/24 (%(default)s)")
     up.add_argument("--hosts", default="", help="hosts of the estate to start, bare, separated by commas; or 'all'")
-    up.add_argument("--engine", choices=("auto", "podman", "docker"), default=os.environ.get("LAB_ENGINE", "auto"))
     down = command("down", "Remove a lab.")
     down.add_argument("--missing-ok", action="store_true", help="be content if there is none")
     command("status", "Show a lab's hosts.")
@@ -44,7 +46,9 @@ def _known(name: str) -> dict[str, Any]:
     try:
         return state.load(name)
     except FileNotFoundError:
-        raise LabError(f"there is no lab called {name}; running: {', '.join(state.names()) or 'none'}") from None
+        raise LabError(
+            f"there is no lab called {name}; labs known here: {', '.join(state.names()) or 'none'}"
+        ) from None
 
 
 def _ssh(known: dict[str, Any], host: str, argv: list[str]) -> None:
@@ -77,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
             control.up(Plan(options.name, options.index), hosts=hosts, engine_name=options.engine, say=say)
         elif options.command == "down":
             if not options.missing_ok or options.name in state.names():
-                control.down(options.name, say=say)
+                control.down(options.name, engine_name=options.engine, say=say)
         elif options.command == "status":
             _status(_known(options.name))
         elif options.command == "inventory":

@@ -13,7 +13,7 @@ from . import engine as engines
 from . import packages, ready, state
 from .credentials import Credentials
 from .engine import Container, Engine, LabError, Link, Mount
-from .hosts import BY_NAME, HOSTS, SIDES, Host, Plan
+from .hosts import BY_NAME, GATEWAY, HOSTS, SIDES, Host, Plan
 from .images import Images, Say, base_tag, internet_tag
 from .render import Renderer, pack
 
@@ -42,7 +42,7 @@ def up(plan: Plan, *, hosts: Sequence[Host], engine_name: str, say: Say) -> None
         raise LabError(obstacle)
     releases = {host.release for host in hosts}
     Images(engine, cache=state.CACHE / "images", say=say).ensure(releases)
-    clear(plan, engine, say=say)
+    clear(plan.name, engine, say=say)
     _networks(plan, engine)
     credentials = Credentials()
     known = state.facts(plan, credentials, engine=engine.name, running=hosts)
@@ -57,41 +57,46 @@ def up(plan: Plan, *, hosts: Sequence[Host], engine_name: str, say: Say) -> None
     say(f"lab {plan.name} is up: {known['inventory']}")
 
 
-def down(name: str, *, say: Say) -> None:
-    """Remove a lab and its state; the packages it downloaded are kept for the next one."""
+def down(name: str, *, engine_name: str, say: Say) -> None:
+    """Remove a lab and its state; the packages it downloaded are kept for the next one.
+
+    A lab whose state was lost is found by its label in the engine called ``engine_name``.
+    """
     try:
-        known = state.load(name)
+        engine = engines.find(state.load(name)["engine"], state=state.CACHE)
     except FileNotFoundError:
-        raise LabError(f"there is no lab called {name}; running: {', '.join(state.names()) or 'none'}") from None
-    clear(Plan(known["name"], known["index"]), engines.find(known["engine"], state=state.CACHE), say=say)
-    state.forget(name)
+        engine = engines.find(engine_name, state=state.CACHE)
+        if not engine.containers(name) and not engine.networks(name):
+            known = ", ".join(state.names()) or "none"
+            raise LabError(f"there is no lab called {name}; labs known here: {known}") from None
+    clear(name, engine, say=say)
     say(f"lab {name} is gone")
 
 
-def clear(plan: Plan, engine: Engine, *, say: Say) -> None:
+def clear(name: str, engine: Engine, *, say: Say) -> None:
     """Remove the containers and networks of a lab, whatever state they are in."""
-    left = [container["name"] for container in engine.containers(plan.name)]
+    left = [container["name"] for container in engine.containers(name)]
     if left:
-        say(f"removing {len(left)} containers of lab {plan.name}")
+        say(f"removing {len(left)} containers of lab {name}")
         engine.remove(left)
-    engine.remove_networks(engine.networks(plan.name))
-    own = state.folder(plan.name) / "packages"
+    engine.remove_networks(engine.networks(name))
+    own = state.folder(name) / "packages"
     if own.is_dir():
         packages.share(own, state.CACHE / "packages")
-    state.forget(plan.name)
+    state.forget(name)
 
 
 def _networks(plan: Plan, engine: Engine) -> None:
     for side in SIDES:
         v4, v6 = plan.net4(side), plan.net6(side)
+        gateways = (plan.v4(GATEWAY, side), plan.v6(GATEWAY, side))
         try:
-            engine.create_network(
-                plan.network(side), plan.name, v4=str(v4), v6=str(v6), gateways=(plan.v4(1, side), plan.v6(1, side))
-            )
+            engine.create_network(plan.network(side), plan.name, v4=str(v4), v6=str(v6), gateways=gateways)
         except LabError as err:
+            others = ", ".join(engine.networks()) or "none"
             raise LabError(
-                f"the network {v4} cannot be made, is another lab using index {plan.index}? "
-                f"(labs known here: {', '.join(state.names()) or 'none'}) {err}"
+                f"the network {v4} cannot be made; does another lab use index {plan.index}? "
+                f"(networks of labs: {others}) {err}"
             ) from err
 
 

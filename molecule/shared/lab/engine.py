@@ -149,11 +149,6 @@ class Engine:
         lines = self.text("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={name}:*")
         return [line for line in lines.splitlines() if not line.endswith(":<none>")]
 
-    def exec(self, container: str, *argv: str, stdin: bytes | None = None, check: bool = True) -> str:
-        """Run a command inside a running container and return its standard output."""
-        done = self.run("exec", "-i", container, *argv, stdin=stdin, check=check)
-        return done.stdout.decode(errors="replace")
-
     # -- containers -----------------------------------------------------------------------------
     def create(self, wanted: Container) -> None:
         """Create a container on its networks, not started."""
@@ -188,9 +183,10 @@ class Engine:
         """Create a bridge that neither translates addresses nor leads anywhere but to its members and the host."""
         raise NotImplementedError
 
-    def networks(self, lab: str) -> list[str]:
-        """Names of the networks of a lab."""
-        return self.text("network", "ls", "--filter", f"label={LABEL}={lab}", "--format", "{{.Name}}").split()
+    def networks(self, lab: str = "") -> list[str]:
+        """Names of the networks of a lab, or of all labs."""
+        label = f"{LABEL}={lab}" if lab else LABEL
+        return self.text("network", "ls", "--filter", f"label={label}", "--format", "{{.Name}}").split()
 
     def remove_networks(self, names: Sequence[str]) -> None:
         """Remove networks; nothing may be connected to them any more."""
@@ -223,7 +219,7 @@ class Podman(Engine):
         # SYS_PTRACE: start-stop-daemon knows another user's daemon by its /proc/PID/exe.
         args = ["--systemd=always", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE", "--no-hosts"]
         for link in wanted.links:
-            options = ",".join(f"ip={address}" for address in (link.v4, link.v6) if address)
+            options = f"ip={link.v4},ip6={link.v6}" if link.v4 else ""
             args += ["--network", f"{link.network}:{options}" if options else link.network]
         self.run("create", *args, *_common(wanted), wanted.image)
 

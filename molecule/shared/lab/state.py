@@ -19,7 +19,7 @@ from .hosts import BY_NAME, ESTATE, HOSTS, INTERNET, SIDES, Host, Plan
 from .render import PROVIDER_USER
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-CACHE = Path(os.environ.get("LAB_CACHE", REPOSITORY / ".cache" / "lab"))
+CACHE = REPOSITORY / ".cache" / "lab"
 
 
 def folder(name: str) -> Path:
