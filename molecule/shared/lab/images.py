@@ -155,7 +155,8 @@ class Images:
             return tag
         official = f"docker.io/library/debian:{NUMBERS[release]}-slim"
         if not os.environ.get("LAB_NO_REGISTRY"):
-            if self.engine.run("pull", "-q", official, check=False, timeout=300).returncode == 0:
+            with contextlib.suppress(LabError):
+                self.engine.run("pull", "-q", official, timeout=300)
                 return official
             self.say(f"no registry answers for {official}: bootstrapping Debian {NUMBERS[release]} from {MIRROR}")
         archive = self.cache / f"root-{release}.tar"
