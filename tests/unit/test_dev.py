@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The script dev: what it chooses to run, how it counts, and that a failure never looks like success."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+# The tools are started from the clone's root, not through Ansible's names.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.dev import __main__ as dev
+from tools.dev import steps
+from tools.dev.places import DevError
+from tools.dev.steps import Outcome, Shell, Step
+
+REPORT = (
+    '<testsuites><testsuite tests="{tests}" failures="{failures}" errors="{errors}" skipped="{skipped}"/></testsuites>'
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", dev.Choice(dev.PARTS, (), False)),
+        ("full", dev.Choice(dev.PARTS, (), True)),
+        ("unit lint", dev.Choice(("lint", "unit"), (), False)),
+        ("molecule relay site", dev.Choice(("molecule",), ("relay", "site"), False)),
+        ("molecule relay full", dev.Choice(("molecule",), ("relay",), True)),
+    ],
+)
+def test_choice(words: str, expected: dev.Choice) -> None:
+    assert dev.choose(words.split()) == expected
+
+
+@pytest.mark.parametrize("words", ["units", "relay", "unit relay"])
+def test_unknown_part(words: str) -> None:
+    with pytest.raises(DevError, match="^there is no part (units|relay); there are: lint, sanity, unit, "):
+        dev.choose(words.split())
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Run a step that starts a shell command; its report, if any, is there beforehand in effect."""
+    monkeypatch.setattr(steps, "LOGS", tmp_path)
+    monkeypatch.setattr(steps, "ROOT", tmp_path)
+
+    def go(command: str, report: str | None = None, timeout: float = 20) -> Outcome:
+        junit = tmp_path / "report.xml" if report is not None else None
+
+        def action(shell: Shell) -> None:
+            if junit is not None and report is not None:
+                junit.write_text(report)
+            shell.run(["sh", "-c", command], cwd=tmp_path, timeout=timeout)
+
+        return steps.run_step("part", Step("step", action, {"PATH": "/usr/bin:/bin"}, junit=junit))
+
+    return go
+
+
+@pytest.mark.parametrize(
+    ("command", "report", "expected"),
+    [
+        ("exit 0", None, Outcome(passed=1)),
+        ("exit 3", None, Outcome(failed=1)),
+        ("exit 0", REPORT.format(tests=9, failures=0, errors=0, skipped=2), Outcome(passed=7, skipped=2)),
+        ("exit 1", REPORT.format(tests=9, failures=2, errors=1, skipped=0), Outcome(passed=6, failed=3)),
+        # Tests that passed do not hide a program that failed, nor the other way round.
+        ("exit 1", REPORT.format(tests=9, failures=0, errors=0, skipped=0), Outcome(passed=9, failed=1)),
+        ("exit 0", REPORT.format(tests=9, failures=1, errors=0, skipped=0), Outcome(passed=8, failed=1)),
+        ("exit 1", "<no report", Outcome(failed=1)),
+        (
+            "exit 0",
+            REPORT.format(tests=2, failures=0, errors=0, skipped=2),
+            Outcome(skipped=2, not_run="all 2 tests of step were skipped"),
+        ),
+    ],
+)
+def test_outcome(run, command: str, report: str | None, expected: Outcome) -> None:  # type: ignore[no-untyped-def]
+    assert run(command, report) == expected
+
+
+def test_a_program_that_hangs_is_ended(run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    assert run("sleep 60", timeout=0.2) == Outcome(failed=1)
+    assert "sh did not end within 0.2 seconds" in capsys.readouterr().out
+
+
+def test_what_a_failed_program_said_is_shown(run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    run("echo ERROR: the first; seq 100; exit 1")
+    shown = capsys.readouterr().out
+    assert "sh exited with 1" in shown
+    assert "ERROR: the first" in shown
+    assert "\n    41\n" in shown and "\n    40\n" not in shown
+
+
+def test_summary_is_the_plain_form() -> None:
+    assert (
+        steps.summary([Outcome(passed=3), Outcome(failed=1, passed=2), Outcome(skipped=4, not_run="x")])
+        == "5 passed, 1 failed"
+    )
