@@ -28,6 +28,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dns_plan import (
     Key,
     RRset,
     Wanted,
+    comparable,
     group,
     pack,
     satisfied,
@@ -252,6 +253,8 @@ class DnsServer:
         messages = pack(actions, zone=zone, rdata_size=rdata_size, reserve=reserve)
         for done, part in enumerate(messages):
             try:
+                if done:
+                    self._settle(messages[done - 1][-1])
                 self._update(zone, part)
             except DnsError as err:
                 if not done:
@@ -260,6 +263,22 @@ class DnsServer:
                     f"{err} ({done} of {len(messages)} messages were applied before; run again to go on)"
                 ) from err
         return len(messages)
+
+    def _settle(self, action: Action) -> None:
+        """Wait, at most the timeout, until the server answers with the end of the message before.
+
+        BIND 9.18 and 9.20 sometimes leave an update of an inline-signed zone unsigned, and so unseen,
+        when it comes while the one before is being signed.
+        """
+        record = action.record
+        pause, deadline = FIRST_PAUSE / 16, time.monotonic() + self.timeout
+        while time.monotonic() < deadline:
+            rrset = self.lookup(record.name, record.type).rrset
+            held = {comparable(record.type, value) for value in rrset.values} if rrset else set()
+            if (comparable(record.type, record.rdata) in held) == (action.kind != "delete"):
+                return
+            time.sleep(pause)
+            pause = min(2 * pause, 1)
 
     def _update(self, zone: str, actions: Sequence[Action]) -> None:
         message = dns.update.UpdateMessage(zone, id=self._id())
@@ -283,8 +302,8 @@ class DnsServer:
         remedies = {
             "REFUSED": f"allow {signed} to change this zone there (Knot: an acl with action update; "
             "BIND: update-policy or allow-update)",
-            "NOTAUTH": f"it is not the primary server of this zone or does not accept {signed}; "
-            "send the update to the primary, and check the zone's name",
+            "NOTAUTH": f"it does not accept {signed} (check tsig_name and tsig_algorithm), or it is not the primary "
+            "server of this zone",
             "NOTZONE": "a record lies outside this zone; leave out the option zone, or correct it",
             "NOTIMP": "it does not do dynamic updates (RFC 2136); use zone_file, or another server",
             "SERVFAIL": "it failed while applying the update; its log says why (journal full, zone read-only, signing)",

@@ -161,9 +161,10 @@ def _apply(
     but leaves out, a CNAME in the message in which the records go whose place it takes: it is sent again.
     """
     zone_of = {action.record.name: zone for zone, actions in zones.items() for action in actions}
-    ours = [item for item in records if (item.record.name, item.record.type) in set(changes.keys)]
+    keys = set(changes.keys)
+    ours = [item for item in records if (item.record.name, item.record.type) in keys]
     sent = sum(server.update(zone, actions) for zone, actions in zones.items())
-    deadline, pause, repeated = time.monotonic() + server.timeout, 0.05, False
+    deadline, pause, left, repeated = time.monotonic() + server.timeout, 0.05, len(changes.keys) + 1, False
     while True:
         held = {key: answer.rrset for key, answer in server.lookup_many(changes.keys).items()}
         rest = plan(held, ours, exclusive=exclusive)
@@ -174,6 +175,8 @@ def _apply(
             repeated = True
             sent += sum(server.update(zone, actions) for zone, actions in by_zone(aliases, zone_of).items())
             continue
+        if len(rest.keys) < left:  # it is still at work: signing a thousand records takes its time
+            left, deadline = len(rest.keys), time.monotonic() + server.timeout
         if time.monotonic() > deadline:
             raise DnsError(_not_held(server, rest))
         time.sleep(pause)
