@@ -396,27 +396,47 @@ def _master_key(chunk: Chunk) -> tuple[str, str] | None:
     return (words[0], words[1]) if len(words) > 1 else None
 
 
-# ---------------------------------------------------------------- access restrictions
+# ---------------------------------------------------------------- judging values
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A parameter with its value, from main.cf or from a service's options; ``where`` is for people."""
+
+    name: str
+    value: str
+    where: str
+
+
+def settings(main_text: str, master_text: str) -> list[Setting]:
+    """All parameters that are set, with the file and the line or service that sets them."""
+    found = []
+    for chunk in MainCf.parse(main_text).chunks:
+        pair = _name_and_value(chunk) if chunk.is_entry else None
+        if pair:
+            found.append(Setting(*pair, f"main.cf line {chunk.number}: {pair[0]} = {pair[1]}"))
+    for service in MasterCf.parse(master_text).services().values():
+        for name, value in service.options:
+            found.append(Setting(name, value, f"master.cf {service.service}/{service.type}: {name} = {value}"))
+    return found
+
 
 _RESTRICTIONS = re.compile(r"smtpd_(client|helo|sender|relay|recipient|data|end_of_data|etrn)_restrictions\Z")
 
 
-def restriction_words(plan: Plan) -> list[tuple[str, str]]:
-    """Every word in the place of an access restriction (SMTPD_ACCESS_README), and where it stands.
+def restriction_words(found: Sequence[Setting]) -> list[tuple[Setting, str]]:
+    """Every word in the place of an access restriction (SMTPD_ACCESS_README).
 
     Tables, policy services, domains, numbers and references to other parameters are left out,
-    and so are the restriction classes that main.cf defines.
+    and so are the restriction classes that are defined.
     """
-    main = MainCf.parse(plan.main_text).as_dict()
-    classes = set(re.split(r"[\s,]+", main.get("smtpd_restriction_classes", "")))
-    lists = {name: value for name, value in main.items() if _RESTRICTIONS.match(name) or name in classes}
-    found = [(f"main.cf: {name}", value) for name, value in lists.items()]
-    for service in MasterCf.parse(plan.master_text).services().values():
-        for name, value in service.options:
-            if _RESTRICTIONS.match(name) or name in classes:
-                found.append((f"master.cf: {service.service}/{service.type}: {name}", value))
-    words = [(where, word) for where, value in found for word in re.split(r"[\s,]+", _without_braces(value))]
-    return [(where, word) for where, word in words if re.fullmatch(r"[A-Za-z]\w*", word) and word not in classes]
+    listed = " ".join(item.value for item in found if item.name == "smtpd_restriction_classes")
+    classes = set(re.split(r"[\s,]+", listed))
+    words = []
+    for item in found:
+        if _RESTRICTIONS.match(item.name) or item.name in classes:
+            words += [(item, word) for word in re.split(r"[\s,]+", _without_braces(item.value))]
+    return [(item, word) for item, word in words if re.fullmatch(r"[A-Za-z]\w*", word) and word not in classes]
 
 
 def _without_braces(text: str) -> str:
@@ -425,6 +445,31 @@ def _without_braces(text: str) -> str:
         depth += {"{": 1, "}": -1}.get(char, 0)
         kept += char if depth == 0 and char != "}" else ""
     return kept
+
+
+_PROTOCOL = r"(!|>=|<=)?(SSLv[23]|TLSv1(\.[0-3])?|[0-9a-fA-F]{4})"
+_SASL_OPTION = "noplaintext|noactive|nodictionary|noanonymous|mutual_auth|forward_secrecy|pass_credentials|maximum"
+_WORDS_OF = {
+    r"(smtp|lmtp)_sasl(_tls|_tls_verified)?_security_options": _SASL_OPTION,
+    r"(smtp|lmtp)_tls(_mandatory)?_ciphers": "export|low|medium|high|null",
+    r"(smtp|lmtp)_tls(_mandatory)?_protocols": _PROTOCOL,
+    r"(smtp|lmtp)_bind_address6?": r"[0-9a-fA-F:]*:[0-9a-fA-F:.]*|\d+\.\d+\.\d+\.\d+",
+    r"relayhost": r"\[[^\[\]]+\](:[\w-]+)?|[^\[\]]+",
+}
+"""What the smtp client looks at only in the middle of a delivery, when it is too late to say so."""
+
+
+def bad_words(found: Sequence[Setting]) -> list[tuple[Setting, str]]:
+    """Words that the smtp client would stumble over, for parameters with a fixed vocabulary."""
+    bad = []
+    for item in found:
+        for names, words in _WORDS_OF.items():
+            if re.fullmatch(names, item.name) and "$" not in item.value:
+                listed = [
+                    word for word in re.split(r"[\s,:]+" if "_protocols" in names else r"[\s,]+", item.value) if word
+                ]
+                bad += [(item, word) for word in listed if not re.fullmatch(words, word, re.IGNORECASE)]
+    return bad
 
 
 # ---------------------------------------------------------------- map sources
@@ -563,6 +608,8 @@ def parse_entries(raw: object, *, type: str, what: str) -> tuple[list[Entry], li
             removed.append(key)
         else:
             value = "" if raw_value is None else parse_value(raw_value, f"{what}: the value of {key!r}")
+            if type == ALIAS and len(re.findall(r'(?<!\\)"', value)) % 2:
+                raise PostfixError(f"{what}: the value of {key!r} has a quotation mark that nothing closes")
             if not value and not _is_block(key, type):
                 raise PostfixError(f"{what}: the value of {key!r} is empty; Postfix needs one, null leaves the key out")
             entries.append(Entry(key, value))

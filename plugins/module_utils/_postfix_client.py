@@ -34,6 +34,10 @@ DIALOGUE_SECONDS = 15.0
 COPY_LIMIT = 1 << 20
 """Files of the configuration directory above this size in octets are linked into the copy."""
 
+PROBLEM_LIMIT = 8
+"""More complaints than this help nobody."""
+
+_LACKING = re.compile(r"No such file or directory|unsupported dictionary type|has no program")
 _STAGE_PREFIX = "postmaster.mail-postconf-"
 _STALE_SECONDS = 600
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -41,15 +45,18 @@ _TROUBLE = re.compile(r"\b(warning|error|fatal|panic):")
 _LOG_HEAD = re.compile(r"\A\w{3} [ \d]\d [\d:]{8} \S+ ([^\s\[]+)\[\d+\]: ")
 _ENVIRONMENT = re.compile(
     r"connect to Milter service .*(Connection refused|No such file|timed out|unreachable)"
+    r"|bounce: warning: malformed request"
+    r"|NIS domain name not set"
     r"|warning: process \S+ pid \d+ exit status"
     r"|warning: \S+: bad command startup -- throttling"
 )
-"""What says nothing about the configuration: signers that are not up yet, and echoes of a fatal."""
+"""What says nothing about the configuration: signers that are not up yet, and echoes of our own doing."""
 _QUEUES = frozenset(
     "active bounce corrupt defer deferred flush hold incoming maildrop pid private public saved trace".split()
 )
-_DAEMONS = frozenset({"smtpd", "smtp", "lmtp", "cleanup", "trivial-rewrite", "local", "proxymap", "tlsmgr"})
-"""Programs that are started in the trial; others work only with data that is not in the copy."""
+_DAEMONS = frozenset({"smtpd", "smtp", "lmtp", "cleanup", "trivial-rewrite", "local", "bounce", "proxymap", "tlsmgr"})
+_QUEUE_RUNNERS = frozenset({"qmgr", "oqmgr", "nqmgr", "pickup"})
+"""Programs that are woken in the trial; others work only with data that is not in the copy."""
 _RESTRICTION = re.compile(r"(?i)(permit|reject|defer|warn_if_reject|check_\w|sleep)")
 """How access restrictions begin; the linker may have merged a name with the end of a longer one."""
 
@@ -57,9 +64,11 @@ _RESTRICTION = re.compile(r"(?i)(permit|reject|defer|warn_if_reject|check_\w|sle
 class CheckFailed(Exception):
     """Postfix does not accept the staged configuration; ``problems`` are its sentences."""
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("; ".join(problems))
+    def __init__(self, problems: Sequence[str], lacking: bool = False) -> None:
+        super().__init__("Postfix does not accept this, and nothing was changed: " + "; ".join(problems))
         self.problems = tuple(problems)
+        self.lacking = lacking
+        """Whether all that is wrong is that a file or a map type is not there (yet)."""
 
 
 @dataclass
@@ -93,7 +102,7 @@ class Trial:
         """``text`` with the copy's paths replaced by the real ones, for people."""
         for real, staged in sorted(self.moved.items(), key=lambda pair: len(pair[1]), reverse=True):
             text = text.replace(staged, real)
-        return text
+        return text.replace(f"{self.root}/etc/.outside", "").replace(self.queue, "$queue_directory")
 
 
 class PostfixClient:
@@ -193,6 +202,10 @@ class PostfixClient:
                 # Its copy may be a link; postmap must never write through one.
                 content = _files.read(request.path)
                 _stage_write(trial, _postfix.Write(request.path, content.text if content else "", request.attributes))
+        for path, wanted in plan.attributes:
+            # A mode that is about to be mended must not be what the check stumbles over.
+            if not os.path.islink(trial.place(path)) and os.path.exists(trial.place(path)):
+                _files.set_attributes(trial.place(path), mode=wanted.mode, owner=wanted.owner, group=wanted.group)
         for path in plan.removals:
             trial.moved.setdefault(path, trial.place(path))
             with contextlib.suppress(FileNotFoundError):
@@ -203,6 +216,8 @@ class PostfixClient:
                 "data_directory": trial.data,
                 "maillog_file": trial.log,
                 "maillog_file_prefixes": trial.root,
+                # The check looks at the modes there too, and would see those that are about to be mended.
+                **({"meta_directory": trial.etc} if os.path.exists(f"{trial.etc}/postfix-files") else {}),
                 "multi_instance_wrapper": None,
                 "multi_instance_directories": None,
                 "multi_instance_enable": None,
@@ -221,14 +236,14 @@ class PostfixClient:
         settings, said = self._settings(trial)
         problems += said
         if not said:
-            problems += self._unknown_restrictions(plan, settings["daemon_directory"])
+            problems += self._judge_values(plan, settings["daemon_directory"])
             owner = pwd.getpwnam(settings["mail_owner"])
             os.chown(trial.data, owner.pw_uid, -1)
             problems += self._postfix_check(trial)
         if not problems:
             problems += self._dialogue(trial, plan, settings)
         if problems:
-            raise CheckFailed([explain(trial.restore(problem), plan) for problem in dict.fromkeys(problems)])
+            raise CheckFailed(condense([explain(trial.restore(line), plan) for line in problems]), lacking(problems))
 
     def _build(self, trial: Trial, build: _postfix.Build) -> list[str]:
         """Compile or at least read one map in the copy; what Postfix says of it."""
@@ -263,20 +278,26 @@ class PostfixClient:
         pairs = (line.partition("=") for line in found.stdout.splitlines())
         return {name.strip(): value.strip() for name, _, value in pairs}, said
 
-    def _unknown_restrictions(self, plan: _postfix.Plan, daemons: str) -> list[str]:
-        """Access restrictions that this smtpd does not know; it would say so only with mail at the door."""
+    def _judge_values(self, plan: _postfix.Plan, daemons: str) -> list[str]:
+        """What Postfix would find out only with mail at the door: unknown words and missing programs."""
+        found = _postfix.settings(plan.main_text, plan.master_text)
+        said = [
+            f"error: {word!r} is no value of this parameter [{item.where}]" for item, word in _postfix.bad_words(found)
+        ]
+        for service in _postfix.MasterCf.parse(plan.master_text).services().values():
+            if not os.access(os.path.join(daemons, service.command[0]), os.X_OK):
+                name = f"{service.service}/{service.type}"
+                said.append(f"master.cf: {name}: error: {daemons} has no program {service.command[0]}")
         try:
             with open(f"{daemons}/smtpd", "rb") as handle:
                 program = handle.read()
         except OSError:
-            return []
-        if b"reject_unauth_destination\0" not in program:
-            return []
-        return [
-            f"{where}: error: smtpd knows no restriction {word!r}"
-            for where, word in _postfix.restriction_words(plan)
-            if not _RESTRICTION.match(word) or f"{word.lower()}\0".encode() not in program
-        ]
+            return said
+        if b"reject_unauth_destination\0" in program:
+            for item, word in _postfix.restriction_words(found):
+                if not _RESTRICTION.match(word) or f"{word.lower()}\0".encode() not in program:
+                    said.append(f"error: smtpd knows no restriction {word!r} [{item.where}]")
+        return said
 
     def _postfix_check(self, trial: Trial) -> list[str]:
         result = self._run(["postfix", "-c", trial.etc, "check"])
@@ -476,37 +497,65 @@ def _complaints(text: str) -> list[str]:
 
 def explain(problem: str, plan: _postfix.Plan) -> str:
     """``problem`` with the parameter and the line of the file it is about, where that can be told."""
-    if problem.startswith("map "):
-        if "unsupported dictionary type" in problem:
-            return f"{problem} (install the package of this map type, such as postfix-lmdb or postfix-pcre)"
+    if "unsupported dictionary type" in problem:
+        problem = f"{problem} (install the package of this map type, such as postfix-lmdb or postfix-pcre)"
+    if problem.startswith("map ") or problem.endswith("]"):
         return problem
-    settings = _settings_of(plan)
-    named = [where for name, _, where in settings if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", problem)]
-    if not named:
-        changed = [entry for entry in settings if entry[0] in plan.changed_parameters]
-        named = [where for _, value, where in (*changed, *settings) if _mentions(problem, value)][:1]
-    return f"{problem} [{'; '.join(dict.fromkeys(named))}]" if named else problem
+    found = _postfix.settings(plan.main_text, plan.master_text)
+    changed = [item for item in found if _is_changed(item, plan)]
+    said = re.sub(r"\A\S+: ", "", problem)
+    for candidates in (changed, found):
+        named = [item.where for item in candidates if re.search(rf"(?<![\w-]){re.escape(item.name)}(?![\w-])", said)]
+        whole = [item.where for item in candidates if len(item.value) > 3 and item.value in said]
+        words = [item.where for item in candidates if _mentions(said, item.value)]
+        places = whole if len(whole) == 1 else named or words[:1]
+        if places:
+            return f"{problem} [{'; '.join(dict.fromkeys(places))}]"
+    return problem
 
 
-def _settings_of(plan: _postfix.Plan) -> list[tuple[str, str, str]]:
-    """Name, value and place of every parameter in main.cf and every option in master.cf."""
-    found = []
-    for chunk in _postfix.MainCf.parse(plan.main_text).chunks:
-        name, _, value = chunk.text.partition("=") if chunk.is_entry else ("", "", "")
-        if name.strip():
-            where = f"main.cf line {chunk.number}: {name.strip()} = {value.strip()}"
-            found.append((name.strip(), value.strip(), where))
-    for service in _postfix.MasterCf.parse(plan.master_text).services().values():
-        for name, value in service.options:
-            found.append((name, value, f"master.cf {service.service}/{service.type}: {name} = {value}"))
-    return found
+def _is_changed(item: _postfix.Setting, plan: _postfix.Plan) -> bool:
+    if item.where.startswith("main.cf"):
+        return item.name in plan.changed_parameters
+    return item.where.split(":")[0].removeprefix("master.cf ") in plan.changed_parameters
 
 
-def _mentions(problem: str, value: str) -> bool:
-    """Whether a quoted or final word of ``problem`` is a word of ``value``."""
-    said = [*re.findall(r"[\"'<]([^\"'<>]+)[\"'>]", problem), re.split(r"[\s:]+", problem)[-1]]
-    words = {value, *re.split(r"[\s,]+", value)} - {""}
-    return any(word in words for word in said)
+def _mentions(said: str, value: str) -> bool:
+    """Whether a quoted or final word of ``said``, or a file or map type in it, occurs in ``value``."""
+    words = {*re.findall(r"[\"'<]([^\"'<>]+)[\"'>]", said), re.split(r"[\s:]+", said)[-1]} - {""}
+    if any(word == value or word in re.split(r"[\s,]+", value) for word in words):
+        return True
+    if any(re.search(rf"\$[{{(]?{re.escape(word)}\b", value) for word in words):
+        return True
+    files = re.findall(r"(/[\w./-]+?)(?:\.lmdb|\.db)?(?=[\s:;,()]|\Z)", said)
+    kinds = re.findall(r"unsupported dictionary type: (\w+)", said)
+    return any(word in value for word in (*files, *(f"{kind}:" for kind in kinds)))
+
+
+_ECHO = re.compile(
+    r"TLS library problem|is unavailable|lookup (error|problem|failure)|smtpd_client_event_limit_exceptions"
+    r"|smtpd answers with an error"
+)
+
+
+def condense(problems: Sequence[str]) -> list[str]:
+    """Each sentence once, whichever daemons say it, and echoes only where nothing else is said."""
+    kept: dict[str, str] = {}
+    for problem in problems:
+        sentence = re.sub(r"\A\S+/([\w-]+): ", r"\1: ", problem)
+        kept.setdefault(sentence.split(" [")[0], problem)
+    plain = [problem for problem in kept.values() if not _ECHO.search(problem)]
+    placed = [problem for problem in kept.values() if problem.endswith("]")]
+    return (plain or placed or list(kept.values()))[:PROBLEM_LIMIT]
+
+
+def lacking(problems: Sequence[str]) -> bool:
+    """Whether every program that complains does so because something is not there."""
+    speakers: dict[str, list[str]] = {}
+    for problem in problems:
+        speakers.setdefault(problem.split(": ")[0], []).append(problem)
+    speakers.pop("master.cf", None)
+    return bool(speakers) and all(any(_LACKING.search(line) for line in lines) for lines in speakers.values())
 
 
 # ---------------------------------------------------------------- the trial's master
@@ -514,11 +563,13 @@ def _mentions(problem: str, value: str) -> bool:
 
 @dataclass(frozen=True)
 class _Probe:
-    """A socket to talk to; without ``commands`` it is enough that the daemon sends its greeting."""
+    """A socket to talk to; without ``commands`` it is enough that the daemon sends its greeting,
+    or takes the ``trigger`` and closes."""
 
     path: str
     name: str
     commands: tuple[str, ...] = ()
+    trigger: str = ""
 
 
 _GREET = ("EHLO localhost", "QUIT")
@@ -558,7 +609,7 @@ def _trial_master(trial: Trial, plan: _postfix.Plan) -> list[_Probe]:
     probes = [_Probe(f"{trial.queue}/public/{_ACCESS.service}", "the lists of networks and domains", _STRANGER)]
     for service in master.services().values():
         program = service.command[0]
-        if program in ("qmgr", "oqmgr", "pickup", "postscreen", "spawn", "postlogd"):
+        if program in ("postscreen", "spawn", "postlogd"):
             continue
         if program == "smtpd":
             name = f"trial-{len(probes)}"
@@ -566,9 +617,10 @@ def _trial_master(trial: Trial, plan: _postfix.Plan) -> list[_Probe]:
             probes.append(_Probe(f"{trial.queue}/public/{name}", f"{service.service}/{service.type}", _GREET))
         elif service.type in ("unix", "unix-dgram", "fifo"):
             services.append(replace(service, chroot="n"))
-            if program in _DAEMONS and service.type == "unix":
+            if program in _DAEMONS | _QUEUE_RUNNERS and service.type == "unix":
                 kind = "public" if service.private == "n" else "private"
-                probes.append(_Probe(f"{trial.queue}/{kind}/{service.service}", f"{service.service}/unix"))
+                trigger = "W" if program in _QUEUE_RUNNERS else ""
+                probes.append(_Probe(f"{trial.queue}/{kind}/{service.service}", f"{service.service}/unix", (), trigger))
     _write_staged(f"{trial.etc}/master.cf", "".join(f"{service}\n" for service in services), 0o644)
     return probes
 
@@ -623,6 +675,7 @@ def _talk(trial: Trial, probes: Iterable[_Probe]) -> list[str]:
         connection.settimeout(DIALOGUE_SECONDS)
         try:
             connection.connect(probe.path)
+            connection.sendall(probe.trigger.encode())
         except OSError as err:
             connection.close()
             problems.append(f"master.cf: {probe.name} takes no connection: error: {err.strerror}")

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,6 @@ from ._command import CommandError
 from ._postfix_client import CheckFailed, PostfixClient
 
 ERRORS = (_postfix.PostfixError, _files.FileError, CommandError, CheckFailed, OSError)
-
-_NOT_YET = re.compile(r"No such file or directory|unsupported dictionary type")
-"""What an earlier task of the same play may bring, had it not run in check mode only."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,8 @@ def _predict(client: PostfixClient, request: _postfix.Request) -> Outcome:
         with client.staged(plan) as trial:
             client.check(trial, plan)
     except CheckFailed as err:
-        if not all(_NOT_YET.search(problem) for problem in err.problems):
+        # An earlier task of the play would have brought it, had it not run in check mode only.
+        if not err.lacking:
             raise
         return Outcome(plan, True, err.problems)
     return Outcome(plan, True)
