@@ -18,7 +18,8 @@ from .probe import Lab, ProbeError
 
 CALLBACKS = Path(__file__).parent / "callback"
 ESTATE = Path(__file__).parent.parent / "estate"
-LOCAL_ACTIONS = ("set_fact", "debug", "assert", "meta", "include_tasks", "import_tasks", "fail", "validate_argument_spec")
+# These run on the controller and cost a host nothing.
+LOCAL_ACTIONS = "set_fact debug assert meta include_tasks import_tasks fail validate_argument_spec".split()
 
 
 @dataclass(frozen=True)
@@ -94,5 +95,6 @@ def play(
         )  # fmt: skip
         played = Played(done.returncode, done.stdout + done.stderr, tuple(json.loads(line) for line in record))
     if must_pass and played.code != 0:
-        raise ProbeError(f"{Path(playbook).name} failed on {', '.join(played.failures) or 'start'}:\n{played.output[-6000:]}")
+        where = ", ".join(played.failures) or "start"
+        raise ProbeError(f"{Path(playbook).name} failed on {where}:\n{played.output[-6000:]}")
     return played

@@ -17,6 +17,7 @@ import os
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -266,7 +267,10 @@ class Lab:
             return []
 
     def update(self, name: str, rdtype: str, rdatas: Sequence[str], *, ttl: int = 60, key: str = "lab.") -> None:
-        """Make a name have exactly these rdatas, by a TSIG-signed update at ns1; none removes the set."""
+        """Make a name have exactly these rdatas, by a TSIG-signed update at ns1; none removes the set.
+
+        Returns when the secondary and the resolver say so too.
+        """
         import dns.exception
         import dns.name
         import dns.query
@@ -288,6 +292,16 @@ class Lab:
             raise ProbeError(f"ns1 refuses the update of {name} with the key {key}: {err}") from err
         if answer.rcode() != 0:
             raise ProbeError(f"ns1 refuses the update of {name}: {dns.rcode.to_text(answer.rcode())}")
+        self._wait_until_told(name, rdtype)
+
+    def _wait_until_told(self, name: str, rdtype: str, timeout: float = 15) -> None:
+        """Wait until the secondary and the resolver answer as the primary does."""
+        told = self.query(name, rdtype, server="ns1")
+        end = time.monotonic() + timeout
+        while any(self.query(name, rdtype, server=server) != told for server in ("ns2", "resolver")):
+            if time.monotonic() > end:
+                raise ProbeError(f"ns2 or the resolver still has an old {rdtype} of {name} after {timeout:g} s")
+            time.sleep(0.2)
 
     def _zone(self, owner: Any) -> Any:
         """The zone a name is in: the closest SOA that ns1 has above it."""

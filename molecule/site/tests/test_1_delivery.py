@@ -82,7 +82,11 @@ def test_a_second_domain_is_signed_with_its_own_key(lab: Lab, host: str, token: 
         expected = {"spf": "fail", "dkim": "pass", "dmarc": "pass"}
     else:
         expected = {"spf": "pass", "dkim": "pass", "dmarc": "pass"}
-    lab.run(host, ["sendmail", "-f", "shop@shop.example", SOMEONE], input=f"From: shop@shop.example\nSubject: {token}\n\nHi.\n")
+    lab.run(
+        host,
+        ["sendmail", "-f", "shop@shop.example", SOMEONE],
+        input=f"From: shop@shop.example\nSubject: {token}\n\nHi.\n",
+    )
     message = lab.wait_for_message(token)
     assert message.verdicts == expected
     assert "d=shop.example" in "".join(message.parsed["DKIM-Signature"].split())

@@ -22,7 +22,11 @@ def test_check_mode_changes_nothing_either(lab: Lab) -> None:
 
 
 def test_check_mode_predicts_a_changed_variable(lab: Lab) -> None:
-    extra = {"satellite_queue_lifetime": "3d", "relay_maximal_queue_lifetime": "3d", "relay_bounce_queue_lifetime": "3d"}
+    extra = {
+        "satellite_queue_lifetime": "3d",
+        "relay_maximal_queue_lifetime": "3d",
+        "relay_bounce_queue_lifetime": "3d",
+    }
     predicted = play(lab, SITE, check=True, extra=extra).changed
     done = play(lab, SITE, extra=extra).changed
     assert set(done) == {*lab.hosts("relays"), *lab.hosts("satellites")}

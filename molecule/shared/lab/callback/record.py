@@ -30,8 +30,7 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        path = os.environ.get("LAB_RECORD", "")
-        self._file = open(path, "a", encoding="utf-8") if path else None
+        self._path = os.environ.get("LAB_RECORD", "")
         self._started = 0.0
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
@@ -41,7 +40,7 @@ class CallbackModule(CallbackBase):
         self._started = time.monotonic()
 
     def _write(self, kind: str, result: Any) -> None:
-        if self._file is None:
+        if not self._path:
             return
         data = result._result
         entry = {
@@ -55,7 +54,8 @@ class CallbackModule(CallbackBase):
         if kind in ("failed", "unreachable"):
             entry["msg"] = str(data.get("msg", ""))
             entry["items"] = [str(item.get("msg", "")) for item in data.get("results", []) if item.get("failed")]
-        print(json.dumps(entry), file=self._file, flush=True)
+        with open(self._path, "a", encoding="utf-8") as file:
+            print(json.dumps(entry), file=file)
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self._write("ok", result)
