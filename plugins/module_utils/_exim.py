@@ -307,7 +307,7 @@ class Item:
 def parse_lookup(path: str, text: str) -> list[Item]:
     """The lines of a linearly searched file. Raises :class:`EximError` with the number of a bad line."""
     items: list[Item] = []
-    for number, line in enumerate(text.split("\n")[:-1] if text.endswith("\n") else text.split("\n"), 1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         if _CONTROL.search(line.replace("\t", " ")):
             raise EximError(f"{path}, line {number}: there is a control character")
         if not line.strip() or line.startswith("#"):
@@ -581,6 +581,23 @@ def with_mailname(configuration: str, name: str) -> str:
     return pattern.sub(lambda match: match[1] + name, configuration, count=1)
 
 
+def judge_transport(values: Mapping[str, str], configuration: str) -> None:
+    """The transport for local delivery must be there even where nothing is delivered locally today."""
+    name = values.get("dc_localdelivery")
+    if name and not re.search(rf"^{name}:\s*$", configuration, re.MULTILINE):
+        raise EximError(f"settings: dc_localdelivery is {name}, but Exim's configuration has no such transport")
+
+
+def quote_line(fault: str, configuration: FileState | None) -> str:
+    """What Exim said, without the time, and with the line it means: the generated file is in nobody's mind."""
+    text = re.sub(r"^[0-9]{4}-[0-9-]+ [0-9:]+ ", "", fault.strip())
+    match = re.search(r"in line (\d+) of", text)
+    lines = configuration.text.splitlines() if configuration is not None else []
+    if match and 0 < int(match[1]) <= len(lines):
+        text += f", which is `{lines[int(match[1]) - 1].strip()}`"
+    return text
+
+
 def needs_restart(before: str, after: str) -> bool:
     """Whether the sockets the daemon listens on differ between two generated configurations."""
     pattern = re.compile(
@@ -598,7 +615,7 @@ def redirected(configuration: str, paths: Mapping[str, str]) -> str:
 
 _TROUBLE = re.compile(
     r"error in redirect data|syntax error|failed to expand|expansion of .* failed|failed to open|Permission denied"
-    r"|local problem|[Cc]onfiguration error|unknown (?:expansion|option)|missing or malformed",
+    r"|malformed address|local problem|[Cc]onfiguration error|unknown (?:expansion|option)|missing or malformed",
 )
 
 
