@@ -182,3 +182,13 @@ def test_dialogue(steps: list[tuple[str, int, str]], accepted: bool, refused_at:
     dialogue = probe.Dialogue(steps)
     assert dialogue.accepted is accepted
     assert (dialogue.refusal[0] if dialogue.refusal else None) == refused_at
+
+
+def test_the_limit_of_inotify_instances_is_raised_once(tmp_path) -> None:
+    setting = tmp_path / "max_user_instances"
+    setting.write_text("128\n", encoding="ascii")
+    said: list[str] = []
+    for _ in range(2):
+        engine.make_room(engine.Podman(), said.append, setting=setting)
+    assert setting.read_text(encoding="ascii") == "2048\n"
+    assert len(said) == 1

@@ -40,6 +40,7 @@ def up(plan: Plan, *, hosts: Sequence[Host], engine_name: str, say: Say) -> None
     engine = engines.find(engine_name, state=state.CACHE)
     if obstacle := engine.obstacle():
         raise LabError(obstacle)
+    engines.make_room(engine, say)
     releases = {host.release for host in hosts}
     Images(engine, cache=state.CACHE / "images", say=say).ensure(releases)
     clear(plan.name, engine, say=say)

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from typing import Any
 CAP_SYS_RESOURCE = 24  # capability(7)
 LABEL = "postmaster.mail.lab"
 ACCEPT_LAB = "-A FORWARD -s 198.18.0.0/15 -d 198.18.0.0/15 -j ACCEPT"
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_INSTANCES = 2048
 
 
 class LabError(Exception):
@@ -257,6 +259,24 @@ class Docker(Engine):
         args += ["--subnet", v4, "--gateway", gateways[0]]
         args += ["--ipv6", "--subnet", v6, "--gateway", gateways[1], "--label", f"{LABEL}={lab}"]
         self.run("network", "create", *args, name)
+
+
+def make_room(engine: Engine, say: Callable[[str], None], *, setting: Path = INOTIFY) -> None:
+    """Raise the kernel's limit of inotify instances: each systemd takes several, and 128 do for twenty hosts at most."""
+    try:
+        if int(setting.read_text(encoding="ascii")) >= INOTIFY_INSTANCES:
+            return
+    except OSError:
+        return
+    say(f"raising fs.inotify.max_user_instances to {INOTIFY_INSTANCES} until the next boot, for many systemds")
+    argv = [*engine.prefix[:2], "tee", str(setting)]
+    try:
+        subprocess.run(argv, input=f"{INOTIFY_INSTANCES}\n", text=True, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as err:
+        raise LabError(
+            f"the lab's hosts need fs.inotify.max_user_instances of {INOTIFY_INSTANCES}, and it cannot be set: "
+            f"run sysctl -w fs.inotify.max_user_instances={INOTIFY_INSTANCES} as root"
+        ) from err
 
 
 def _docker_addresses(link: Link) -> list[str]:
