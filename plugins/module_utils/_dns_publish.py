@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _files
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError, check_name, is_under
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError, DnsTimeout, check_name, is_under
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import (
     Answer,
     DnsServer,
@@ -46,6 +46,14 @@ class Publication:
     updates: int = 0
     zones: list[str] = field(default_factory=list)
     waited: dict[str, Any] = field(default_factory=dict)
+
+
+class NotVisible(DnsError):
+    """The records are published, but not every server answered with them in time."""
+
+    def __init__(self, message: str, done: Publication) -> None:
+        super().__init__(message)
+        self.done = done
 
 
 def wanted(items: Sequence[Mapping[str, Any]], *, state: str = "present") -> list[Wanted]:
@@ -91,7 +99,8 @@ def publish(
 ) -> Publication:
     """Make ``server`` hold ``records``; with ``check`` only say what would change.
 
-    ``wait`` has servers, port, resolver and timeout as the module documents them.
+    ``wait`` has servers, port, resolver and timeout as the module documents them. Raises
+    :class:`DnsError`, of which :class:`NotVisible` tells what was published all the same.
     """
     zone = _checked_zone(zone, records)
     try:
@@ -106,10 +115,12 @@ def publish(
                 server.check_key(name)
         else:
             sent = _apply(server, records, changes, zones, exclusive)
-        waited = _wait(server, records, answers, zone, exclusive, wait) if wait and not check else {}
+        done = Publication(changes, server.label, sent, sorted(zones))
+        if wait and not check:
+            _wait(server, records, answers, zone, exclusive, wait, done)
     finally:
         server.close()
-    return Publication(changes, server.label, sent, sorted(zones), waited)
+    return done
 
 
 def _checked_zone(zone: str | None, records: Iterable[Wanted]) -> str | None:
@@ -198,8 +209,10 @@ def _wait(
     zone: str | None,
     exclusive: bool,
     options: Mapping[str, Any],
-) -> dict[str, Any]:
-    lines: list[str] = []
+    done: Publication,
+) -> None:
+    """Wait until all servers answer with ``records``; what came of it goes into ``done.waited``."""
+    lines: list[str] = done.waited.setdefault("progress", [])
     resolver = None
     if options.get("resolver"):
         address, port = split_address(options["resolver"], 53)
@@ -216,8 +229,11 @@ def _wait(
             address, port = split_address(text, options["port"])
             targets.append((DnsServer(address, port=port, timeout=server.timeout), records))
     watch = Watch(timeout=options["timeout"], exclusive=exclusive, progress=lines.append)
-    seen = watch.wait(targets)
-    return {"visible": [{"server": s.server, "seconds": s.seconds} for s in seen], "progress": lines}
+    try:
+        seen = watch.wait(targets)
+    except DnsTimeout as err:
+        raise NotVisible(str(err), done) from err
+    done.waited["visible"] = [{"server": s.server, "seconds": s.seconds} for s in seen]
 
 
 # -- zone-file fragments ------------------------------------------------------------------------

@@ -203,7 +203,7 @@ visible:
   sample: [{"server": "ns1.example.org. (192.0.2.53)", "seconds": 0.1}]
 progress:
   description: What happened while waiting, line by line.
-  returned: when O(wait) is given and not in check mode
+  returned: when O(wait) is given and not in check mode, also when it fails
   type: list
   elements: str
   sample: ["0.1 s: ns1.example.org. (192.0.2.53) answers with all 4 record sets"]
@@ -216,6 +216,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _dns_client
 from ansible_collections.postmaster.mail.plugins.module_utils import _dns_plan as planner
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError, DomainError
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_publish import (
+    NotVisible,
     Publication,
     publish,
     publish_file,
@@ -288,6 +289,17 @@ def _run(module: AnsibleModule) -> Publication:
     )
 
 
+def _result(done: Publication) -> dict[str, Any]:
+    return {
+        "changed": done.plan.changed,
+        "diff": planner.diff(done.plan, done.place),
+        "updates": done.updates,
+        "changed_records": [" ".join(key) for key in done.plan.keys],
+        "zones": done.zones,
+        **done.waited,
+    }
+
+
 def _mode(text: str) -> int:
     try:
         return int(text, 8) & 0o7777
@@ -307,16 +319,11 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("dnspython"), exception=client.DNSPYTHON_IMPORT_ERROR)
     try:
         done = _run(module)
+    except NotVisible as err:
+        module.fail_json(msg=str(err), **_result(err.done))
     except (DnsError, DomainError, FileError) as err:
         module.fail_json(msg=str(err))
-    module.exit_json(
-        changed=done.plan.changed,
-        diff=planner.diff(done.plan, done.place),
-        updates=done.updates,
-        changed_records=[" ".join(key) for key in done.plan.keys],
-        zones=done.zones,
-        **done.waited,
-    )
+    module.exit_json(**_result(done))
 
 
 if __name__ == "__main__":
