@@ -425,7 +425,7 @@ class DnsServer:
     def _parse(self, wire: bytes, message: Any) -> Any:
         """The answer in ``wire``, its TSIG signature verified where ``message`` was signed."""
         key = self.key.name if self.key else ""
-        tsig_errors = {
+        tsig_errors: dict[type, str] = {
             dns.tsig.PeerBadKey: f"refuses the TSIG key {key} (BADKEY): it does not know the key, or no "
             "acl of the zone names it; check tsig_name and tsig_algorithm, and that the key may update the zone",
             dns.tsig.PeerBadSignature: f"has another secret for the TSIG key {key} (BADSIG): check tsig_secret",
@@ -437,10 +437,9 @@ class DnsServer:
         }
         try:
             response = dns.message.from_wire(wire, keyring=message.keyring, request_mac=message.mac)
-        except tuple(tsig_errors) as err:
-            raise DnsError(f"{self.label} {tsig_errors[type(err)]}") from err
         except (dns.exception.DNSException, ValueError, struct.error) as err:
-            raise DnsError(f"{self.label} sent an answer that is not understood: {err or type(err).__name__}") from err
+            said = tsig_errors.get(type(err)) or f"sent an answer that is not understood: {err or type(err).__name__}"
+            raise DnsError(f"{self.label} {said}") from err
         if message.keyring and not response.had_tsig and response.rcode() == dns.rcode.NOERROR:
             raise DnsError(
                 f"{self.label} did not sign its answer with the TSIG key {key}; something else may have answered"

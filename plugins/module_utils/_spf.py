@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout
 
@@ -24,7 +25,7 @@ MECHANISMS = frozenset({"all", "include", "a", "mx", "ptr", "ip4", "ip6", "exist
 LOOKUP_MECHANISMS = frozenset({"include", "a", "mx", "ptr", "exists"})
 QUALIFIERS = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
 
-IPv4or6Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+IPv4or6Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
 _MODIFIER = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=(.*)", re.DOTALL)
 _DIRECTIVE = re.compile(r"([+?~-]?)([A-Za-z][A-Za-z0-9_.-]*)(.*)", re.DOTALL)
@@ -109,7 +110,7 @@ class Modifier:
         return self.text
 
 
-Term = Directive | Modifier
+Term: TypeAlias = "Directive | Modifier"
 
 
 @dataclass(frozen=True)
