@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -142,7 +143,9 @@ def _check_aliases(server: DnsServer, answers: Mapping[Key, Answer], changes: Pl
     removed = {(a.record.name, a.record.type) for a in changes.actions if a.kind == "delete"}
     for rrset in changes.after:
         alias = answers[(rrset.name, rrset.type)].alias
-        if alias is not None and (rrset.name, "CNAME") not in removed:
+        if alias is None or (rrset.name, "CNAME") in removed:
+            continue
+        if not _from_wildcard(server, rrset.name, alias):
             raise DnsError(
                 f"{rrset.name} is a CNAME for {alias} on {server.label}, and no {rrset.type} record can stand beside "
                 "it (RFC 1034 section 3.6.2); remove the CNAME first, or in the same call with state absent"
@@ -155,6 +158,18 @@ def _check_aliases(server: DnsServer, answers: Mapping[Key, Answer], changes: Pl
                 f"{key[0]} has a {key[1]} record on {server.label}, and no CNAME can stand beside it "
                 "(RFC 1034 section 3.6.2); remove it first, or in the same call with state absent"
             )
+
+
+def _from_wildcard(server: DnsServer, name: str, alias: str) -> bool:
+    """Whether ``name`` is an alias only by a wildcard above it, which a record of its own overrides (RFC 4592)."""
+    labels = name.split(".")
+    wildcards = [(".".join(["*", *labels[start:]]), "CNAME") for start in range(1, len(labels) - 1)]
+    with contextlib.suppress(DnsError):  # above the zone the server has nothing to say
+        for key in wildcards:
+            rrset = server.lookup(*key).rrset
+            if rrset is not None:
+                return alias in rrset.values
+    return False
 
 
 def _zones(server: DnsServer, names: Iterable[str], answers: Mapping[Key, Answer], zone: str | None) -> dict[str, str]:

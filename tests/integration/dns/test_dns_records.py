@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import DnsServer, TsigKey
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_publish import publish, wanted
 from ansible_collections.postmaster.mail.plugins.modules import dns_records
+
+testing = pytest.importorskip("ansible.module_utils.testing", reason="not run: ansible-core is too old")
 
 SECRET = "c2VjcmV0IG9mIHRoZSBlc3RhdGUgZm9yIHRlc3RzIQ=="
 OTHER_SECRET = "YW5vdGhlciBzZWNyZXQsIG5vdCBvZiB0aGUgZXN0YXQ="
@@ -39,6 +40,7 @@ ns2 A 127.0.0.2
 @ TXT "google-site-verification=abc"
 @ TXT "v=spf1 -all"
 alias CNAME ns1
+*.wild CNAME ns1
 child NS ns.elsewhere.test.
 big TXT {big}
 """
@@ -221,7 +223,7 @@ def _call(daemon: Daemon, records: list[dict[str, Any]], *, check: bool = False,
         **options,
     }
     args = {name: value for name, value in args.items() if value is not None}
-    with patch_module_args(args), _captured() as output:
+    with testing.patch_module_args(args), _captured() as output:
         with contextlib.suppress(SystemExit):
             dns_records.main()
     result: dict[str, Any] = json.loads(output()[-1])
@@ -305,6 +307,20 @@ def test_a_txt_record_gives_way_to_a_cname_in_one_call(primary: Daemon) -> None:
     assert primary.server().query(name + ".", "CNAME") == ["s.keys.test."]
     assert not _run(primary, both)["changed"]
     assert "is a CNAME for s.keys.test." in _fail(primary, [_txt(name, "v=DKIM1; p=")])
+
+
+def test_a_record_of_its_own_overrides_a_wildcard(primary: Daemon) -> None:
+    record = _txt("a.wild.corp.example", "v=DKIM1; p=")
+    assert primary.server().query("a.wild.corp.example.", "CNAME") == ["ns1.corp.example."]
+    assert _run(primary, [record])["changed"] and not _run(primary, [record])["changed"]
+    assert "is a CNAME for ns1.corp.example." in _fail(primary, [_txt("alias.corp.example", "x")])
+
+
+def test_a_clock_that_is_wrong_is_said(primary: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time
+    with monkeypatch.context() as patched:
+        patched.setattr("time.time", lambda: now() - 4000)
+        assert "BADTIME" in _fail(primary, [_txt("x.corp.example", "x")])
 
 
 def test_a_thousand_records_in_few_messages(primary: Daemon) -> None:
