@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run says it did is what it did: nothing the second time, the drift and no more after that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from lab.plays import Played
+from lab.probe import Lab
+
+HOSTS = ("sat-postfix-12", "sat-postfix-13", "sat-exim-12", "sat-exim-13")
+KEPT = ("Keep what works before anything is changed", "Keep what works with Postfix", "Keep what works with Exim")
+PROGRAM = {host: "Postfix" if "postfix" in host else "Exim" for host in HOSTS}
+REACH = 6
+
+
+def changed(played: Played) -> dict[str, list[str]]:
+    """Changed tasks by host, without those that keep the configuration."""
+    return {host: [task for task in tasks if task not in KEPT] for host, tasks in played.changed.items()}
+
+
+def test_check_mode_on_bare_hosts_foresees_the_first_run(runs: dict[str, Played]) -> None:
+    assert runs["foreseen"].failures == {}
+    configured = {host: f"Configure {PROGRAM[host]}" for host in HOSTS if host in runs["first"].changed}
+    assert all(task in runs["foreseen"].changed[host] for host, task in configured.items())
+
+
+def test_the_second_run_changes_nothing(runs: dict[str, Played]) -> None:
+    assert runs["second"].changed == {}
+
+
+def test_the_second_run_needs_few_tasks(runs: dict[str, Played]) -> None:
+    assert {host: len(tasks) <= REACH for host, tasks in runs["second"].remote.items()} == dict.fromkeys(HOSTS, True)
+
+
+SPOIL = {
+    "Postfix": """
+        sed -i 's/^relayhost.*/relayhost = [elsewhere.test]:25/' /etc/postfix/main.cf
+        chmod 0666 /etc/postfix/satellite_domain
+        systemctl stop postfix
+        while pgrep -x master; do sleep .1; done""",
+    "Exim": """
+        sed -i "s/^dc_smarthost.*/dc_smarthost='elsewhere.test'/" /etc/exim4/update-exim4.conf.conf
+        chmod 0666 /etc/exim4/passwd.client
+        systemctl stop exim4
+        while pgrep -x exim4; do sleep .1; done""",
+}
+
+
+def test_drift_is_mended_and_no_more_reported(lab: Lab, converge: Callable[..., Played], token: str) -> None:
+    """One managed line, one mode, one stopped service, made by hand on every host."""
+    for host in HOSTS:
+        lab.run(host, f"set -e{SPOIL[PROGRAM[host]]}")
+    mended = converge()
+    program = PROGRAM.items()
+    assert changed(mended) == {
+        host: [f"Configure {name}", f"Start {name} now and at boot", f"Check {name}"] for host, name in program
+    }
+    for line in ("+relayhost = [mx.outside.test]:25", "-dc_smarthost='elsewhere.test'", "mode 0666"):
+        assert line in mended.output
+    for host in HOSTS:
+        lab.run(host, ["sendmail", "-f", "alex@corp.example", "root"], input=f"Subject: {token}\n\n{host}\n")
+    lab.wait_for_messages(token, len(HOSTS))
+
+
+def test_check_mode_foresees_what_the_run_does(converge: Callable[..., Played]) -> None:
+    variable = {"satellite_queue_lifetime": "3d"}
+    foreseen, done = converge(check=True, extra=variable), converge(extra=variable)
+    assert foreseen.changed == done.changed
+    assert changed(done) == {
+        host: [f"Configure {name}", f"Check {name}", f"Bring {name} up to date"] for host, name in PROGRAM.items()
+    }
+
+
+BROKEN = [
+    ({"satellite_relay": "mx outside.test"}, "satellite_relay: 'mx outside.test' is no host name"),
+    ({"satellite_tls_ca_file": "/etc/ssl/none.pem"}, "satellite_tls_ca_file: /etc/ssl/none.pem is not there"),
+    ({"satellite_tls": "sometimes"}, "satellite_tls"),
+]
+
+
+@pytest.mark.parametrize(("variables", "says"), BROKEN, ids=lambda value: str(value)[:24])
+def test_a_broken_value_is_named_and_stops_the_run(
+    lab: Lab, converge: Callable[..., Played], variables: dict[str, str], says: str
+) -> None:
+    failed = converge(extra=variables, must_pass=False)
+    assert set(failed.failures) == set(HOSTS)
+    assert all(says in text for text in failed.failures.values()), failed.failures
+    assert failed.changed == {}
+
+
+RUIN = {
+    "Postfix": "echo 'smtpd_helo_restritions = permit' >> /etc/postfix/main.cf",
+    "Exim": "echo 'begn_nothing = true' > /etc/exim4/conf.d/main/99_ruin",
+}
+REPAIR = {
+    "Postfix": "sed -i '/^smtpd_helo_restritions/d' /etc/postfix/main.cf",
+    "Exim": "rm /etc/exim4/conf.d/main/99_ruin",
+}
+SAYS = {"Postfix": "smtpd_helo_restritions", "Exim": "begn_nothing"}
+
+
+def test_what_the_daemon_refuses_is_named_and_the_daemon_goes_on(
+    lab: Lab, converge: Callable[..., Played], token: str
+) -> None:
+    """A line of somebody else's that the daemon does not accept, and a change to make."""
+    for host in HOSTS:
+        lab.run(host, RUIN[PROGRAM[host]])
+    failed = converge(extra={"satellite_queue_lifetime": "4d"}, must_pass=False)
+    assert set(failed.failures) == set(HOSTS)
+    for host, said in failed.failures.items():
+        assert SAYS[PROGRAM[host]] in said
+        text = f"From: alex@corp.example\nSubject: {token}\n\n{host}\n"
+        own = {"server": "127.0.0.1", "source": "127.0.0.1"}
+        assert lab.smtp(host, host, sender="alex@corp.example", recipients="root", message=text, **own).accepted  # type: ignore[arg-type]
+        lab.run(host, REPAIR[PROGRAM[host]])
+    lab.wait_for_messages(token, len(HOSTS))
