@@ -495,11 +495,14 @@ def _complaints(text: str) -> list[str]:
     return [line for line in lines if _TROUBLE.search(line) and not _ENVIRONMENT.search(line)]
 
 
+_PLACE = re.compile(r" \[(main|master)\.cf .*\]\Z")
+
+
 def explain(problem: str, plan: _postfix.Plan) -> str:
     """``problem`` with the parameter and the line of the file it is about, where that can be told."""
     if "unsupported dictionary type" in problem:
         problem = f"{problem} (install the package of this map type, such as postfix-lmdb or postfix-pcre)"
-    if problem.startswith("map ") or problem.endswith("]"):
+    if problem.startswith("map ") or _PLACE.search(problem):
         return problem
     found = _postfix.settings(plan.main_text, plan.master_text)
     changed = [item for item in found if _is_changed(item, plan)]
@@ -543,9 +546,9 @@ def condense(problems: Sequence[str]) -> list[str]:
     kept: dict[str, str] = {}
     for problem in problems:
         sentence = re.sub(r"\A\S+/([\w-]+): ", r"\1: ", problem)
-        kept.setdefault(sentence.split(" [")[0], problem)
+        kept.setdefault(_PLACE.sub("", sentence), problem)
     plain = [problem for problem in kept.values() if not _ECHO.search(problem)]
-    placed = [problem for problem in kept.values() if problem.endswith("]")]
+    placed = [problem for problem in kept.values() if _PLACE.search(problem)]
     return (plain or placed or list(kept.values()))[:PROBLEM_LIMIT]
 
 
