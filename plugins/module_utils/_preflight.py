@@ -15,9 +15,9 @@ import struct
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
 CHECK_NAMES = ("release", "mta", "port", "space", "outbound_25", "ptr")
 OK, WARNING, OBSTACLE = "ok", "warning", "obstacle"

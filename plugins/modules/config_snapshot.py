@@ -31,8 +31,10 @@ attributes:
       - A second O(state=restored) brings back what the first one replaced, if that was stored.
     support: partial
   action_group:
-    description: Belongs to the action group C(postmaster.mail.mail).
+    description: Use C(group/postmaster.mail.mail) in C(module_defaults).
     support: full
+    membership:
+      - postmaster.mail.mail
 options:
   name:
     description:
@@ -65,9 +67,10 @@ options:
     type: list
     elements: list
     default: []
-  message:
+  comment:
     description: Text of the etckeeper commit. Made from O(name) if left out.
     type: str
+    aliases: [message]
   ignore:
     description:
       - Paths or patterns that etckeeper must not see. They are written to a section of C(/etc/.gitignore) of their own
@@ -99,7 +102,7 @@ EXAMPLES = r"""
     verify:
       - [postfix, check]
     ignore: [/etc/postfix/sasl_passwd*]
-    message: saving uncommitted changes before relay
+    comment: saving uncommitted changes before relay
 
 - name: Keep what works now
   postmaster.mail.config_snapshot:
@@ -108,7 +111,7 @@ EXAMPLES = r"""
     verify:
       - [postfix, check]
     ignore: [/etc/postfix/sasl_passwd*]
-    message: relay
+    comment: relay
     notified: true
 
 - name: Bring back the configuration before the last change
@@ -160,7 +163,7 @@ ARGUMENT_SPEC = {
     "paths": {"type": "list", "elements": "path", "default": []},
     "exclude": {"type": "list", "elements": "str", "default": []},
     "verify": {"type": "list", "elements": "list", "default": []},
-    "message": {"type": "str"},
+    "comment": {"type": "str", "aliases": ["message"]},
     "ignore": {"type": "list", "elements": "str"},
     "keep": {"type": "int", "default": 5},
     "notified": {"type": "bool", "default": False},
@@ -172,14 +175,14 @@ def perform(params: dict[str, Any], *, dry_run: bool) -> Outcome:
     """What the options ask for. Raises the errors of the layers below."""
     keeper = Keeper(Store(params["directory"]), dry_run=dry_run)
     if params["state"] == "restored":
-        return keeper.restore(params["name"], message=params["message"] or "")
+        return keeper.restore(params["name"], message=params["comment"] or "")
     if params["keep"] < 2:
         raise SnapshotError("keep: at least two are needed, the state of now and the one before")
     verify = [[str(word) for word in argv] for argv in params["verify"]]
     return keeper.keep(
         params["name"],
         make_scope(params["paths"], params["exclude"], verify),
-        message=params["message"] or f"configuration of {params['name']}",
+        message=params["comment"] or f"configuration of {params['name']}",
         ignore=params["ignore"],
         number=params["keep"],
         notified=params["notified"],

@@ -28,8 +28,10 @@ attributes:
     description: Changes nothing if all is as wanted.
     support: full
   action_group:
-    description: Belongs to the action group C(postmaster.mail.mail).
+    description: Use C(group/postmaster.mail.mail) in C(module_defaults).
     support: full
+    membership:
+      - postmaster.mail.mail
 options:
   settings:
     description:

@@ -27,8 +27,10 @@ attributes:
     description: Never changes the host.
     support: full
   action_group:
-    description: Belongs to the action group C(postmaster.mail.mail).
+    description: Use C(group/postmaster.mail.mail) in C(module_defaults).
     support: full
+    membership:
+      - postmaster.mail.mail
 options:
   releases:
     description: Code names of the Debian releases that will do. An empty list leaves the check out.
