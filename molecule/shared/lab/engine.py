@@ -262,7 +262,7 @@ class Docker(Engine):
 
 
 def make_room(engine: Engine, say: Callable[[str], None], *, setting: Path = INOTIFY) -> None:
-    """Raise the kernel's limit of inotify instances: each systemd takes several, and 128 do for twenty hosts at most."""
+    """Raise the kernel's limit of inotify instances: each systemd takes several, 128 are few."""
     try:
         if int(setting.read_text(encoding="ascii")) >= INOTIFY_INSTANCES:
             return
