@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils._records import RecordsError, derive
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+# A loaded machine is slow to make examples; that is no fault of what is tested.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 HOSTS = {"relays": ["198.51.100.25", "2001:db8::25"], "inside": ["10.1.0.3"], "odd": ["relay1"]}
 RELAYS = {"senders": [{"hosts": "relays"}]}
@@ -296,6 +299,7 @@ TEXTS = st.one_of(
 )
 
 
+@patient
 @given(
     name=TEXTS,
     sender=st.dictionaries(st.sampled_from(["hosts", "include", "ip4", "a", "term", "known", "verification"]), TEXTS),
