@@ -162,7 +162,7 @@ class Host(Protocol):
     def packages(self) -> Mapping[str, Package]: ...
     def package_files(self, package: str) -> frozenset[str]: ...
     def listeners(self) -> Sequence[Listener]: ...
-    def holders(self, inodes: Iterable[int]) -> Mapping[int, Holder]: ...
+    def holders(self, inodes: Iterable[int]) -> Mapping[int, Sequence[Holder]]: ...
     def space(self, path: str) -> Space: ...
     def connect(self, host: str, port: int, timeout: float) -> str: ...
     def query(self, name: str, rdtype: str) -> list[str]: ...
@@ -356,31 +356,35 @@ def clashes(wanted: WantedPort, listener: Listener) -> bool:
 def judge_port(
     wanted: WantedPort,
     listeners: Sequence[Listener],
-    holders: Mapping[int, Holder],
+    holders: Mapping[int, Sequence[Holder]],
     *,
     replaceable: frozenset[str] = frozenset(),
 ) -> Check:
     """The port is free, or held by the program that is meant to, or by one that is to be replaced.
 
-    ``replaceable`` holds the files of the packages that are going to be replaced.
+    Where several processes might hold it, one that may is enough. ``replaceable`` holds the files of
+    the packages that are going to be replaced.
     """
     where = f"Port {wanted.port}" + (f" on {wanted.address}" if wanted.address else "")
     for listener in listeners:
         if not clashes(wanted, listener):
             continue
-        holder = holders.get(listener.inode)
-        if holder is not None and (set(holder.names) & set(wanted.programs) or holder.exe in replaceable):
+        suspects = holders.get(listener.inode, ())
+        if any(set(holder.names) & set(wanted.programs) or holder.exe in replaceable for holder in suspects):
             continue
-        return Check("port", OBSTACLE, f"{where} is taken by {_describe(holder)}")
+        return Check("port", OBSTACLE, f"{where} is taken by {_describe(suspects)}")
     return Check("port", OK, f"{where} is free or ours.")
 
 
-def _describe(holder: Holder | None) -> str:
-    if holder is None:
+def _describe(suspects: Sequence[Holder]) -> str:
+    if not suspects:
         return "a program that this user cannot see: find it as root with `ss -ltnp` and stop it."
-    name = holder.names[0] if holder.names else "a program without a name"
-    remedy = f"with `systemctl disable --now {holder.unit}`" if holder.unit else "and keep it from starting again"
-    return f"{name} (process {holder.pid}): stop it {remedy}, or give it another port or address."
+    names = [f"{holder.names[0] if holder.names else 'a program'} (process {holder.pid})" for holder in suspects]
+    if len(names) > 1:
+        return f"one of {', '.join(names)}: stop it, or give it another port or address."
+    unit = suspects[0].unit
+    remedy = f"with `systemctl disable --now {unit}`" if unit else "and keep it from starting again"
+    return f"{names[0]}: stop it {remedy}, or give it another port or address."
 
 
 def judge_space(path: str, space: Space, need_mb: int) -> Check:

@@ -56,14 +56,14 @@ class LocalHost:
             for listener in pf.parse_proc_net_tcp(self._read(table))
         ]
 
-    def holders(self, inodes: Iterable[int]) -> Mapping[int, pf.Holder]:
+    def holders(self, inodes: Iterable[int]) -> Mapping[int, Sequence[pf.Holder]]:
         """The process that holds each socket; the oldest, where several share it.
 
         Without CAP_SYS_PTRACE (as in most containers) even root may not see the open files of some
-        processes. A socket found nowhere else is then one of theirs: its holder bears all their names.
+        processes. A socket found nowhere else is then held by one of those, all of which are returned.
         """
         wanted = {f"socket:[{inode}]": inode for inode in inodes}
-        found: dict[int, pf.Holder] = {}
+        found: dict[int, tuple[pf.Holder, ...]] = {}
         try:
             pids = sorted(int(name) for name in os.listdir(self._path("/proc")) if name.isdigit())
         except OSError:
@@ -72,16 +72,13 @@ class LocalHost:
         for pid in pids:
             try:
                 for inode in self._sockets(pid, wanted):
-                    found.setdefault(inode, self._holder(pid))
+                    found.setdefault(inode, (self._holder(pid),))
             except PermissionError:
                 hidden.append(self._holder(pid))
             if len(found) == len(wanted):
                 break
-        if hidden:
-            names = dict.fromkeys(name for holder in hidden for name in holder.names)
-            one_of_them = pf.Holder(pid=hidden[0].pid, names=tuple(names), unit=hidden[0].unit)
-            for inode in set(wanted.values()) - set(found):
-                found[inode] = one_of_them
+        for inode in set(wanted.values()) - set(found):
+            found[inode] = tuple(hidden)
         return found
 
     def _sockets(self, pid: int, wanted: Mapping[str, int]) -> list[int]:
@@ -103,7 +100,8 @@ class LocalHost:
         try:
             exe = os.readlink(self._path(f"/proc/{pid}/exe")).removesuffix(" (deleted)")
         except OSError:
-            exe = ""
+            # What it was started as is for everybody to see.
+            exe = self._read(f"/proc/{pid}/cmdline").partition("\0")[0]
         names = [self._read(f"/proc/{pid}/comm").strip(), os.path.basename(exe)]
         # One line for each hierarchy; on older layouts only that of systemd names the unit.
         groups = [os.path.basename(line) for line in self._read(f"/proc/{pid}/cgroup").splitlines()]

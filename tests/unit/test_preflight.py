@@ -65,7 +65,7 @@ class FakeHost:
     installed: Mapping[str, pf.Package] = field(default_factory=dict)
     files: Mapping[str, frozenset[str]] = field(default_factory=dict)
     sockets: Sequence[pf.Listener] = ()
-    processes: Mapping[int, pf.Holder] = field(default_factory=dict)
+    processes: Mapping[int, Sequence[pf.Holder]] = field(default_factory=dict)
     room: pf.Space = field(default_factory=lambda: pf.Space(5000))
     trouble: str = ""
     zone: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class FakeHost:
     def listeners(self) -> Sequence[pf.Listener]:
         return self.sockets
 
-    def holders(self, inodes: Iterable[int]) -> Mapping[int, pf.Holder]:
+    def holders(self, inodes: Iterable[int]) -> Mapping[int, Sequence[pf.Holder]]:
         return {inode: self.processes[inode] for inode in inodes if inode in self.processes}
 
     def space(self, path: str) -> pf.Space:
@@ -218,6 +218,7 @@ def test_clashes(wanted: str | None, held: str, expected: bool) -> None:
 
 
 EXIM = {"exim4-daemon-light": pf.Package("4.98", ("mail-transport-agent",))}
+DBUS_HOLDER = pf.Holder(51, ("dbus-daemon",), "/usr/bin/dbus-daemon", "dbus.service")
 EXIM_HOLDER = pf.Holder(411, ("exim4",), "/usr/sbin/exim4", "exim4.service")
 PORT_25 = (pf.wanted_port(25, "127.0.0.1", ["master"]),)
 PTR = pf.Ptr(("192.0.2.25",), "Relay.example.org.")
@@ -237,8 +238,14 @@ OBSTACLES = [
     ),
     (
         {"ports": PORT_25},
-        {"sockets": [listener("127.0.0.1")], "processes": {1: EXIM_HOLDER}},
+        {"sockets": [listener("127.0.0.1")], "processes": {1: [EXIM_HOLDER]}},
         "Port 25 on 127.0.0.1 is taken by exim4 (process 411): stop it with `systemctl disable --now exim4.service`,"
+        " or give it another port or address.",
+    ),
+    (
+        {"ports": PORT_25},
+        {"sockets": [listener("127.0.0.1")], "processes": {1: [DBUS_HOLDER, EXIM_HOLDER]}},
+        "Port 25 on 127.0.0.1 is taken by one of dbus-daemon (process 51), exim4 (process 411): stop it,"
         " or give it another port or address.",
     ),
     (
@@ -327,12 +334,12 @@ def test_obstacle_as_a_warning(request_: dict, host: dict, message: str) -> None
         ({"mta": "exim"}, {"installed": EXIM}),
         ({"mta": "postfix", "replace_mta": True}, {"installed": EXIM}),
         ({"ports": PORT_25}, {}),
-        ({"ports": PORT_25}, {"sockets": [listener("127.0.0.1")], "processes": {1: pf.Holder(9, ("master",))}}),
+        ({"ports": PORT_25}, {"sockets": [listener("127.0.0.1")], "processes": {1: [pf.Holder(9, ("master",))]}}),
         (
             {"ports": PORT_25, "mta": "postfix", "replace_mta": True},
             {
                 "sockets": [listener("127.0.0.1")],
-                "processes": {1: EXIM_HOLDER},
+                "processes": {1: [EXIM_HOLDER]},
                 "installed": EXIM,
                 "files": {"exim4-daemon-light": frozenset({"/usr/sbin/exim4"})},
             },
@@ -447,9 +454,22 @@ def test_the_port_reads_a_tree_of_files(tmp_path: Path) -> None:
     assert host.etckeeper_ready()
     assert host.services(["postfix"]) == {"postfix": "active"}
     assert host.holders({item.inode for item in host.listeners()}) == {
-        111: pf.Holder(7, ("master",), "/usr/lib/postfix/sbin/master", "postfix@-.service")
+        111: (pf.Holder(7, ("master",), "/usr/lib/postfix/sbin/master", "postfix@-.service"),)
     }
     assert host.space("/not/yet/there").writable
+
+
+def test_processes_that_hide_their_files_are_suspects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "proc/8/fd").mkdir(parents=True)
+    (tmp_path / "proc/8/fd/3").symlink_to("socket:[111]")
+    (tmp_path / "proc/8/comm").write_text("exim4\n")
+    (tmp_path / "proc/8/cmdline").write_text("/usr/sbin/exim4\0-bd\0")
+
+    def refuse(path: str) -> str:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "readlink", refuse)
+    assert LocalHost(root=str(tmp_path)).holders({111}) == {111: (pf.Holder(8, ("exim4",), "/usr/sbin/exim4"),)}
 
 
 def test_the_port_connects(tmp_path: Path) -> None:
