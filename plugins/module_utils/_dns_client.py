@@ -382,7 +382,7 @@ class DnsServer:
             try:
                 if self._socket is None:
                     self._socket = self._connect()
-                self._pump(messages, waiting, flight, answers)
+                self._pump(self._socket, messages, waiting, flight, answers)
             except TimeoutError as err:
                 self.close()
                 raise DnsTimeout(
@@ -402,11 +402,14 @@ class DnsServer:
         return [answers[index] for index in range(len(messages))]
 
     def _pump(
-        self, messages: Sequence[Any], waiting: deque[int], flight: dict[int, int], answers: dict[int, Any]
+        self,
+        connection: socket.socket,
+        messages: Sequence[Any],
+        waiting: deque[int],
+        flight: dict[int, int],
+        answers: dict[int, Any],
     ) -> None:
-        assert_socket = self._socket
-        if assert_socket is None:
-            raise EOFError
+        """Ask what is ``waiting``, keep the ``flight`` full, and collect ``answers``, until none is left."""
         while waiting or flight:
             batch = b""
             while waiting and len(flight) < WINDOW:
@@ -415,8 +418,8 @@ class DnsServer:
                 flight[messages[index].id] = index
                 batch += struct.pack("!H", len(wire)) + wire
             if batch:
-                assert_socket.sendall(batch)
-            wire = _receive(assert_socket)
+                connection.sendall(batch)
+            wire = _receive(connection)
             index = flight.pop(int.from_bytes(wire[:2], "big"), -1)
             if index < 0:
                 raise DnsError(f"{self.label} sent an answer to a question that was not asked")
@@ -424,8 +427,21 @@ class DnsServer:
 
     def _parse(self, wire: bytes, message: Any) -> Any:
         """The answer in ``wire``, its TSIG signature verified where ``message`` was signed."""
+        try:
+            response = dns.message.from_wire(wire, keyring=message.keyring, request_mac=message.mac)
+        except (dns.exception.DNSException, ValueError, struct.error) as err:
+            said = self._tsig_failure(err) or f"sent an answer that is not understood: {err or type(err).__name__}"
+            raise DnsError(f"{self.label} {said}") from err
+        if message.keyring and not response.had_tsig and response.rcode() == dns.rcode.NOERROR:
+            raise DnsError(
+                f"{self.label} left its answer unsigned, though asked with a TSIG key; something else may have answered"
+            )
+        return response
+
+    def _tsig_failure(self, err: Exception) -> str | None:
+        """What a failure of the signature means, as the rest of a sentence (RFC 8945 section 5.2)."""
         key = self.key.name if self.key else ""
-        tsig_errors: dict[type, str] = {
+        failures: dict[type, str] = {
             dns.tsig.PeerBadKey: f"refuses the TSIG key {key} (BADKEY): it does not know the key, or no "
             "acl of the zone names it; check tsig_name and tsig_algorithm, and that the key may update the zone",
             dns.tsig.PeerBadSignature: f"has another secret for the TSIG key {key} (BADSIG): check tsig_secret",
@@ -435,16 +451,7 @@ class DnsServer:
             dns.tsig.BadTime: f"signs with another time than this machine's (key {key}): set both clocks by NTP",
             dns.tsig.BadSignature: f"signs with another secret for the TSIG key {key}: check tsig_secret",
         }
-        try:
-            response = dns.message.from_wire(wire, keyring=message.keyring, request_mac=message.mac)
-        except (dns.exception.DNSException, ValueError, struct.error) as err:
-            said = tsig_errors.get(type(err)) or f"sent an answer that is not understood: {err or type(err).__name__}"
-            raise DnsError(f"{self.label} {said}") from err
-        if message.keyring and not response.had_tsig and response.rcode() == dns.rcode.NOERROR:
-            raise DnsError(
-                f"{self.label} did not sign its answer with the TSIG key {key}; something else may have answered"
-            )
-        return response
+        return failures.get(type(err))
 
 
 def _unquoted(rdata: Any) -> str:
