@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,12 +31,12 @@ COLUMNS = ("who sent", "to", "path", "arrived at", "SPF", "DKIM", "DMARC", "TLS"
 AFTER = """\
 
 The lab is up; look around:
-  ./dev demo --enter relay1       a root shell on a host ({hosts})
-  ./dev demo --read               what arrived at {outside}
-  ./dev demo --read WORD          the messages that hold WORD, whole
-  ansible-playbook -i {inventory} -i {estate} playbooks/site.yml --check --diff
-                                  with .cache/venv/dev/bin on PATH and ANSIBLE_COLLECTIONS_PATH=.cache/tree
-  ./dev demo --down               tear it down"""
+  ./dev demo --enter relay1         a root shell on a host
+  ./dev demo --read                 what arrived at {outside}
+  ./dev demo --read WORD            the messages that hold WORD, whole
+  ./dev demo --play --check --diff  site.yml once more, with options of ansible-playbook
+  ./dev demo --down                 tear it down
+hosts: {hosts}"""
 
 
 @dataclass(frozen=True)
@@ -138,13 +139,12 @@ def _lab(*words: str) -> None:
         raise DevError(f"the lab could not do: {' '.join(words)}")
 
 
-def converge(lab: Lab) -> None:
-    """Run the whole estate's playbook, in the open."""
-    argv = ["ansible-playbook", "-i", lab.known["inventory"], "-i", str(ESTATE), "playbooks/site.yml"]
+def play(lab: Lab, options: Sequence[str] = ()) -> int:
+    """Run the whole estate's playbook, in the open; returns its exit code."""
+    argv = ["ansible-playbook", "-i", lab.known["inventory"], "-i", str(ESTATE), "playbooks/site.yml", *options]
     env = {"ANSIBLE_FORKS": "6", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false", "ANSIBLE_LOCALHOST_WARNING": "false"}
     print(f"$ {' '.join(argv)}", flush=True)
-    if subprocess.run(argv, cwd=ROOT, env={**os.environ, **env}, check=False).returncode:
-        raise DevError("playbooks/site.yml failed; the lab is left up: ./dev demo --enter HOST, ./dev demo --down")
+    return subprocess.run(argv, cwd=ROOT, env={**os.environ, **env}, check=False).returncode
 
 
 def build() -> int:
@@ -153,7 +153,8 @@ def build() -> int:
     _lab("up", "--name", NAME, "--index", str(INDEX), "--hosts", "all")
     lab = Lab.load(NAME)
     up = time.monotonic()
-    converge(lab)
+    if play(lab):
+        raise DevError("playbooks/site.yml failed; the lab is left up: ./dev demo --enter HOST, ./dev demo --down")
     converged = time.monotonic()
     print("Sending mail from every kind of host ...", flush=True)
     rows = prove(lab)
@@ -162,17 +163,8 @@ def build() -> int:
     times = f"lab {up - began:.0f} s, site.yml {converged - up:.0f} s, mail {done - converged:.0f} s"
     good = sum(not row.problem for row in rows)
     print(f"{good} of {len(rows)} messages arrived as they should ({times}, {os.cpu_count()} processors)")
-    hosts = ", ".join(lab.hosts())
-    print(
-        AFTER.format(
-            hosts=hosts, outside=lab.fqdn("outside"), inventory=_short(lab.known["inventory"]), estate=_short(ESTATE)
-        )
-    )
+    print(AFTER.format(hosts=", ".join(lab.hosts()), outside=lab.fqdn("outside")))
     return 0 if rows and good == len(rows) else 1
-
-
-def _short(where: object) -> str:
-    return os.path.relpath(str(where), ROOT)
 
 
 def read(word: str) -> None:
@@ -190,18 +182,20 @@ def read(word: str) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Do what the words after ``./dev demo`` say."""
-    parser = argparse.ArgumentParser(
-        prog="./dev demo", usage="./dev demo [--yes] [--down | --enter HOST | --read [WORD]]"
-    )
+    usage = "./dev demo [--yes] [--down | --enter HOST | --read [WORD] | --play [OPTION ...]]"
+    parser = argparse.ArgumentParser(prog="./dev demo", usage=usage)
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--down", action="store_true")
     choice.add_argument("--enter", metavar="HOST")
     choice.add_argument("--read", metavar="WORD", nargs="?", const="")
+    choice.add_argument("--play", metavar="OPTION", nargs=argparse.REMAINDER)
     options = parser.parse_args(argv)
     if options.down:
         _lab("down", "--name", NAME, "--missing-ok")
     elif options.enter:
         os.execv(sys.executable, [sys.executable, "-m", "lab", "enter", "--name", NAME, options.enter])
+    elif options.play is not None:
+        return play(Lab.load(NAME), options.play)
     elif options.read is not None:
         read(options.read)
     else:
@@ -210,6 +204,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "--read | head" is no error
     try:
         sys.exit(main(sys.argv[1:]))
     except (DevError, ProbeError) as err:
