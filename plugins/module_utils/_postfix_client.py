@@ -26,11 +26,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from . import _files, _postfix
-from ._command import CommandError, Runner
+from ansible_collections.postmaster.mail.plugins.module_utils import _files, _postfix
+from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
 
 MASTER_SECONDS = 30
 DIALOGUE_SECONDS = 15.0
+ROOM = 32 << 20
+"""Octets that must be free where the copy is made, beside what its maps need."""
 COPY_LIMIT = 1 << 20
 """Files of the configuration directory above this size in octets are linked into the copy."""
 
@@ -39,7 +41,6 @@ PROBLEM_LIMIT = 8
 
 _LACKING = re.compile(r"No such file or directory|unsupported dictionary type|has no program")
 _STAGE_PREFIX = "postmaster.mail-postconf-"
-_STALE_SECONDS = 600
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _TROUBLE = re.compile(r"\b(warning|error|fatal|panic):")
 _LOG_HEAD = re.compile(r"\A\w{3} [ \d]\d [\d:]{8} \S+ ([^\s\[]+)\[\d+\]: ")
@@ -47,6 +48,7 @@ _ENVIRONMENT = re.compile(
     r"connect to Milter service .*(Connection refused|No such file|timed out|unreachable)"
     r"|bounce: warning: malformed request"
     r"|NIS domain name not set"
+    r"|inet_protocols: disabling IPv[46] name/address support"
     r"|warning: process \S+ pid \d+ exit status"
     r"|warning: \S+: bad command startup -- throttling"
 )
@@ -112,6 +114,11 @@ class PostfixClient:
         self._runner = runner or Runner()
         self._path = path
 
+    def refuse_user(self) -> None:
+        """Raise :class:`CommandError` unless we are root, to whom the configuration belongs."""
+        if os.geteuid() != 0:
+            raise CommandError("Postfix's configuration belongs to root; run this task with become: true")
+
     def installed(self) -> bool:
         """Whether Postfix's programs are there."""
         return shutil.which("postconf", path=self._path) is not None
@@ -175,8 +182,7 @@ class PostfixClient:
     def staged(self, plan: _postfix.Plan) -> Iterator[Trial]:
         """A private copy of the configuration as ``plan`` would make it; removed at the end."""
         _remove_stale()
-        base = "/run" if os.access("/run", os.W_OK) else None
-        root = tempfile.mkdtemp(prefix=_STAGE_PREFIX, dir=base)
+        root = tempfile.mkdtemp(prefix=f"{_STAGE_PREFIX}{os.getpid()}-", dir=_roomy(plan))
         try:
             # Daemons reach the scratch queue after they gave up root; etc stays closed to them.
             os.chmod(root, 0o711)
@@ -193,6 +199,8 @@ class PostfixClient:
         directory = plan.request.config_directory
         _copy_directory(directory, trial.etc)
         trial.moved[directory] = trial.etc
+        data = _postfix.MainCf.parse(plan.main_text).as_dict().get("data_directory", "/var/lib/postfix")
+        trial.moved[data] = trial.data
         for write in (*plan.files, *plan.maps):
             _stage_write(trial, write)
         fresh = {write.path for write in plan.maps}
@@ -274,9 +282,11 @@ class PostfixClient:
             return {}, said
         names = ["daemon_directory", "mail_owner"]
         found = self._run(["postconf", "-c", trial.etc, "-x", *names])
-        said = _complaints(found.output)
         pairs = (line.partition("=") for line in found.stdout.splitlines())
-        return {name.strip(): value.strip() for name, _, value in pairs}, said
+        settings = {name.strip(): value.strip() for name, _, value in pairs}
+        if found.code != 0 or not set(names) <= set(settings):
+            return {}, _complaints(found.output) or [f"postconf: error: it does not tell {' and '.join(names)}"]
+        return settings, _complaints(found.output)
 
     def _judge_values(self, plan: _postfix.Plan, daemons: str) -> list[str]:
         """What Postfix would find out only with mail at the door: unknown words and missing programs."""
@@ -459,6 +469,16 @@ def _replace(write: _postfix.Write) -> None:
     _files.write_atomic(write.path, write.content, mode=wanted.mode, owner=wanted.owner, group=wanted.group)
 
 
+def _roomy(plan: _postfix.Plan) -> str | None:
+    """/run, which is gone after a restart; None, the usual place, if the maps may not fit there."""
+    need = ROOM + 16 * sum(len(write.content) for write in plan.maps)
+    try:
+        free = os.statvfs("/run")
+    except OSError:
+        return None
+    return "/run" if os.access("/run", os.W_OK) and free.f_bavail * free.f_frsize > need else None
+
+
 def _sweep(path: str) -> None:
     """Remove what a killed run may have left beside ``path``; it can hold a secret."""
     directory, name = os.path.split(os.path.realpath(path))
@@ -470,14 +490,13 @@ def _sweep(path: str) -> None:
 
 
 def _remove_stale() -> None:
-    """Remove what killed runs left: their copies may hold secrets."""
-    for base in ("/run", tempfile.gettempdir()):
+    """Remove what killed runs left: their copies may hold secrets. The name tells whose it was."""
+    for base in {"/run", tempfile.gettempdir()}:
         with contextlib.suppress(OSError):
             for entry in os.scandir(base):
-                if not entry.name.startswith(_STAGE_PREFIX):
-                    continue
-                info = entry.stat(follow_symlinks=False)
-                if info.st_uid == os.geteuid() and time.time() - info.st_mtime > _STALE_SECONDS:
+                owner = re.match(rf"{re.escape(_STAGE_PREFIX)}(\d+)-", entry.name)
+                ours = entry.stat(follow_symlinks=False).st_uid == os.geteuid()
+                if owner and ours and not os.path.exists(f"/proc/{owner[1]}"):
                     shutil.rmtree(entry.path, ignore_errors=True)
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import _files, _postfix
-from ._command import CommandError
-from ._postfix_client import CheckFailed, PostfixClient
+from ansible_collections.postmaster.mail.plugins.module_utils import _files, _postfix
+from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError
+from ansible_collections.postmaster.mail.plugins.module_utils._postfix_client import CheckFailed, PostfixClient
 
 ERRORS = (_postfix.PostfixError, _files.FileError, CommandError, CheckFailed, OSError)
 
@@ -73,6 +73,7 @@ def run(params: Mapping[str, Any], *, check_mode: bool, client: PostfixClient | 
         return _predict(client, request)
     if not client.installed():
         raise CommandError("Postfix is not installed on this host; install the package postfix first")
+    client.refuse_user()
     client.refuse(request)
     with client.lock(request.config_directory):
         plan = _postfix.plan(client.read(request), request)
@@ -89,6 +90,7 @@ def _predict(client: PostfixClient, request: _postfix.Request) -> Outcome:
     plan = _postfix.plan(client.read(request), request)
     if not plan.needs_check or not client.installed():
         return Outcome(plan, False)
+    client.refuse_user()
     try:
         with client.staged(plan) as trial:
             client.check(trial, plan)
