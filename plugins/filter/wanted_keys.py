@@ -12,8 +12,8 @@ version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
   - Turns C(mail_domains) into the option O(postmaster.mail.dkim_key#module:keys).
-  - A domain asks for one key for each entry of C(dkim.algorithms), by default one RSA key; with C(dkim) set to
-    V(false) for none. C(dkim.bits) is passed on.
+  - A domain asks for one key for each entry of C(dkim.algorithms), by default one RSA key; an empty list asks for none.
+    C(dkim.bits) is passed on.
 positional: _input
 options:
   _input:
@@ -44,10 +44,8 @@ from ansible.errors import AnsibleFilterError
 
 def _keys(domain: Mapping[str, Any]) -> list[dict[str, Any]]:
     dkim = domain.get("dkim", {})
-    if dkim is False:
-        return []
     if not isinstance(dkim, Mapping):
-        raise AnsibleFilterError(f"dkim of {domain['name']} must be a mapping or false, not {dkim!r}")
+        raise AnsibleFilterError(f"dkim of {domain['name']} must be a mapping such as {{algorithms: [rsa]}}, not {dkim!r}")
     bits = {"bits": dkim["bits"]} if "bits" in dkim else {}
     return [
         {"domain": domain["name"], "algorithm": algorithm, **(bits if algorithm == "rsa" else {})}
