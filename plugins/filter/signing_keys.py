@@ -50,7 +50,7 @@ def signing_keys(keys: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     try:
         active = [{field: key[field] for field in FIELDS} for key in keys if key["state"] == "active"]
     except (KeyError, TypeError) as err:
-        raise AnsibleFilterError(f"signing_keys takes the list of keys that dkim_key returns: {err} is missing") from None
+        raise AnsibleFilterError(f"signing_keys takes the keys that dkim_key returns: {err} is missing") from None
     return sorted(active, key=lambda key: (key["domain"], key["selector"]))
 
 
