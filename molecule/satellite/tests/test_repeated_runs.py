@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from lab.plays import Played
@@ -102,18 +102,28 @@ REPAIR = {
 SAYS = {"Postfix": "smtpd_helo_restritions", "Exim": "begn_nothing"}
 
 
+@pytest.fixture
+def ruined(lab: Lab) -> Iterator[None]:
+    """A line of somebody else's in each configuration, which the daemon does not accept."""
+    for host in HOSTS:
+        lab.run(host, RUIN[PROGRAM[host]])
+    yield
+    for host in HOSTS:
+        lab.run(host, REPAIR[PROGRAM[host]])
+
+
+@pytest.mark.usefixtures("ruined")
 def test_what_the_daemon_refuses_is_named_and_the_daemon_goes_on(
     lab: Lab, converge: Callable[..., Played], token: str
 ) -> None:
-    """A line of somebody else's that the daemon does not accept, and a change to make."""
-    for host in HOSTS:
-        lab.run(host, RUIN[PROGRAM[host]])
     failed = converge(extra={"satellite_queue_lifetime": "4d"}, must_pass=False)
     assert set(failed.failures) == set(HOSTS)
     for host, said in failed.failures.items():
         assert SAYS[PROGRAM[host]] in said
         text = f"From: alex@corp.example\nSubject: {token}\n\n{host}\n"
-        own = {"server": "127.0.0.1", "source": "127.0.0.1"}
-        assert lab.smtp(host, host, sender="alex@corp.example", recipients="root", message=text, **own).accepted  # type: ignore[arg-type]
-        lab.run(host, REPAIR[PROGRAM[host]])
+        taken = lab.smtp(
+            host, host, server="127.0.0.1", source="127.0.0.1",
+            sender="alex@corp.example", recipients="root", message=text,
+        )  # fmt: skip
+        assert taken.accepted, taken
     lab.wait_for_messages(token, len(HOSTS))
