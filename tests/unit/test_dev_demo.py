@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "molecule" / "shared"))
+# The tools and the lab are started from the clone, not through Ansible's names.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule" / "shared"))
 
 from lab.probe import Lab, Message
 
