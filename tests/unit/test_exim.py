@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils import _exim as ex
 from ansible_collections.postmaster.mail.plugins.module_utils._files import FileState
+from ansible_collections.postmaster.mail.plugins.modules import exim4_config
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -332,3 +333,46 @@ def test_transport_of_local_delivery() -> None:
     ex.judge_transport({"dc_localdelivery": "mail_spool"}, "mail_spool:\n  driver = appendfile\n")
     with pytest.raises(ex.EximError, match="has no such transport"):
         ex.judge_transport({"dc_localdelivery": "mail_spol"}, "mail_spool:\n  driver = appendfile\n")
+
+
+# --- the module ---
+
+
+def params(**more: object) -> dict:
+    return {"settings": {}, "macros": {}, "lookups": [], "fragments": [], "files": [], **more}
+
+
+def lookup_option(**more: object) -> dict:
+    values = {"path": "/etc/aliases", "entries": {}, "keep_foreign": True, "secret": False}
+    return {**values, "mode": None, "owner": None, "group": None, **more}
+
+
+def test_options_become_a_request() -> None:
+    desired = exim4_config.build_desired(
+        params(
+            settings={"dc_minimaldns": False},
+            macros={"A": ["x", "y"], "B": None},
+            lookups=[lookup_option(entries={"root": ["a@example.org", "b@example.org"], "news": None}, mode="0640")],
+            fragments=[{"path": "/etc/exim4/conf.d/retry/10_x", "content": "x", "state": "absent"}],
+        )
+    )
+    assert desired.settings == {"dc_minimaldns": "false"}
+    assert desired.macros == {"A": "x : y", "B": None}
+    assert desired.lookups[0].entries == {"root": "a@example.org, b@example.org", "news": None}
+    assert desired.lookups[0].mode == 0o640
+    assert desired.fragments[0].content is None
+
+
+@pytest.mark.parametrize("mode", ["", "rw", "0999", "-1", "77777"])
+def test_bad_mode(mode: str) -> None:
+    with pytest.raises(ex.EximError, match="^/etc/aliases: .* is no mode such as 0644"):
+        exim4_config.build_desired(params(lookups=[lookup_option(mode=mode)]))
+
+
+def test_only_secret_values_are_kept_from_the_answer() -> None:
+    lookups = [
+        lookup_option(entries={"root": "ops@example.org"}),
+        lookup_option(path="/p", secret=True, entries={"*": "user:hidden", "gone": None}),
+    ]
+    files = [{"path": "/x", "content": "plain", "secret": False}, {"path": "/y", "content": "hidden", "secret": True}]
+    assert exim4_config.secrets(params(lookups=lookups, files=files)) == {"user:hidden", "hidden"}

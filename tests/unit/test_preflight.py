@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils import _preflight as pf
 from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
 from ansible_collections.postmaster.mail.plugins.module_utils._preflight_client import LocalHost
+from ansible_collections.postmaster.mail.plugins.modules import mail_preflight
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -480,3 +481,24 @@ def test_the_port_connects(tmp_path: Path) -> None:
         server.listen()
         assert LocalHost().connect("127.0.0.1", port, 1) == ""
     assert LocalHost().connect("host.invalid", 25, 1).startswith("name:")
+
+
+def test_options_become_a_request() -> None:
+    params = {
+        "releases": ["trixie"],
+        "mta": "postfix",
+        "replace_mta": False,
+        "packages": ["postfix"],
+        "ports": [{"port": 25, "address": "127.0.0.1", "program": ["master"]}],
+        "min_free_mb": {"/var": "100"},
+        "outbound_25": {"host": "mx", "port": 25, "required": False, "timeout": 2.0},
+        "ptr": {"addresses": ["192.0.2.25"], "hostname": "relay.example.org"},
+        "services": ["postfix"],
+        "warn_only": ["ptr"],
+    }
+    request_ = mail_preflight.build_request(params)
+    assert request_.ports == (pf.WantedPort(25, ipaddress.ip_address("127.0.0.1"), ("master",)),)
+    assert request_.min_free_mb == {"/var": 100}
+    assert request_.outbound == pf.Outbound("mx", 25, False, 2.0)
+    with pytest.raises(pf.PreflightError, match="min_free_mb: /var needs a whole number of MiB, not 'much'"):
+        mail_preflight.build_request({**params, "min_free_mb": {"/var": "much"}})
