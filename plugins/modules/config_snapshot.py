@@ -70,7 +70,6 @@ options:
   comment:
     description: Text of the etckeeper commit. Made from O(name) if left out.
     type: str
-    aliases: [message]
   ignore:
     description:
       - Paths or patterns that etckeeper must not see. They are written to a section of C(/etc/.gitignore) of their own
@@ -163,7 +162,7 @@ ARGUMENT_SPEC = {
     "paths": {"type": "list", "elements": "path", "default": []},
     "exclude": {"type": "list", "elements": "str", "default": []},
     "verify": {"type": "list", "elements": "list", "default": []},
-    "comment": {"type": "str", "aliases": ["message"]},
+    "comment": {"type": "str"},
     "ignore": {"type": "list", "elements": "str"},
     "keep": {"type": "int", "default": 5},
     "notified": {"type": "bool", "default": False},
