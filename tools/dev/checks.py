@@ -24,7 +24,7 @@ from .places import (
     link_collection,
     pythons,
 )
-from .steps import NotRun, Shell, Step, call
+from .steps import NotRun, Shell, Step, call, not_run
 
 JUNIT = CACHE / "junit"
 
@@ -98,20 +98,13 @@ def compat() -> list[Step]:
         python = venv.find_python(lowest=lowest, highest=(3, 13))
         if python is None:
             reason = f"no Python {lowest[0]}.{lowest[1]} to 3.13 with a venv module on this machine"
-            steps.append(Step(f"{name} ansible-core", _not_run(reason), {}))
+            steps.append(not_run(f"{name} ansible-core", reason))
             continue
         env = environment(venv.ensure(name, python=python))
         steps.append(Step(f"{name} versions", call(["ansible", "--version"]), env))
         steps.append(_pytest(f"{name} unit tests", env))
         steps.append(Step(f"{name} playbook syntax", _syntax, env))
     return steps
-
-
-def _not_run(reason: str) -> Callable[[Shell], None]:
-    def action(shell: Shell) -> None:
-        raise NotRun(reason)
-
-    return action
 
 
 def _syntax(shell: Shell) -> None:

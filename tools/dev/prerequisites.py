@@ -10,12 +10,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from .places import CACHE, LAB_CODE, DevError, search_path
-
-sys.path.insert(0, str(LAB_CODE))
-
 from lab.engine import Engine, LabError, find
 from lab.images import NUMBERS, base_tag
+
+from .places import CACHE, DevError, search_path
 
 ENGINES = ("podman", "docker")
 # crun cannot raise limits where root lacks CAP_SYS_RESOURCE; runc can be told not to.

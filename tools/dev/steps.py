@@ -225,3 +225,12 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 def call(argv: Sequence[str | Path], *, timeout: float = 900) -> Callable[[Shell], None]:
     """An action that runs a single program."""
     return lambda shell: shell.run(argv, timeout=timeout)
+
+
+def not_run(name: str, reason: str) -> Step:
+    """A step that cannot be tried here, so that the summary says so."""
+
+    def action(shell: Shell) -> None:
+        raise NotRun(reason)
+
+    return Step(name, action, {})
