@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.postmaster.mail.plugins.module_utils import _files, _postfix
+from ansible_collections.postmaster.mail.plugins.module_utils import _files, _postfix, _postfix_plan
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
 
 MASTER_SECONDS = 30
@@ -138,21 +138,21 @@ class PostfixClient:
 
     # ------------------------------------------------------------ reading
 
-    def read(self, request: _postfix.Request) -> _postfix.Current:
+    def read(self, request: _postfix_plan.Request) -> _postfix_plan.Current:
         """All files that ``request`` is about; no process is started."""
-        found: dict[str, _postfix.OnDisk | None] = {}
+        found: dict[str, _postfix_plan.OnDisk | None] = {}
         for path in (request.main_path, request.master_path, *(item.path for item in request.files)):
             found[path] = _read_text(path)
         for table in request.maps:
             found[table.path] = _read_text(table.path)
             if table.compiled:
                 found[table.compiled] = _read_compiled(table.compiled, table.table)
-        return _postfix.Current(found)
+        return _postfix_plan.Current(found)
 
-    def named(self, request: _postfix.Request) -> _postfix.Request:
+    def named(self, request: _postfix_plan.Request) -> _postfix_plan.Request:
         """``request`` with numeric owners and groups as names, the way they are read from disk."""
 
-        def by_name(attributes: _postfix.Attributes) -> _postfix.Attributes:
+        def by_name(attributes: _postfix_plan.Attributes) -> _postfix_plan.Attributes:
             owner, group = attributes.owner or "", attributes.group or ""
             return replace(
                 attributes,
@@ -166,7 +166,7 @@ class PostfixClient:
             files=tuple(replace(item, attributes=by_name(item.attributes)) for item in request.files),
         )
 
-    def refuse(self, request: _postfix.Request) -> None:
+    def refuse(self, request: _postfix_plan.Request) -> None:
         """Raise :class:`_files.FileError` for what would fail halfway: no directory, no such owner."""
         wanted = [(table.path, table.attributes) for table in request.maps if not table.absent]
         wanted += [(item.path, item.attributes) for item in request.files]
@@ -179,7 +179,7 @@ class PostfixClient:
     # ------------------------------------------------------------ trying
 
     @contextlib.contextmanager
-    def staged(self, plan: _postfix.Plan) -> Iterator[Trial]:
+    def staged(self, plan: _postfix_plan.Plan) -> Iterator[Trial]:
         """A private copy of the configuration as ``plan`` would make it; removed at the end."""
         _remove_stale()
         root = tempfile.mkdtemp(prefix=f"{_STAGE_PREFIX}{os.getpid()}-", dir=_roomy(plan))
@@ -195,7 +195,7 @@ class PostfixClient:
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
-    def _fill(self, trial: Trial, plan: _postfix.Plan) -> None:
+    def _fill(self, trial: Trial, plan: _postfix_plan.Plan) -> None:
         directory = plan.request.config_directory
         _copy_directory(directory, trial.etc)
         trial.moved[directory] = trial.etc
@@ -209,7 +209,9 @@ class PostfixClient:
             if request.path not in fresh:
                 # Its copy may be a link; postmap must never write through one.
                 content = _files.read(request.path)
-                _stage_write(trial, _postfix.Write(request.path, content.text if content else "", request.attributes))
+                _stage_write(
+                    trial, _postfix_plan.Write(request.path, content.text if content else "", request.attributes)
+                )
         for path, wanted in plan.attributes:
             # A mode that is about to be mended must not be what the check stumbles over.
             if not os.path.islink(trial.place(path)) and os.path.exists(trial.place(path)):
@@ -236,7 +238,7 @@ class PostfixClient:
         _write_staged(f"{trial.etc}/main.cf", str(main), 0o644)
         _write_staged(f"{trial.etc}/master.cf", trial.redirect(plan.master_text), 0o644)
 
-    def check(self, trial: Trial, plan: _postfix.Plan) -> None:
+    def check(self, trial: Trial, plan: _postfix_plan.Plan) -> None:
         """Let Postfix judge the copy; raises :class:`CheckFailed` with everything it complains of."""
         problems: list[str] = []
         for build in plan.builds:
@@ -253,7 +255,7 @@ class PostfixClient:
         if problems:
             raise CheckFailed(condense([explain(trial.restore(line), plan) for line in problems]), lacking(problems))
 
-    def _build(self, trial: Trial, build: _postfix.Build) -> list[str]:
+    def _build(self, trial: Trial, build: _postfix_plan.Build) -> list[str]:
         """Compile or at least read one map in the copy; what Postfix says of it."""
         request = build.request
         place = trial.place(request.path)
@@ -288,7 +290,7 @@ class PostfixClient:
             return {}, _complaints(found.output) or [f"postconf: error: it does not tell {' and '.join(names)}"]
         return settings, _complaints(found.output)
 
-    def _judge_values(self, plan: _postfix.Plan, daemons: str) -> list[str]:
+    def _judge_values(self, plan: _postfix_plan.Plan, daemons: str) -> list[str]:
         """What Postfix would find out only with mail at the door: unknown words and missing programs."""
         found = _postfix.settings(plan.main_text, plan.master_text)
         said = [
@@ -322,7 +324,7 @@ class PostfixClient:
 
     # ------------------------------------------------------------ dialogue
 
-    def _dialogue(self, trial: Trial, plan: _postfix.Plan, settings: dict[str, str]) -> list[str]:
+    def _dialogue(self, trial: Trial, plan: _postfix_plan.Plan, settings: dict[str, str]) -> list[str]:
         """Start a master on the copy, talk to every smtpd, wake the other daemons."""
         probes = _trial_master(trial, plan)
         _link_neighbours(trial, plan)
@@ -340,7 +342,7 @@ class PostfixClient:
 
     # ------------------------------------------------------------ writing
 
-    def commit(self, trial: Trial | None, plan: _postfix.Plan) -> None:
+    def commit(self, trial: Trial | None, plan: _postfix_plan.Plan) -> None:
         """Write what ``plan`` says, in its order; every single step is atomic.
 
         A compiled map follows its source: killed between the two, the next run finds the compiled
@@ -363,7 +365,7 @@ class PostfixClient:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
-    def _commit_compiled(self, trial: Trial | None, plan: _postfix.Plan, path: str) -> None:
+    def _commit_compiled(self, trial: Trial | None, plan: _postfix_plan.Plan, path: str) -> None:
         for build in plan.builds:
             request = build.request
             if request.path != path or not build.compile or request.compiled is None or trial is None:
@@ -386,18 +388,18 @@ class _CommandResult:
 # ---------------------------------------------------------------- files
 
 
-def _attributes(state: _files.FileState) -> _postfix.Attributes:
-    return _postfix.Attributes(state.mode, state.owner, state.group)
+def _attributes(state: _files.FileState) -> _postfix_plan.Attributes:
+    return _postfix_plan.Attributes(state.mode, state.owner, state.group)
 
 
-def _read_text(path: str) -> _postfix.OnDisk | None:
+def _read_text(path: str) -> _postfix_plan.OnDisk | None:
     state = _files.read(path)
     if state is None:
         return None
-    return _postfix.OnDisk(state.text, _attributes(state), os.stat(path).st_mtime_ns)
+    return _postfix_plan.OnDisk(state.text, _attributes(state), os.stat(path).st_mtime_ns)
 
 
-def _read_compiled(path: str, kind: str) -> _postfix.OnDisk | None:
+def _read_compiled(path: str, kind: str) -> _postfix_plan.OnDisk | None:
     """A compiled map by its first bytes: LMDB's and Berkeley DB's magic numbers."""
     try:
         with open(path, "rb") as handle:
@@ -410,7 +412,7 @@ def _read_compiled(path: str, kind: str) -> _postfix.OnDisk | None:
     names = _files.FileState(
         b"", _files._user_name(info.st_uid), _files._group_name(info.st_gid), stat.S_IMODE(info.st_mode)
     )
-    return _postfix.OnDisk("", _attributes(names), info.st_mtime_ns, _has_magic(head, kind))
+    return _postfix_plan.OnDisk("", _attributes(names), info.st_mtime_ns, _has_magic(head, kind))
 
 
 _MAGIC = {"lmdb": (16, 0xBEEFC0DE), "hash": (12, 0x061561), "btree": (12, 0x053162)}
@@ -441,7 +443,7 @@ def _copy_directory(source: str, target: str) -> None:
             os.symlink(os.path.realpath(entry.path), place)
 
 
-def _stage_write(trial: Trial, write: _postfix.Write) -> None:
+def _stage_write(trial: Trial, write: _postfix_plan.Write) -> None:
     place = trial.place(write.path)
     trial.moved.setdefault(write.path, place)
     os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
@@ -463,13 +465,13 @@ def _write_staged(path: str, content: str, mode: int) -> None:
     os.utime(path, (past, past))
 
 
-def _replace(write: _postfix.Write) -> None:
+def _replace(write: _postfix_plan.Write) -> None:
     wanted = write.attributes
     _sweep(write.path)
     _files.write_atomic(write.path, write.content, mode=wanted.mode, owner=wanted.owner, group=wanted.group)
 
 
-def _roomy(plan: _postfix.Plan) -> str | None:
+def _roomy(plan: _postfix_plan.Plan) -> str | None:
     """/run, which is gone after a restart; None, the usual place, if the maps may not fit there."""
     need = ROOM + 16 * sum(len(write.content) for write in plan.maps)
     try:
@@ -520,7 +522,7 @@ def _complaints(text: str) -> list[str]:
 _PLACE = re.compile(r" \[(main|master)\.cf .*\]\Z")
 
 
-def explain(problem: str, plan: _postfix.Plan) -> str:
+def explain(problem: str, plan: _postfix_plan.Plan) -> str:
     """``problem`` with the parameter and the line of the file it is about, where that can be told."""
     if "unsupported dictionary type" in problem:
         problem = f"{problem} (install the package of this map type, such as postfix-lmdb or postfix-pcre)"
@@ -539,7 +541,7 @@ def explain(problem: str, plan: _postfix.Plan) -> str:
     return problem
 
 
-def _is_changed(item: _postfix.Setting, plan: _postfix.Plan) -> bool:
+def _is_changed(item: _postfix.Setting, plan: _postfix_plan.Plan) -> bool:
     if item.where.startswith("main.cf"):
         return item.name in plan.changed_parameters
     return item.where.split(":")[0].removeprefix("master.cf ") in plan.changed_parameters
@@ -626,7 +628,7 @@ _ACCESS = _postfix.MasterService(
 _POSTLOG = _postfix.MasterService("postlog", "unix-dgram", "n", "-", "n", "-", "1", ("postlogd",))
 
 
-def _trial_master(trial: Trial, plan: _postfix.Plan) -> list[_Probe]:
+def _trial_master(trial: Trial, plan: _postfix_plan.Plan) -> list[_Probe]:
     """Write the trial's master.cf: network services on local sockets, nothing chrooted, no queue runs."""
     master = _postfix.MasterCf.parse(trial.redirect(plan.master_text))
     main = _postfix.MainCf.parse(plan.main_text).as_dict()
@@ -662,7 +664,7 @@ def _trial_smtpd(service: _postfix.MasterService, name: str, main: dict[str, str
     return replace(service, service=name, type="unix", private="n", chroot="n", options=tuple(options.items()))
 
 
-def _link_neighbours(trial: Trial, plan: _postfix.Plan) -> None:
+def _link_neighbours(trial: Trial, plan: _postfix_plan.Plan) -> None:
     """Let the trial's daemons reach sockets of other programs, such as a SASL server's."""
     real = _postfix.MainCf.parse(plan.main_text).as_dict().get("queue_directory", "/var/spool/postfix")
     own = {key[0] for key in _postfix.MasterCf.parse(plan.master_text).services()}

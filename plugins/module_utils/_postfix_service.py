@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.postmaster.mail.plugins.module_utils import _files, _postfix
+from ansible_collections.postmaster.mail.plugins.module_utils import _files, _postfix, _postfix_plan
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError
 from ansible_collections.postmaster.mail.plugins.module_utils._postfix_client import CheckFailed, PostfixClient
 
@@ -19,7 +19,7 @@ ERRORS = (_postfix.PostfixError, _files.FileError, CommandError, CheckFailed, OS
 class Outcome:
     """What the call did, or would do."""
 
-    plan: _postfix.Plan
+    plan: _postfix_plan.Plan
     checked: bool
     warnings: tuple[str, ...] = ()
 
@@ -68,7 +68,7 @@ def run(params: Mapping[str, Any], *, check_mode: bool, client: PostfixClient | 
     Raises one of :data:`ERRORS`; then nothing was written.
     """
     client = client or PostfixClient()
-    request = client.named(_postfix.parse_request(params))
+    request = client.named(_postfix_plan.parse_request(params))
     if check_mode:
         return _predict(client, request)
     if not client.installed():
@@ -76,7 +76,7 @@ def run(params: Mapping[str, Any], *, check_mode: bool, client: PostfixClient | 
     client.refuse_user()
     client.refuse(request)
     with client.lock(request.config_directory):
-        plan = _postfix.plan(client.read(request), request)
+        plan = _postfix_plan.plan(client.read(request), request)
         if not plan.needs_check:
             client.commit(None, plan)
             return Outcome(plan, False)
@@ -86,8 +86,8 @@ def run(params: Mapping[str, Any], *, check_mode: bool, client: PostfixClient | 
     return Outcome(plan, True)
 
 
-def _predict(client: PostfixClient, request: _postfix.Request) -> Outcome:
-    plan = _postfix.plan(client.read(request), request)
+def _predict(client: PostfixClient, request: _postfix_plan.Request) -> Outcome:
+    plan = _postfix_plan.plan(client.read(request), request)
     if not plan.needs_check or not client.installed():
         return Outcome(plan, False)
     client.refuse_user()

@@ -7,18 +7,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.postmaster.mail.plugins.module_utils import _postfix
+from ansible_collections.postmaster.mail.plugins.module_utils import _postfix, _postfix_plan
 from ansible_collections.postmaster.mail.plugins.module_utils._postfix import (
-    Attributes,
-    Current,
     Entry,
     MainCf,
     MapSource,
     MasterCf,
     MasterService,
-    OnDisk,
     PostfixError,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._postfix_plan import Attributes, Current, OnDisk
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -361,7 +359,7 @@ def table(**changes: Any) -> dict[str, Any]:
 )  # fmt: skip
 def test_bad_requests(raw: dict[str, Any], message: str) -> None:
     with pytest.raises(PostfixError) as caught:
-        _postfix.parse_request(raw)
+        _postfix_plan.parse_request(raw)
     assert str(caught.value) == message
 
 
@@ -374,7 +372,7 @@ hostile = st.recursive(
 def test_hostile_input_is_refused_in_words(main: dict[str, Any], entries: Any, content: str, path: str) -> None:
     raw = params(main=main, maps=[table(entries=entries)], files=[{"path": path, "content": content}])
     try:
-        _postfix.plan(Current({}), _postfix.parse_request(raw))
+        _postfix_plan.plan(Current({}), _postfix_plan.parse_request(raw))
     except PostfixError as err:
         assert "\n" not in str(err)
 
@@ -394,8 +392,8 @@ def current(**files: OnDisk | None) -> Current:
     return Current({**base, **{f"/etc/postfix/{name}": found for name, found in files.items()}})
 
 
-def planned(state: Current, **changes: Any) -> _postfix.Plan:
-    return _postfix.plan(state, _postfix.parse_request(params(**changes)))
+def planned(state: Current, **changes: Any) -> _postfix_plan.Plan:
+    return _postfix_plan.plan(state, _postfix_plan.parse_request(params(**changes)))
 
 
 def test_nothing_to_do() -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils import (
     _files,
-    _postfix,
     _postfix_client,
+    _postfix_plan,
     _postfix_service,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
@@ -45,10 +45,10 @@ class Client(PostfixClient):
     def installed(self) -> bool:
         return True
 
-    def _judge_values(self, plan: _postfix.Plan, daemons: str) -> list[str]:
+    def _judge_values(self, plan: _postfix_plan.Plan, daemons: str) -> list[str]:
         return []
 
-    def _dialogue(self, trial: Trial, plan: _postfix.Plan, settings: dict[str, str]) -> list[str]:
+    def _dialogue(self, trial: Trial, plan: _postfix_plan.Plan, settings: dict[str, str]) -> list[str]:
         return []
 
 
@@ -239,7 +239,7 @@ myhostname = a.test
     ],
 )  # fmt: skip
 def test_complaints_name_parameter_and_line(problem: str, place: str) -> None:
-    plan = _postfix.Plan(_postfix.Request(), MAIN, "")
+    plan = _postfix_plan.Plan(_postfix_plan.Request(), MAIN, "")
     said = _postfix_client.explain(problem, plan)
     assert said.endswith(f" [{place}]") if place else said == problem
 
