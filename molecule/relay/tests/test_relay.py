@@ -301,7 +301,7 @@ def test_broken_values_are_named_and_touch_nothing(lab: Lab) -> None:
 
 CHANGED = {
     "relay_maximal_queue_lifetime": "0",
-    "relay_bounce_queue_lifetime": "2d",
+    "relay_bounce_queue_lifetime": "0",
     "relay_message_size_limit": 20000,
     "relay_header_size_limit": 51200,
     "relay_recipient_limit": 2000,
@@ -324,7 +324,7 @@ def test_changed_values(lab: Lab, token: str) -> None:
         assert post(lab, "relay1", token, sender="", message=None).refusal is None
         assert post(lab, "relay1", token).accepted
         assert lab.wait_for_message(token).tls == ""
-        assert postconf(lab, "relay1", "bounce_queue_lifetime") == "2d"
+        assert postconf(lab, "relay1", "bounce_queue_lifetime") == "0"
         assert postconf(lab, "relay1", "smtpd_client_message_rate_limit") == "7"
         bounced = f"bounced-{token}"
         lab.run("relay1", ["sendmail", "-f", "ops@outside.test", f"nobody@[{lab.address('edge')}]"],
@@ -342,7 +342,7 @@ def test_drift_is_mended_and_reported(lab: Lab) -> None:
     lab.run("relay2", "sed -i 's/^smtpd_client_restrictions.*/smtpd_client_restrictions = permit/' /etc/postfix/main.cf")
     lab.run("relay2", "chmod 0644 /etc/postfix/sasl_passwd; sed -i 's/^Mode.*/Mode sv/' /etc/opendkim.conf")
     lab.run("relay1", ["systemctl", "stop", "postfix"])
-    lab.run("relay1", "chmod 0644 /etc/dkimkeys/corp.example.relay1-rsa.key")
+    lab.run("relay1", "chown root /etc/dkimkeys/corp.example.relay1-rsa.key")
     played = converge(lab)
     assert played.changed == {
         "relay1": ["The signer alone reads the keys", "Postfix runs"],
