@@ -45,7 +45,7 @@ from ansible.errors import AnsibleFilterError
 def _keys(domain: Mapping[str, Any]) -> list[dict[str, Any]]:
     dkim = domain.get("dkim", {})
     if not isinstance(dkim, Mapping):
-        raise AnsibleFilterError(f"dkim of {domain['name']} must be a mapping, e.g. {{algorithms: [rsa]}}, not {dkim!r}")
+        raise AnsibleFilterError(f"dkim of {domain['name']} must be a mapping as {{algorithms: [rsa]}}, not {dkim!r}")
     bits = {"bits": dkim["bits"]} if "bits" in dkim else {}
     return [
         {"domain": domain["name"], "algorithm": algorithm, **(bits if algorithm == "rsa" else {})}

@@ -24,8 +24,8 @@ def split_text(text: str) -> list[str]:
 
 def quote(string: str) -> str:
     """One character-string as a zone file writes it (RFC 1035 section 5.1)."""
-    escaped = string.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if " " <= c <= "~" else "".join(f"\\{b:03d}" for b in c.encode("utf-8")) for c in escaped) + '"'
+    escaped = string.replace("\\", "\\\\").replace('"', '\\"').encode("utf-8")
+    return '"' + "".join(chr(byte) if 0x20 <= byte <= 0x7E else f"\\{byte:03d}" for byte in escaped) + '"'
 
 
 @dataclass(frozen=True, order=True)

@@ -27,5 +27,5 @@ def test_active_only_and_sorted() -> None:
 
 @pytest.mark.parametrize("keys", [[{"domain": "a.test", "state": "active"}], [{}], ["text"]])
 def test_what_is_no_key(keys: list[object]) -> None:
-    with pytest.raises(AnsibleFilterError, match="takes the list of keys that dkim_key returns"):
+    with pytest.raises(AnsibleFilterError, match="takes the keys that dkim_key returns"):
         signing_keys(keys)  # type: ignore[arg-type]
