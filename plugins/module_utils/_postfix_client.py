@@ -15,50 +15,39 @@ import fcntl
 import os
 import pwd
 import re
-import selectors
 import shutil
-import signal
-import socket
 import stat
 import struct
 import tempfile
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _files, _postfix, _postfix_plan
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
+from ansible_collections.postmaster.mail.plugins.module_utils._postfix_complaints import (
+    complaints,
+    condense,
+    explain,
+    lacking,
+)
+from ansible_collections.postmaster.mail.plugins.module_utils._postfix_trial import (
+    MASTER_SECONDS,
+    Trial,
+    link_neighbours,
+    log,
+    stop_master,
+    talk,
+    write_master,
+    write_staged,
+)
 
-MASTER_SECONDS = 30
-DIALOGUE_SECONDS = 15.0
 ROOM = 32 << 20
 """Octets that must be free where the copy is made, beside what its maps need."""
 COPY_LIMIT = 1 << 20
 """Files of the configuration directory above this size in octets are linked into the copy."""
 
-PROBLEM_LIMIT = 8
-"""More complaints than this help nobody."""
-
-_LACKING = re.compile(r"No such file or directory|unsupported dictionary type|has no program")
 _STAGE_PREFIX = "postmaster.mail-postconf-"
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_TROUBLE = re.compile(r"\b(warning|error|fatal|panic):")
-_LOG_HEAD = re.compile(r"\A\w{3} [ \d]\d [\d:]{8} \S+ ([^\s\[]+)\[\d+\]: ")
-_ENVIRONMENT = re.compile(
-    r"connect to Milter service .*(Connection refused|No such file|timed out|unreachable)"
-    r"|bounce: warning: malformed request"
-    r"|NIS domain name not set"
-    r"|inet_protocols: disabling IPv[46] name/address support"
-    r"|warning: process \S+ pid \d+ exit status"
-    r"|warning: \S+: bad command startup -- throttling"
-)
-"""What says nothing about the configuration: signers that are not up yet, and echoes of our own doing."""
-_QUEUES = frozenset(
-    "active bounce corrupt defer deferred flush hold incoming maildrop pid private public saved trace".split()
-)
-_DAEMONS = frozenset({"smtpd", "smtp", "lmtp", "cleanup", "trivial-rewrite", "local", "bounce", "proxymap", "tlsmgr"})
-_QUEUE_RUNNERS = frozenset({"qmgr", "oqmgr", "nqmgr", "pickup"})
-"""Programs that are woken in the trial; others work only with data that is not in the copy."""
 _RESTRICTION = re.compile(r"(?i)(permit|reject|defer|warn_if_reject|check_\w|sleep)")
 """How access restrictions begin; the linker may have merged a name with the end of a longer one."""
 
@@ -71,40 +60,6 @@ class CheckFailed(Exception):
         self.problems = tuple(problems)
         self.lacking = lacking
         """Whether all that is wrong is that a file or a map type is not there (yet)."""
-
-
-@dataclass
-class Trial:
-    """The private copy: ``etc`` (configuration), ``queue``, ``data``, below ``root``."""
-
-    root: str
-    etc: str
-    queue: str
-    data: str
-    log: str
-    moved: dict[str, str] = field(default_factory=dict)
-    """Real path of every file or directory that lies in the copy, to its place there."""
-
-    def place(self, path: str) -> str:
-        """Where ``path`` lies in the copy."""
-        for real, staged in self.moved.items():
-            if path == real or path.startswith(f"{real}/"):
-                return staged + path[len(real) :]
-        return f"{self.root}/etc/.outside{path}"
-
-    def redirect(self, text: str) -> str:
-        """``text`` with every path that was moved replaced by its place in the copy."""
-        if not self.moved:
-            return text
-        names = sorted(self.moved, key=len, reverse=True)
-        pattern = "|".join(re.escape(name) for name in names)
-        return re.sub(rf"(?<![\w./-])({pattern})(?![\w.-])", lambda found: self.moved[found[1]], text)
-
-    def restore(self, text: str) -> str:
-        """``text`` with the copy's paths replaced by the real ones, for people."""
-        for real, staged in sorted(self.moved.items(), key=lambda pair: len(pair[1]), reverse=True):
-            text = text.replace(staged, real)
-        return text.replace(f"{self.root}/etc/.outside", "").replace(self.queue, "$queue_directory")
 
 
 class PostfixClient:
@@ -220,23 +175,9 @@ class PostfixClient:
             trial.moved.setdefault(path, trial.place(path))
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(trial.place(path))
-        main = _postfix.MainCf.parse(trial.redirect(plan.main_text)).with_values(
-            {
-                "queue_directory": trial.queue,
-                "data_directory": trial.data,
-                "maillog_file": trial.log,
-                "maillog_file_prefixes": trial.root,
-                # The check looks at the modes there too, and would see those that are about to be mended.
-                **({"meta_directory": trial.etc} if os.path.exists(f"{trial.etc}/postfix-files") else {}),
-                "multi_instance_wrapper": None,
-                "multi_instance_directories": None,
-                "multi_instance_enable": None,
-                "milter_default_action": "accept",
-                "milter_connect_timeout": "2s",
-            }
-        )
-        _write_staged(f"{trial.etc}/main.cf", str(main), 0o644)
-        _write_staged(f"{trial.etc}/master.cf", trial.redirect(plan.master_text), 0o644)
+        main = _postfix.MainCf.parse(trial.redirect(plan.main_text)).with_values(_overrides(trial))
+        write_staged(f"{trial.etc}/main.cf", str(main), 0o644)
+        write_staged(f"{trial.etc}/master.cf", trial.redirect(plan.master_text), 0o644)
 
     def check(self, trial: Trial, plan: _postfix_plan.Plan) -> None:
         """Let Postfix judge the copy; raises :class:`CheckFailed` with everything it complains of."""
@@ -266,7 +207,7 @@ class PostfixClient:
             argv += ["-q", "nobody@invalid"]
         argv.append(f"{request.table}:{place}")
         result = self._run(argv)
-        said = _complaints(result.output)
+        said = complaints(result.output)
         if result.code != 0 and build.compile and not said:
             said = [f"{argv[0]} {request.path} failed (exit {result.code})"]
         return [f"map {request.path}: {line}" for line in said]
@@ -274,12 +215,12 @@ class PostfixClient:
     def _settings(self, trial: Trial) -> tuple[dict[str, str], list[str]]:
         """What the trial needs to know, and what postconf complains of."""
         listed = self._run(["postconf", "-c", trial.etc, "-n"])
-        said = _complaints(listed.output)
+        said = complaints(listed.output)
         if said:
             return {}, said
         # postmap reads all common parameters and, unlike postfix on Debian 12, names a bad one on its standard error.
         tried = self._run(["postmap", "-c", trial.etc, "-q", "x", "static:x"])
-        said = _complaints(tried.output)
+        said = complaints(tried.output)
         if said:
             return {}, said
         names = ["daemon_directory", "mail_owner"]
@@ -287,8 +228,8 @@ class PostfixClient:
         pairs = (line.partition("=") for line in found.stdout.splitlines())
         settings = {name.strip(): value.strip() for name, _, value in pairs}
         if found.code != 0 or not set(names) <= set(settings):
-            return {}, _complaints(found.output) or [f"postconf: error: it does not tell {' and '.join(names)}"]
-        return settings, _complaints(found.output)
+            return {}, complaints(found.output) or [f"postconf: error: it does not tell {' and '.join(names)}"]
+        return settings, complaints(found.output)
 
     def _judge_values(self, plan: _postfix_plan.Plan, daemons: str) -> list[str]:
         """What Postfix would find out only with mail at the door: unknown words and missing programs."""
@@ -313,7 +254,7 @@ class PostfixClient:
 
     def _postfix_check(self, trial: Trial) -> list[str]:
         result = self._run(["postfix", "-c", trial.etc, "check"])
-        said = _complaints(result.output + "\n" + _log(trial))
+        said = complaints(result.output + "\n" + log(trial))
         if result.code != 0 and not said:
             said = [f"postfix check failed (exit {result.code}): {result.output}"]
         return said
@@ -326,19 +267,19 @@ class PostfixClient:
 
     def _dialogue(self, trial: Trial, plan: _postfix_plan.Plan, settings: dict[str, str]) -> list[str]:
         """Start a master on the copy, talk to every smtpd, wake the other daemons."""
-        probes = _trial_master(trial, plan)
-        _link_neighbours(trial, plan)
+        probes = write_master(trial, plan)
+        link_neighbours(trial, plan)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(trial.log)
         argv = [f"{settings['daemon_directory']}/master", "-c", trial.etc, "-e", str(MASTER_SECONDS), "-w"]
         started = self._run(argv)
         try:
             if started.code != 0:
-                said = _complaints(started.output + "\n" + _log(trial))
+                said = complaints(started.output + "\n" + log(trial))
                 return said or [f"master does not start (exit {started.code}): {started.output}"]
-            return _talk(trial, probes)
+            return talk(trial, probes)
         finally:
-            _stop_master(trial)
+            stop_master(trial)
 
     # ------------------------------------------------------------ writing
 
@@ -443,26 +384,31 @@ def _copy_directory(source: str, target: str) -> None:
             os.symlink(os.path.realpath(entry.path), place)
 
 
+def _overrides(trial: Trial) -> dict[str, str | None]:
+    """What keeps the trial away from the host's queue, log and other instances, and from waiting for a signer."""
+    return {
+        "queue_directory": trial.queue,
+        "data_directory": trial.data,
+        "maillog_file": trial.log,
+        "maillog_file_prefixes": trial.root,
+        # The check looks at the modes there too, and would see those that are about to be mended.
+        **({"meta_directory": trial.etc} if os.path.exists(f"{trial.etc}/postfix-files") else {}),
+        "multi_instance_wrapper": None,
+        "multi_instance_directories": None,
+        "multi_instance_enable": None,
+        "milter_default_action": "accept",
+        "milter_connect_timeout": "2s",
+    }
+
+
 def _stage_write(trial: Trial, write: _postfix_plan.Write) -> None:
     place = trial.place(write.path)
     trial.moved.setdefault(write.path, place)
     os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-    _write_staged(place, write.content, write.attributes.mode or 0o600)
+    write_staged(place, write.content, write.attributes.mode or 0o600)
     for suffix in set(_postfix.INDEXED.values()):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(place + suffix)
-
-
-def _write_staged(path: str, content: str, mode: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content.encode("utf-8", "surrogateescape"))
-        os.fchmod(handle, mode)
-    # Postfix reads a file again and again until its last change is more than a second ago.
-    past = time.time() - 60
-    os.utime(path, (past, past))
 
 
 def _replace(write: _postfix_plan.Write) -> None:
@@ -500,262 +446,3 @@ def _remove_stale() -> None:
                 ours = entry.stat(follow_symlinks=False).st_uid == os.geteuid()
                 if owner and ours and not os.path.exists(f"/proc/{owner[1]}"):
                     shutil.rmtree(entry.path, ignore_errors=True)
-
-
-# ---------------------------------------------------------------- what Postfix says
-
-
-def _log(trial: Trial) -> str:
-    try:
-        with open(trial.log, encoding="utf-8", errors="replace") as handle:
-            return handle.read()
-    except FileNotFoundError:
-        return ""
-
-
-def _complaints(text: str) -> list[str]:
-    """The lines of ``text`` that are warnings or worse, without time and process number."""
-    lines = (_LOG_HEAD.sub(r"\1: ", line.strip()) for line in text.splitlines())
-    return [line for line in lines if _TROUBLE.search(line) and not _ENVIRONMENT.search(line)]
-
-
-_PLACE = re.compile(r" \[(main|master)\.cf .*\]\Z")
-
-
-def explain(problem: str, plan: _postfix_plan.Plan) -> str:
-    """``problem`` with the parameter and the line of the file it is about, where that can be told."""
-    if "unsupported dictionary type" in problem:
-        problem = f"{problem} (install the package of this map type, such as postfix-lmdb or postfix-pcre)"
-    if problem.startswith("map ") or _PLACE.search(problem):
-        return problem
-    found = _postfix.settings(plan.main_text, plan.master_text)
-    changed = [item for item in found if _is_changed(item, plan)]
-    said = re.sub(r"\A\S+: ", "", problem)
-    for candidates in (changed, found):
-        named = [item.where for item in candidates if re.search(rf"(?<![\w-]){re.escape(item.name)}(?![\w-])", said)]
-        whole = [item.where for item in candidates if len(item.value) > 3 and item.value in said]
-        words = [item.where for item in candidates if _mentions(said, item.value)]
-        places = whole if len(whole) == 1 else named or words[:1]
-        if places:
-            return f"{problem} [{'; '.join(dict.fromkeys(places))}]"
-    return problem
-
-
-def _is_changed(item: _postfix.Setting, plan: _postfix_plan.Plan) -> bool:
-    if item.where.startswith("main.cf"):
-        return item.name in plan.changed_parameters
-    return item.where.split(":")[0].removeprefix("master.cf ") in plan.changed_parameters
-
-
-def _mentions(said: str, value: str) -> bool:
-    """Whether a quoted or final word of ``said``, or a file or map type in it, occurs in ``value``."""
-    words = {*re.findall(r"[\"'<]([^\"'<>]+)[\"'>]", said), re.split(r"[\s:]+", said)[-1]} - {""}
-    if any(word == value or word in re.split(r"[\s,]+", value) for word in words):
-        return True
-    if any(re.search(rf"\$[{{(]?{re.escape(word)}\b", value) for word in words):
-        return True
-    files = re.findall(r"(/[\w./-]+?)(?:\.lmdb|\.db)?(?=[\s:;,()]|\Z)", said)
-    kinds = re.findall(r"unsupported dictionary type: (\w+)", said)
-    return any(word in value for word in (*files, *(f"{kind}:" for kind in kinds)))
-
-
-_ECHO = re.compile(
-    r"TLS library problem|is unavailable|lookup (error|problem|failure)|smtpd_client_event_limit_exceptions"
-    r"|smtpd answers with an error"
-)
-
-
-def condense(problems: Sequence[str]) -> list[str]:
-    """Each sentence once, whichever daemons say it, and echoes only where nothing else is said."""
-    kept: dict[str, str] = {}
-    for problem in problems:
-        sentence = re.sub(r"\A\S+/([\w-]+): ", r"\1: ", problem)
-        kept.setdefault(_PLACE.sub("", sentence), problem)
-    plain = [problem for problem in kept.values() if not _ECHO.search(problem)]
-    placed = [problem for problem in kept.values() if _PLACE.search(problem)]
-    return (plain or placed or list(kept.values()))[:PROBLEM_LIMIT]
-
-
-def lacking(problems: Sequence[str]) -> bool:
-    """Whether every program that complains does so because something is not there."""
-    speakers: dict[str, list[str]] = {}
-    for problem in problems:
-        speakers.setdefault(problem.split(": ")[0], []).append(problem)
-    speakers.pop("master.cf", None)
-    return bool(speakers) and all(any(_LACKING.search(line) for line in lines) for lines in speakers.values())
-
-
-# ---------------------------------------------------------------- the trial's master
-
-
-@dataclass(frozen=True)
-class _Probe:
-    """A socket to talk to; without ``commands`` it is enough that the daemon sends its greeting,
-    or takes the ``trigger`` and closes."""
-
-    path: str
-    name: str
-    commands: tuple[str, ...] = ()
-    trigger: str = ""
-
-
-_GREET = ("EHLO localhost", "QUIT")
-_STRANGER = ("XCLIENT ADDR=192.0.2.1 NAME=[UNAVAILABLE]", "EHLO localhost", "VRFY nobody@nowhere.invalid", "QUIT")
-"""What a stranger asks: makes smtpd and trivial-rewrite evaluate every list of networks and domains."""
-
-_ACCESS = _postfix.MasterService(
-    service="trial-access",
-    type="unix",
-    private="n",
-    chroot="n",
-    command=("smtpd",),
-    options=(
-        ("smtpd_authorized_xclient_hosts", "127.0.0.0/8"),
-        ("disable_vrfy_command", "no"),
-        ("smtpd_delay_reject", "yes"),
-        ("smtpd_upstream_proxy_protocol", ""),
-        ("smtpd_tls_wrappermode", "no"),
-        ("smtpd_tls_security_level", ""),
-        ("smtpd_milters", ""),
-        ("smtpd_helo_required", "no"),
-        ("smtpd_client_restrictions", ""),
-        ("smtpd_helo_restrictions", ""),
-        ("smtpd_sender_restrictions", ""),
-        ("smtpd_recipient_restrictions", ""),
-        ("smtpd_relay_restrictions", "permit_mynetworks, reject_unauth_destination"),
-    ),
-)
-_POSTLOG = _postfix.MasterService("postlog", "unix-dgram", "n", "-", "n", "-", "1", ("postlogd",))
-
-
-def _trial_master(trial: Trial, plan: _postfix_plan.Plan) -> list[_Probe]:
-    """Write the trial's master.cf: network services on local sockets, nothing chrooted, no queue runs."""
-    master = _postfix.MasterCf.parse(trial.redirect(plan.master_text))
-    main = _postfix.MainCf.parse(plan.main_text).as_dict()
-    services = [_POSTLOG, _ACCESS]
-    probes = [_Probe(f"{trial.queue}/public/{_ACCESS.service}", "the lists of networks and domains", _STRANGER)]
-    for service in master.services().values():
-        program = service.command[0]
-        if program in ("postscreen", "spawn", "postlogd"):
-            continue
-        if program == "smtpd":
-            name = f"trial-{len(probes)}"
-            services.append(_trial_smtpd(service, name, main))
-            probes.append(_Probe(f"{trial.queue}/public/{name}", f"{service.service}/{service.type}", _GREET))
-        elif service.type in ("unix", "unix-dgram", "fifo"):
-            services.append(replace(service, chroot="n"))
-            if program in _DAEMONS | _QUEUE_RUNNERS and service.type == "unix":
-                kind = "public" if service.private == "n" else "private"
-                trigger = "W" if program in _QUEUE_RUNNERS else ""
-                probes.append(_Probe(f"{trial.queue}/{kind}/{service.service}", f"{service.service}/unix", (), trigger))
-    _write_staged(f"{trial.etc}/master.cf", "".join(f"{service}\n" for service in services), 0o644)
-    return probes
-
-
-def _trial_smtpd(service: _postfix.MasterService, name: str, main: dict[str, str]) -> _postfix.MasterService:
-    options = dict(service.options)
-    options["smtpd_upstream_proxy_protocol"] = ""
-    wrapped = options.get("smtpd_tls_wrappermode", main.get("smtpd_tls_wrappermode", "no"))
-    if wrapped == "yes":
-        # The greeting would come inside TLS only; STARTTLS loads the same keys and certificates.
-        options["smtpd_tls_wrappermode"] = "no"
-        if not options.get("smtpd_tls_security_level", main.get("smtpd_tls_security_level", "")):
-            options["smtpd_tls_security_level"] = "encrypt"
-    return replace(service, service=name, type="unix", private="n", chroot="n", options=tuple(options.items()))
-
-
-def _link_neighbours(trial: Trial, plan: _postfix_plan.Plan) -> None:
-    """Let the trial's daemons reach sockets of other programs, such as a SASL server's."""
-    real = _postfix.MainCf.parse(plan.main_text).as_dict().get("queue_directory", "/var/spool/postfix")
-    own = {key[0] for key in _postfix.MasterCf.parse(plan.master_text).services()}
-    for kind in ("", "private", "public"):
-        skip = _QUEUES if not kind else own
-        with contextlib.suppress(OSError):
-            for entry in os.scandir(os.path.join(real, kind)):
-                place = os.path.join(trial.queue, kind, entry.name)
-                if entry.name not in skip and not os.path.lexists(place):
-                    os.symlink(entry.path, place)
-
-
-def _stop_master(trial: Trial) -> None:
-    """End the trial's master and its children, and wait for it."""
-    try:
-        with open(f"{trial.queue}/pid/master.pid", encoding="ascii") as handle:
-            pid = int(handle.read())
-    except (OSError, ValueError):
-        return
-    deadline = time.monotonic() + 5
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-        while time.monotonic() < deadline:
-            os.kill(pid, 0)
-            time.sleep(0.01)
-        os.kill(pid, signal.SIGKILL)
-
-
-def _talk(trial: Trial, probes: Iterable[_Probe]) -> list[str]:
-    """EHLO and QUIT with every smtpd, a greeting from every other daemon; what went wrong."""
-    waiting = selectors.DefaultSelector()
-    problems: list[str] = []
-    for probe in probes:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(DIALOGUE_SECONDS)
-        try:
-            connection.connect(probe.path)
-            connection.sendall(probe.trigger.encode())
-        except OSError as err:
-            connection.close()
-            problems.append(f"master.cf: {probe.name} takes no connection: error: {err.strerror}")
-            continue
-        waiting.register(connection, selectors.EVENT_READ, _Dialogue(probe))
-    deadline = time.monotonic() + DIALOGUE_SECONDS
-    grace = 0.0
-    while waiting.get_map() and time.monotonic() < deadline:
-        for key, _ in waiting.select(0.05):
-            _advance(waiting, key.fileobj, key.data, problems)  # type: ignore[arg-type]
-        if not grace and re.search(r"\b(fatal|panic):", _log(trial)):
-            grace = time.monotonic() + 0.3  # others that fail as well get to say so
-            deadline = min(deadline, grace)
-    silent = [key.data.probe.name for key in waiting.get_map().values()]
-    for key in list(waiting.get_map().values()):
-        key.fileobj.close()  # type: ignore[union-attr]
-    waiting.close()
-    said = _complaints(_log(trial)) + problems
-    if silent and not said:
-        said = [f"master.cf: {name} gives no answer within {DIALOGUE_SECONDS:g} seconds" for name in silent]
-    return said
-
-
-@dataclass
-class _Dialogue:
-    probe: _Probe
-    received: bytes = b""
-    sent: int = 0
-
-
-def _advance(
-    waiting: selectors.BaseSelector, connection: socket.socket, dialogue: _Dialogue, problems: list[str]
-) -> None:
-    """Take what came; send the next command after a whole reply, close after the last."""
-    probe = dialogue.probe
-    try:
-        data = connection.recv(4096)
-        dialogue.received += data
-        if data and probe.commands:
-            if not re.search(rb"(?m)^\d{3} .*\r\n\Z", dialogue.received):
-                return
-            text = dialogue.received.decode("utf-8", "replace").strip().splitlines()[-1]
-            if text[:1] == "4" or (text[:1] == "5" and " 5.5." in text):
-                problems.append(f"master.cf: {probe.name}: smtpd answers with an error: {text}")
-            dialogue.received = b""
-            if dialogue.sent < len(probe.commands):
-                connection.sendall(f"{probe.commands[dialogue.sent]}\r\n".encode())
-                dialogue.sent += 1
-                return
-    except OSError as err:
-        problems.append(f"master.cf: {probe.name} breaks off: error: {err.strerror}")
-    waiting.unregister(connection)
-    connection.close()
-
-
-__all__ = ["CheckFailed", "CommandError", "PostfixClient", "Trial"]

@@ -14,11 +14,13 @@ import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils import (
     _files,
     _postfix_client,
+    _postfix_complaints,
     _postfix_plan,
     _postfix_service,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
-from ansible_collections.postmaster.mail.plugins.module_utils._postfix_client import CheckFailed, PostfixClient, Trial
+from ansible_collections.postmaster.mail.plugins.module_utils._postfix_client import CheckFailed, PostfixClient
+from ansible_collections.postmaster.mail.plugins.module_utils._postfix_trial import Trial
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="main.cf belongs to root")
 LMDB = b"\0" * 16 + struct.pack("=I", 0xBEEFC0DE) + b"\0" * 100
@@ -214,7 +216,7 @@ def test_complaints_are_warnings_and_worse_without_time_and_process() -> None:
         "Nov 20 11:17:26 host postfix/smtpd[15]: warning: connect to Milter service inet:127.0.0.1:11332: Connection refused\n"
         "Nov 20 11:17:26 host postfix/smtpd[15]: warning: dict_nis_init: NIS domain name not set - NIS lookups disabled\n"
     )
-    assert _postfix_client._complaints(log) == ['postfix/smtpd: fatal: Invalid TLS level "mya"']
+    assert _postfix_complaints.complaints(log) == ['postfix/smtpd: fatal: Invalid TLS level "mya"']
 
 
 MAIN = """\
@@ -240,7 +242,7 @@ myhostname = a.test
 )  # fmt: skip
 def test_complaints_name_parameter_and_line(problem: str, place: str) -> None:
     plan = _postfix_plan.Plan(_postfix_plan.Request(), MAIN, "")
-    said = _postfix_client.explain(problem, plan)
+    said = _postfix_complaints.explain(problem, plan)
     assert said.endswith(f" [{place}]") if place else said == problem
 
 
@@ -250,8 +252,8 @@ def test_each_complaint_once_and_no_echoes() -> None:
         'postfix/relay/smtp: fatal: Invalid TLS level "x"',
         "postfix/smtpd: warning: TLS library problem: error:80000002",
     ]
-    assert _postfix_client.condense(said) == said[:1]
-    assert _postfix_client.condense(said[2:]) == said[2:]
+    assert _postfix_complaints.condense(said) == said[:1]
+    assert _postfix_complaints.condense(said[2:]) == said[2:]
 
 
 @pytest.mark.parametrize(
@@ -265,7 +267,7 @@ def test_each_complaint_once_and_no_echoes() -> None:
     ],
 )
 def test_what_is_only_not_there_yet(said: list[str], lacks: bool) -> None:
-    assert _postfix_client.lacking(said) is lacks
+    assert _postfix_complaints.lacking(said) is lacks
 
 
 # ---------------------------------------------------------------- secrets
