@@ -28,8 +28,10 @@ attributes:
     description: Changes nothing when run again.
     support: full
   action_group:
-    description: Belongs to the action group C(postmaster.mail.mail).
+    description: Use C(group/postmaster.mail.mail) in C(module_defaults).
     support: full
+    membership:
+      - postmaster.mail.mail
 options:
   files:
     description: The files. Directories above them are made (root, mode 0755) if they are absent.

@@ -79,7 +79,8 @@ def stopped(lab: Lab, host: str, unit: str) -> Iterator[None]:
 
 def wait_for_signer(lab: Lab, host: str) -> None:
     """Until the signer listens."""
-    lab.run(host, "for i in $(seq 100); do ss -Hlnt | grep -qE '127.0.0.1:(11332|8891) ' && exit; sleep 0.1; done; exit 1")
+    listens = "ss -Hlnt | grep -qE '127.0.0.1:(11332|8891) '"
+    lab.run(host, f"for i in $(seq 100); do {listens} && exit; sleep 0.1; done; exit 1")
 
 
 def postconf(lab: Lab, host: str, name: str) -> str:
@@ -339,7 +340,7 @@ def test_changed_values(lab: Lab, token: str) -> None:
 
 
 def test_drift_is_mended_and_reported(lab: Lab) -> None:
-    lab.run("relay2", "sed -i 's/^smtpd_client_restrictions.*/smtpd_client_restrictions = permit/' /etc/postfix/main.cf")
+    lab.run("relay2", "sed -i '/^smtpd_client_restrictions/s/=.*/= permit/' /etc/postfix/main.cf")
     lab.run("relay2", "chmod 0644 /etc/postfix/sasl_passwd; sed -i 's/^Mode.*/Mode sv/' /etc/opendkim.conf")
     lab.run("relay1", ["systemctl", "stop", "postfix"])
     lab.run("relay1", "chown root /etc/dkimkeys/corp.example.relay1-rsa.key")
@@ -357,7 +358,8 @@ def test_drift_is_mended_and_reported(lab: Lab) -> None:
     }
     assert postconf(lab, "relay2", "smtpd_client_restrictions") == "permit_mynetworks, reject"
     assert lab.run("relay2", ["stat", "-c", "%a", "/etc/postfix/sasl_passwd"]).stdout.strip() == "600"
-    assert lab.run("relay1", ["stat", "-c", "%a %U", "/etc/dkimkeys/corp.example.relay1-rsa.key"]).stdout == "600 _rspamd\n"
+    key = lab.run("relay1", ["stat", "-c", "%a %U", "/etc/dkimkeys/corp.example.relay1-rsa.key"]).stdout
+    assert key == "600 _rspamd\n"
     assert post(lab, "relay1", "", message=None).refusal is None
 
 
@@ -368,10 +370,43 @@ def test_keys_are_the_signers_alone(lab: Lab) -> None:
 
 
 def test_check_mode_on_bare_hosts(lab: Lab) -> None:
-    played = converge(lab, check=True, extra={"relay_hosts": "sat-postfix-12,sat-postfix-13", "relay_preflight_warn_only": ["ptr"]})
+    played = converge(lab, check=True, extra={"relay_hosts": ",".join(CLIENTS.values())})
     for host in CLIENTS.values():
         assert "Configure Postfix" in played.changed[host]
         assert lab.run(host, "ls /etc/postfix /etc/rspamd /etc/opendkim* 2>/dev/null", check=False).stdout == ""
+
+
+def test_stopped_half_way_nothing_listens(lab: Lab) -> None:
+    """A run on bare hosts that ends before Postfix is configured: even a reboot brings up no relay."""
+    key = {"domain": "corp.example", "selector": "s", "path": "/etc/dkimkeys/gone.key"}
+    hosts = list(CLIENTS.values())
+    played = converge(lab, extra={"relay_hosts": ",".join(hosts), "relay_dkim_keys": [key]}, must_pass=False)
+    for host in hosts:
+        assert "/etc/dkimkeys/gone.key cannot be read" in played.failures[host]
+        assert lab.run(host, "ss -Hlnt sport = :25").stdout == ""
+        lab.run(host, ["systemctl", "start", "postfix"])
+        listeners = {line.split()[3] for line in lab.run(host, "ss -Hlnt sport = :25").stdout.splitlines()}
+        assert listeners and listeners <= {"127.0.0.1:25", "[::1]:25"}
+        assert (
+            post(lab, host, "", client="stranger", message=None).refusal
+            == post(lab, host, "", client="relay1", message=None).refusal
+        )
+    assert post(lab, "relay1", "", client="stranger", message=None).steps[0][:2] == ("connect", 220)
+
+
+def test_smarthost_must_show_its_certificate(lab: Lab, token: str) -> None:
+    converge(lab, limit="relay2", extra={"relay_smarthost_tls": "verify"})
+    assert post(lab, "relay2", token).accepted
+    for _ in range(100):
+        queue = lab.run("relay2", ["postqueue", "-p"]).stdout
+        if "Server certificate not trusted" in queue:
+            break
+        time.sleep(0.1)
+    assert "Server certificate not trusted" in queue and lab.messages(token) == []
+    lab.run("relay2", "cat > /etc/ssl/lab-ca.pem", input=Path(lab.known["ca_file"]).read_text(encoding="utf-8"))
+    converge(lab, limit="relay2", extra={"relay_smarthost_tls": "verify", "relay_tls_ca_file": "/etc/ssl/lab-ca.pem"})
+    lab.run("relay2", ["postqueue", "-f"])
+    assert_signed(lab.wait_for_message(token), "opendkim")
 
 
 def test_signers_swapped(lab: Lab, token: str) -> None:
