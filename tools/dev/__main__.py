@@ -98,7 +98,7 @@ def main(argv: list[str]) -> int:
     if command == "demo":
         return start_demo(rest, yes=yes)
     if command == "bench" and not rest:
-        return bench.run()
+        return bench.run(yes=yes)
     raise DevError(f"cannot make sense of: {' '.join(words)} (see ./dev help)")
 
 

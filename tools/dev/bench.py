@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import subprocess
 
-from . import checks
+from . import checks, prerequisites
 from .places import ROOT, environment
 
 
-def run() -> int:
+def run(*, yes: bool) -> int:
     """Run them all; the number of those that failed is the exit code."""
+    engine = prerequisites.prepare_lab(yes=yes)  # some measure on a lab of their own
     folder = checks.prepare()
+    env = environment(folder, LAB_ENGINE=engine)
     failed = 0
     for script in sorted(ROOT.glob("tests/bench/[!_]*.py")):
         print(f"== {script.relative_to(ROOT)}", flush=True)
-        done = subprocess.run([folder / "bin" / "python", script], cwd=ROOT, env=environment(folder), check=False)
+        done = subprocess.run([folder / "bin" / "python", script], cwd=ROOT, env=env, check=False)
         failed += done.returncode != 0
     return failed
