@@ -14,13 +14,20 @@ description:
   - Turns C(mail_domains) into the option O(postmaster.mail.dkim_key#module:keys).
   - A domain asks for one key for each entry of C(dkim.algorithms), by default one RSA key; an empty list asks for none.
     C(dkim.bits) is passed on.
-positional: _input
+positional: _input, adopted
 options:
   _input:
     description: The list C(mail_domains).
     type: list
     elements: dict
     required: true
+  adopted:
+    description:
+      - Keys that a host has from before, dictionaries with C(domain), C(selector), C(algorithm) and C(path). Each
+        stands for the key that its domain asks for.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -53,10 +60,23 @@ def _keys(domain: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def wanted_keys(domains: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One item a domain and algorithm; see DOCUMENTATION."""
+def _adopted_keys(adopted: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     try:
-        return [key for domain in domains for key in _keys(domain)]
+        return [{name: key[name] for name in ("domain", "selector", "algorithm", "path")} for key in adopted]
+    except (KeyError, TypeError):
+        message = "an adopted key (mail_dkim_adopted) is a mapping with a domain, a selector, an algorithm and a path"
+        raise AnsibleFilterError(message) from None
+
+
+def wanted_keys(
+    domains: Iterable[Mapping[str, Any]], adopted: Iterable[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """One item a domain and algorithm; see DOCUMENTATION."""
+    there = _adopted_keys(adopted)
+    covered = {(key["domain"], key["algorithm"]) for key in there}
+    try:
+        wanted = [key for domain in domains for key in _keys(domain)]
+        return there + [key for key in wanted if (key["domain"], key["algorithm"]) not in covered]
     except (KeyError, TypeError, AttributeError):
         raise AnsibleFilterError("wanted_keys takes a list of domains, each a mapping with a name") from None
 

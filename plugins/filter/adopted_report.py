@@ -1,0 +1,60 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Filter: what people are told of a host that is adopted."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: adopted_report
+short_description: What people are told of a host that is adopted
+version_added: 0.1.0
+author: The postmaster.mail authors (@postmaster-mail)
+description:
+  - Turns what M(postmaster.mail.mail_adopt_info) returned into lines; the role, the variables and what no variable says.
+positional: _input, host
+options:
+  _input:
+    description: What M(postmaster.mail.mail_adopt_info) returned.
+    type: dict
+    required: true
+  host:
+    description: The host's name in the inventory.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Tell
+  ansible.builtin.debug:
+    msg: "{{ found | postmaster.mail.adopted_report(inventory_hostname) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The lines.
+  type: list
+  elements: str
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_inventory
+
+
+def adopted_report(found: Mapping[str, Any], host: str) -> list[str]:
+    """The lines; see DOCUMENTATION."""
+    try:
+        return _adopt_inventory.report(found, host)
+    except (_adopt_inventory.AdoptionError, AttributeError) as err:
+        raise AnsibleFilterError(f"{host}: {err}") from err
+
+
+
+class FilterModule:
+    """The filters of this file, by name."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"adopted_report": adopted_report}
