@@ -19,7 +19,7 @@ from .probe import Lab, ProbeError
 CALLBACKS = Path(__file__).parent / "callback"
 ESTATE = Path(__file__).parent.parent / "estate"
 # These run on the controller and cost a host nothing.
-LOCAL_ACTIONS = "set_fact debug assert meta include_tasks import_tasks fail validate_argument_spec".split()
+LOCAL_ACTIONS = "set_fact debug assert meta include_role include_tasks import_tasks fail validate_argument_spec".split()
 
 
 @dataclass(frozen=True)
