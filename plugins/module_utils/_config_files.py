@@ -36,10 +36,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Check:
-    """A program that must succeed; ``always`` also when no file changes, ``message`` goes before what it said."""
+    """A program that must succeed; ``always`` also when no file changes, ``complaint`` goes before what it said."""
 
     argv: tuple[str, ...]
-    message: str = ""
+    complaint: str = ""
     always: bool = False
 
 
@@ -123,7 +123,7 @@ def check(files: Sequence[Wanted], checks: Sequence[Check], *, changed: bool, ru
             result = runner.run(argv)
             if result.code != 0:
                 said = result.output.replace(root, "") or f"{argv[0]} failed (exit {result.code})"
-                raise ConfigFilesError(f"{item.message}: {said}" if item.message else said)
+                raise ConfigFilesError(f"{item.complaint}: {said}" if item.complaint else said)
     except (_files.FileError, CommandError, OSError) as err:
         raise ConfigFilesError(str(err).replace(root, "")) from err
     finally:

@@ -78,7 +78,7 @@ options:
         type: list
         elements: str
         required: true
-      message:
+      complaint:
         description: What to say before the program's own words when it fails.
         type: str
         default: ""
@@ -98,7 +98,7 @@ EXAMPLES = r"""
         content: "{{ lookup('ansible.builtin.template', 'key.table.j2') }}"
     checks:
       - argv: [opendkim, -n, -x, /etc/opendkim.conf]
-        message: OpenDKIM does not accept its configuration
+        complaint: OpenDKIM does not accept its configuration
   notify: Reload OpenDKIM
 """
 
@@ -129,7 +129,7 @@ FILE_OPTIONS = {
 }
 CHECK_OPTIONS = {
     "argv": {"type": "list", "elements": "str", "required": True},
-    "message": {"type": "str", "default": ""},
+    "complaint": {"type": "str", "default": ""},
     "always": {"type": "bool", "default": False},
 }
 
@@ -160,7 +160,7 @@ def diff_of(change: cf.Change, *, secret: bool) -> dict[str, str]:
 def run(params: dict[str, Any], *, check_mode: bool, runner: Runner) -> dict[str, Any]:
     """What the module returns; raises :class:`ConfigFilesError`."""
     files = [wanted_file(item) for item in params["files"]]
-    checks = [cf.Check(tuple(item["argv"]), item["message"], item["always"]) for item in params["checks"]]
+    checks = [cf.Check(tuple(item["argv"]), item["complaint"], item["always"]) for item in params["checks"]]
     secrets = {item["path"] for item in params["files"] if item["secret"]}
     changes = cf.plan(files)
     cf.check(files, checks, changed=bool(changes), runner=runner)

@@ -34,7 +34,7 @@ class Checker(Runner):
 def params(*files: dict[str, Any], checks: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     """Module parameters with the defaults filled in."""
     base = {"content": "", "mode": "0644", "owner": OWNER, "group": GROUP, "secret": False, "state": "present"}
-    items = [{"message": "", "always": False, **item} for item in checks or []]
+    items = [{"complaint": "", "always": False, **item} for item in checks or []]
     return {"files": [{**base, **item} for item in files], "checks": items}
 
 
@@ -54,7 +54,7 @@ def test_staged_text(text: str, expected: str) -> None:
 def test_first_run_second_run_and_drift(tmp_path: Path) -> None:
     main, table = str(tmp_path / "d" / "main"), str(tmp_path / "d" / "table")
     wanted = params({"path": main, "content": f"table {table}\n"}, {"path": table, "content": "x\n", "mode": "0600"})
-    wanted["checks"] = [{"argv": ["checker", main], "message": "", "always": False}]
+    wanted["checks"] = [{"argv": ["checker", main], "complaint": "", "always": False}]
     checker = Checker()
     predicted = config_files.run(wanted, check_mode=True, runner=checker)
     assert predicted["changed"] and not os.path.exists(main)
@@ -75,7 +75,7 @@ def test_first_run_second_run_and_drift(tmp_path: Path) -> None:
 def test_refused_leaves_all_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "main"
     path.write_text("good\n")
-    wanted = params({"path": str(path), "content": "bad\n"}, checks=[{"argv": ["c", str(path)], "message": "No"}])
+    wanted = params({"path": str(path), "content": "bad\n"}, checks=[{"argv": ["c", str(path)], "complaint": "No"}])
     with pytest.raises(cf.ConfigFilesError, match=f"^No: {path}: line 1 is bad$"):
         config_files.run(wanted, check_mode=False, runner=Checker(1, "{path}: line 1 is bad"))
     assert path.read_text() == "good\n"
