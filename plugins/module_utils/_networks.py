@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from typing import TypeAlias
 
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+IPNetwork: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
 # A public network wider than this is nobody's estate: letting it send makes an open relay.
 WIDEST_PUBLIC = {4: 16, 6: 32}
