@@ -281,6 +281,16 @@ BROKEN = {
         {"relay_dkim_keys": [{"domain": "a.test", "selector": "s", "algorithm": "ed25519", "path": "/etc/dkimkeys/x"}]},
         "OpenDKIM cannot sign with Ed25519 (keys of a.test)",
     ),
+    "port 25 blocked": (
+        "relay1",
+        {"relay_probe_host": "edge.corp.example"},
+        "edge.corp.example port 25 cannot be reached",
+    ),
+    "an address without name": (
+        "relay1",
+        {"relay_public_addresses": ["{nameless}"]},
+        "has no PTR record: ask whoever provides this address",
+    ),
     "a password without TLS": ("relay2", {"relay_smarthost_tls": "may"}, "in the clear"),
 }
 
@@ -290,7 +300,8 @@ def test_broken_values_are_named_and_touch_nothing(lab: Lab) -> None:
     before = {relay: lab.run(relay, look).stdout for relay in SIGNERS}
     cases: dict[str, list[dict[str, Any]]] = {relay: [] for relay in SIGNERS}
     for what, (relay, values, _) in BROKEN.items():
-        cases[relay].append({"what": what, "given": values})
+        given = json.loads(json.dumps(values).replace("{nameless}", lab.nameless()))
+        cases[relay].append({"what": what, "given": given})
     plays.play(lab, CONVERGE.with_name("broken.yml"), inventories=(), extra={"broken_cases": cases})
     for relay in SIGNERS:
         said = json.loads(lab.run(relay, ["cat", "/run/broken.json"]).stdout)
