@@ -132,3 +132,20 @@ def test_the_journal_has_no_warnings(lab: Lab, host: str) -> None:
         if re.search(r"warning:|fatal:|panic:|error:|Exim configuration", line)
     ]
     assert bad == []
+
+
+@pytest.mark.parametrize("host", WITH_LOGIN, indirect=True)
+def test_a_relay_that_cannot_prove_its_name_gets_nothing(lab: Lab, host: str, token: str) -> None:
+    """Another authority in the file: mail waits. The right one again: it arrives."""
+    path, program = "/usr/local/share/ca-certificates/postmaster-mail-lab.crt", host.split("-")[1]
+    restart = {"postfix": "postfix stop && postfix start", "exim": "true"}[program]
+    waiting = {"postfix": "mailq | grep -i certificate", "exim": "grep -ih certificate /var/log/exim4/mainlog"}[program]
+    flush = {"postfix": "postfix flush", "exim": "exim4 -qff"}[program]
+    lab.run(host, f"mv {path} {path}.kept && cp /etc/ssl/certs/ISRG_Root_X1.pem {path} && {restart}")
+    try:
+        lab.run(host, ["sendmail", "-f", "alex@corp.example", SOMEONE], input=f"Subject: {token}\n\nx\n")
+        ready.wait("a word on the certificate", lambda: lab.run(host, waiting, check=False).returncode == 0, timeout=20)
+        assert lab.messages(token) == []
+    finally:
+        lab.run(host, f"mv {path}.kept {path} && {restart} && {flush}")
+    lab.wait_for_message(token)
