@@ -36,7 +36,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_inventory
+from ansible_collections.postmaster.mail.plugins.plugin_utils import _adopt_inventory
 
 
 def adopted_domains(results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -45,7 +45,6 @@ def adopted_domains(results: Mapping[str, Mapping[str, Any]]) -> str:
         return _adopt_inventory.domains_file(results)
     except (_adopt_inventory.AdoptionError, AttributeError) as err:
         raise AnsibleFilterError(str(err)) from err
-
 
 
 class FilterModule:

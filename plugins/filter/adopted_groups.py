@@ -40,7 +40,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_inventory
+from ansible_collections.postmaster.mail.plugins.plugin_utils import _adopt_inventory
 
 
 def adopted_groups(roles: Mapping[str, str], existing: str = "") -> str:
@@ -49,7 +49,6 @@ def adopted_groups(roles: Mapping[str, str], existing: str = "") -> str:
         return _adopt_inventory.groups_file(existing, roles)
     except (_adopt_inventory.AdoptionError, AttributeError) as err:
         raise AnsibleFilterError(str(err)) from err
-
 
 
 class FilterModule:

@@ -49,7 +49,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_inventory
+from ansible_collections.postmaster.mail.plugins.plugin_utils import _adopt_inventory
 
 
 def adopted_host(found: Mapping[str, Any], host: str, defined: Iterable[str] = ()) -> str:
@@ -58,7 +58,6 @@ def adopted_host(found: Mapping[str, Any], host: str, defined: Iterable[str] = (
         return _adopt_inventory.host_file(found, host, set(defined))
     except (_adopt_inventory.AdoptionError, AttributeError) as err:
         raise AnsibleFilterError(f"{host}: {err}") from err
-
 
 
 class FilterModule:

@@ -11,7 +11,7 @@ short_description: What people are told of a host that is adopted
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
-  - Turns what M(postmaster.mail.mail_adopt_info) returned into lines; the role, the variables and what no variable says.
+  - Turns what M(postmaster.mail.mail_adopt_info) returned into lines, with the role, the variables and the rest.
 positional: _input, host
 options:
   _input:
@@ -41,7 +41,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_inventory
+from ansible_collections.postmaster.mail.plugins.plugin_utils import _adopt_inventory
 
 
 def adopted_report(found: Mapping[str, Any], host: str) -> list[str]:
@@ -50,7 +50,6 @@ def adopted_report(found: Mapping[str, Any], host: str) -> list[str]:
         return _adopt_inventory.report(found, host)
     except (_adopt_inventory.AdoptionError, AttributeError) as err:
         raise AnsibleFilterError(f"{host}: {err}") from err
-
 
 
 class FilterModule:

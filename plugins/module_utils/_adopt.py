@@ -71,7 +71,9 @@ SHOWN_LENGTH = 200  # characters of a value that are shown
 HIDDEN = "(not shown)"
 _TEMPLATE = re.compile(r"\{[{%#]|[#%}]\}")
 _SECRET_NAME = re.compile(r"pass(word|wd)?|secret|credential|token", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"\b(static|inline):|://[^/\s]*@|(^|[\s,{])[\w.+@-]+:[^\s/:]{4,}$|passw|secret", re.IGNORECASE)
+_SECRET_VALUE = re.compile(
+    r"\b(static|inline):|://[^/\s]*@|(^|[\s,{])[\w.+@-]+:[^\s/:]{4,}$|passw|secret", re.IGNORECASE
+)
 LOCAL_NAMES = ("localhost", "localhost.localdomain")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})+\Z")
@@ -249,7 +251,9 @@ def follow_root(aliases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     return targets
 
 
-def describe_satellite_aliases(draft: Description, text: str, own_names: Iterable[str], names_here: Iterable[str]) -> None:
+def describe_satellite_aliases(
+    draft: Description, text: str, own_names: Iterable[str], names_here: Iterable[str]
+) -> None:
     """``satellite_root_address`` and ``satellite_aliases`` out of /etc/aliases.
 
     ``own_names`` are the names that the host resolves when they are written with the domain, which

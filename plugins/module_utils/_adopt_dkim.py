@@ -153,8 +153,10 @@ def opendkim_leftovers(draft: Description, settings: Mapping[str, str]) -> None:
     for name, value in settings.items():
         usual = [item.lower() for item in OPENDKIM_USUAL.get(name, ())]
         if name not in _OPENDKIM_PLAIN and value.lower() not in usual:
-            reason = "the role writes opendkim.conf anew, without it" if name not in OPENDKIM_USUAL else (
-                f"the role sets it to {OPENDKIM_USUAL[name][0]}"
+            reason = (
+                "the role writes opendkim.conf anew, without it"
+                if name not in OPENDKIM_USUAL
+                else (f"the role sets it to {OPENDKIM_USUAL[name][0]}")
             )
             draft.note(f"opendkim.conf {name}", value, reason, "see whether that will do")
     if "v" in settings.get("mode", ""):

@@ -207,9 +207,9 @@ def _masquerade(draft: Description, found: EximFound, host: HostFacts, domain: s
         draft.put("satellite_masquerade_exceptions", [])
         return
     users, domains = read_rewrites(rewrites)
-    masked = len(rewrites) > 1 or domain in rewrites[0].rpartition("$1@")[2]
-    on_host = not masked or rewrites[-1].split()[-2].rpartition("@")[2] != domain
-    draft.put("satellite_masquerade", not on_host)
+    becomes = re.search(r"\$1@(\S+)\s+\S+$", rewrites[-1])
+    masked = becomes is not None and becomes[1] == domain
+    draft.put("satellite_masquerade", masked)
     draft.put("satellite_masquerade_exceptions", [*users, *(f"@{one}" for one in domains)], FRAGMENTS["rewrite"])
     name = draft.variables.get("satellite_hostname") or host.fqdn.lower()
     name = name if "." in name else f"{name}.{domain}"
@@ -218,11 +218,13 @@ def _masquerade(draft: Description, found: EximFound, host: HostFacts, domain: s
         relay="",
         hostname=name,
         root_address="",
-        masquerade=not on_host,
+        masquerade=masked,
         masquerade_exceptions=(*users, *(f"@{one}" for one in domains)),
     )
     if _satellite.exim_rewrites(again) != rewrites:
-        draft.note(FRAGMENTS["rewrite"], "changed by hand", "the role writes this file anew", "move the lines elsewhere")
+        draft.note(
+            FRAGMENTS["rewrite"], "changed by hand", "the role writes this file anew", "move the lines elsewhere"
+        )
 
 
 def read_rewrites(lines: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -230,7 +232,9 @@ def read_rewrites(lines: Sequence[str]) -> tuple[list[str], list[str]]:
     last = lines[-1]
     users = re.search(r"\(\?i\)\(\?!\(\?:(.*?)\)@\)", last)
     domains = re.search(r"\(\?!\(\?:\[\^@\]\+\\\.\)\?\(\?:(.*?)\)\$\)", last)
-    return tuple([re.sub(r"\\(.)", r"\1", one) for one in match[1].split("|")] if match else [] for match in (users, domains))  # type: ignore[return-value]
+    return tuple(
+        [re.sub(r"\\(.)", r"\1", one) for one in match[1].split("|")] if match else [] for match in (users, domains)
+    )  # type: ignore[return-value]
 
 
 def _lifetime(draft: Description, found: EximFound) -> None:

@@ -185,9 +185,7 @@ def _obstacles(draft: Description, found: PostfixFound) -> None:
     for name in ("virtual_mailbox_domains", "virtual_mailbox_maps", "relay_domains"):
         value = found.given.get(name, "")
         if value and value not in ("$virtual_mailbox_maps", "$mydestination"):
-            draft.note(
-                name, value, "the host receives mail for others", "no role does that: leave the host as it is"
-            )
+            draft.note(name, value, "the host receives mail for others", "no role does that: leave the host as it is")
     logins = [*found.given.items(), *((name, value) for service in _master(found) for name, value in service.options)]
     if ("smtpd_sasl_auth_enable", "yes") in logins:
         draft.note(
@@ -337,7 +335,9 @@ def _satellite(draft: _Draft, found: PostfixFound, host: HostFacts, networks: Se
     draft.put("satellite_relay_port", port)
     draft.used |= {"inet_interfaces", "mynetworks", "mailbox_transport"}
     if networks:
-        draft.note("mynetworks", ", ".join(networks), "a satellite takes mail from itself alone", "let them use a relay")
+        draft.note(
+            "mynetworks", ", ".join(networks), "a satellite takes mail from itself alone", "let them use a relay"
+        )
     _protocols(draft, found, "satellite_inet_protocols")
     _satellite_masquerade(draft, found, name, domain)
     _satellite_tls(draft, found, relay, port)
@@ -401,7 +401,9 @@ def _satellite_tls(draft: _Draft, found: PostfixFound, relay: str, port: int) ->
     if policy:
         draft.note("smtp_tls_policy_maps", policy, _STAYS, "remove the table once satellite_tls says the same")
     if _login(draft, found, "satellite") and tls in ("none", "may"):
-        draft.note("smtp_tls_security_level", tls, "a password is sent, so the role insists on TLS", "see that it works")
+        draft.note(
+            "smtp_tls_security_level", tls, "a password is sent, so the role insists on TLS", "see that it works"
+        )
         tls = "encrypt"
     draft.put("satellite_tls", tls)
     file = draft.take(found, "smtp_tls_CAfile")
@@ -460,9 +462,7 @@ def _relay_senders(draft: _Draft, found: PostfixFound, name: str, domain: str) -
     if restrictions == ["check_sender_access", table, "reject"] and table in found.tables:
         draft.put("relay_sender_domains", [key for key in found.tables[table] if key != "<>"])
     elif restrictions:
-        draft.note(
-            "smtpd_sender_restrictions", " ".join(restrictions), _REMOVED, "relay_sender_domains limits senders"
-        )
+        draft.note("smtpd_sender_restrictions", " ".join(restrictions), _REMOVED, "relay_sender_domains limits senders")
     canonical = found.values.get("sender_canonical_maps", "")
     if canonical and not canonical.startswith("inline:{ {@" + name):
         draft.note("sender_canonical_maps", canonical, _REMOVED, f"local senders become addresses of {domain}")
@@ -490,7 +490,9 @@ def _relay_way_out(draft: _Draft, found: PostfixFound) -> None:
     policy = _hop_policy(policies, found.values.get("relayhost", ""), host, port) if host else ""
     outbound = level if level in ("may", "dane", "encrypt") else "may" if level == "none" else "encrypt"
     if outbound != level and not (host and level in ("verify", "secure")):
-        draft.note("smtp_tls_security_level", level, "the role knows may, dane and encrypt", f"{outbound} comes nearest")
+        draft.note(
+            "smtp_tls_security_level", level, "the role knows may, dane and encrypt", f"{outbound} comes nearest"
+        )
     draft.put("relay_outbound_tls", outbound)
     draft.used.add("smtp_dns_support_level")
     draft.put("relay_tls_policies", policies, "smtp_tls_policy_maps")
@@ -504,13 +506,19 @@ def _relay_way_out(draft: _Draft, found: PostfixFound) -> None:
     words_of = (policy or level).split()
     wanted = {"verify": "verify", "secure": "verify", "may": "may", "none": "may"}.get(words_of[0], "encrypt")
     if wanted == "may" and login:
-        draft.note("smtp_tls_security_level", level, "a password is sent, so the role insists on TLS", "see that it works")
+        draft.note(
+            "smtp_tls_security_level", level, "a password is sent, so the role insists on TLS", "see that it works"
+        )
         wanted = "encrypt"
     draft.put("relay_smarthost_tls", wanted)
 
 
 def _relay_files(draft: _Draft, found: PostfixFound) -> None:
-    for name, variable in (("smtpd_tls_cert_file", "cert_file"), ("smtpd_tls_key_file", "key_file"), ("smtp_tls_CAfile", "ca_file")):
+    for name, variable in (
+        ("smtpd_tls_cert_file", "cert_file"),
+        ("smtpd_tls_key_file", "key_file"),
+        ("smtp_tls_CAfile", "ca_file"),
+    ):
         value = draft.take(found, name)
         draft.put(f"relay_tls_{variable}", value or ad.RELAY_DEFAULTS[f"relay_tls_{variable}"], name)
     chain = draft.take(found, "smtpd_tls_chain_files")
@@ -523,11 +531,15 @@ def _relay_aliases(draft: _Draft, host: HostFacts) -> None:
     draft.put("relay_root_address", ", ".join(aliases.pop("root", ())), "/etc/aliases root")
     if aliases.get("postmaster") == ("root",):
         del aliases["postmaster"]
-    plain = {name: list(targets) for name, targets in aliases.items() if targets and all(map(ad.is_plain_target, targets))}
+    plain = {
+        name: list(targets) for name, targets in aliases.items() if targets and all(map(ad.is_plain_target, targets))
+    }
     draft.put("relay_aliases", plain, "/etc/aliases")
     for name in aliases.keys() - plain.keys():
         shown = ", ".join(ad.show_target(item) for item in aliases[name])
-        draft.note(f"/etc/aliases {name}", shown, "a program, file or list; the role leaves the entry in the file", _KEEP)
+        draft.note(
+            f"/etc/aliases {name}", shown, "a program, file or list; the role leaves the entry in the file", _KEEP
+        )
 
 
 _LIMITS = {

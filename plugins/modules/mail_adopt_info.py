@@ -11,8 +11,8 @@ short_description: Describe a host that runs Postfix or Exim in the variables of
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
-  - Reads how a running host handles mail and returns the role that fits, that role's variables, and whatever no variable
-    says.
+  - Reads how a running host handles mail and returns the role that fits, that role's variables, and whatever no
+    variable says.
   - Of Postfix it reads C(main.cf) and C(master.cf) through C(postconf), maps and aliases; of Exim the files of Debian's
     package; of OpenDKIM and rspamd the keys they sign with.
   - Changes nothing. Secrets stay on the host; of files with passwords only the keys are read out, and of DKIM keys the

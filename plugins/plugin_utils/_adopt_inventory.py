@@ -13,8 +13,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-import yaml
-
+import yaml  # type: ignore[import-untyped]
 from ansible_collections.postmaster.mail.plugins.module_utils import _adopt as ad
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import ALGORITHMS
 
@@ -53,7 +52,7 @@ def checked(found: Mapping[str, Any]) -> dict[str, Any]:
     for name, vault in plain["secrets"].items():
         if not SECRETS.fullmatch(name) or vault != f"vault_{name}":
             raise AdoptionError(f"the secret {ad.show(name)} is not one to take from a host: is the host sound?")
-    return plain
+    return dict(plain)
 
 
 # ---------------------------------------------------------------- files
@@ -87,6 +86,7 @@ def host_file(found: Mapping[str, Any], host: str, defined: Collection[str]) -> 
 def _is_needed(plain: Mapping[str, Any], name: str, value: Any, defined: Collection[str]) -> bool:
     if name == "mail_addresses":
         return name not in defined
+    usual: object
     if name == "relay_domain":
         usual = ad.parent_domain(str(plain["variables"].get("relay_hostname")))
     else:
@@ -94,10 +94,10 @@ def _is_needed(plain: Mapping[str, Any], name: str, value: Any, defined: Collect
     return bool(value != usual or name in defined)
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """Lists are indented below their key, as yamllint likes them."""
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
 
 
@@ -178,13 +178,20 @@ def domains_file(results: Mapping[str, Mapping[str, Any]]) -> str:
     algorithms: dict[str, set[str]] = {}
     for found in results.values():
         for key in checked(found)["keys"]:
-            domain, algorithm = (str(key.get(name)) for name in ("domain", "algorithm")) if isinstance(key, dict) else ("", "")
+            domain, algorithm = (
+                (str(key.get(name)) for name in ("domain", "algorithm")) if isinstance(key, dict) else ("", "")
+            )
             if ad.is_domain(domain) and algorithm in ALGORITHMS:
                 algorithms.setdefault(domain, set()).add(algorithm)
     if not algorithms:
         return ""
     domains = [
-        {"name": name, "senders": [{"hosts": "relays"}], "spf_all": "~all", "dkim": {"algorithms": sorted(found, reverse=True)}}
+        {
+            "name": name,
+            "senders": [{"hosts": "relays"}],
+            "spf_all": "~all",
+            "dkim": {"algorithms": sorted(found, reverse=True)},
+        }
         for name, found in sorted(algorithms.items())
     ]
     return (
@@ -204,7 +211,9 @@ def report(found: Mapping[str, Any], host: str) -> list[str]:
         lines = [f"{ad.show(host)}: role {plain['role']}, group {ad.GROUPS[plain['role']]}"]
     else:
         lines = [f"{ad.show(host)}: no role fits; the host is left alone"]
-    lines += [f"  {name}: {ad.show(json.dumps(value))}" for name, value in plain["variables"].items() if _tells(name, value)]
+    lines += [
+        f"  {name}: {ad.show(json.dumps(value))}" for name, value in plain["variables"].items() if _tells(name, value)
+    ]
     lines += [f"  {name}: put it into the vault as {vault}" for name, vault in plain["secrets"].items()]
     if plain["untranslated"]:
         lines.append("  not translated:")
