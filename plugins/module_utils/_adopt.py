@@ -261,7 +261,7 @@ def describe_satellite_aliases(
     """
     aliases = parse_aliases(text)
     _root_address(draft, aliases, set(names_here))
-    own = {name.lower() for name in own_names} - {"root"}
+    own = [name.lower() for name in own_names if name.lower() != "root"]
     chosen: dict[str, list[str]] = {}
     stay: list[str] = []
     for name, targets in aliases.items():
@@ -275,7 +275,10 @@ def describe_satellite_aliases(
         elif standard is not None:
             _note_standard(draft, name, targets, standard)
     if chosen:
-        draft.put("satellite_aliases", chosen, "/etc/aliases")
+        # The order in which the role wrote them, so that it writes the same again.
+        order = {name: number for number, name in enumerate(own)}
+        ordered = sorted(chosen, key=lambda name: order.get(name, len(order)))
+        draft.put("satellite_aliases", {name: chosen[name] for name in ordered}, "/etc/aliases")
     if stay:
         draft.note(
             "/etc/aliases",
