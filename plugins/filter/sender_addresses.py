@@ -11,7 +11,7 @@ short_description: The addresses that each inventory group and host sends mail f
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
-  - Turns the inventory's groups into the O(hosts) option of M(postmaster.mail.mail_records).
+  - Turns the inventory's groups into the option O(postmaster.mail.mail_records#module:hosts).
   - A host's addresses are its variable C(mail_addresses) (a list), or its C(ansible_host) where that is an IP address.
   - Hosts and groups for which neither is known are left out, so that a domain that names one fails with its name.
 positional: _input, hostvars

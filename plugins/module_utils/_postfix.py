@@ -537,7 +537,7 @@ def _alias_entry(text: str) -> Entry:
     quoted = re.match(r'"((?:[^"\\]|\\.)*)"\s*:', text)
     if quoted:
         return Entry(re.sub(r"\\(.)", r"\1", quoted[1]), text[quoted.end() :].strip())
-    key, _, value = text.partition(":")
+    key, dummy, value = text.partition(":")
     return Entry(key.strip(), value.strip())
 
 

@@ -226,7 +226,7 @@ class PostfixClient:
         names = ["daemon_directory", "mail_owner"]
         found = self._run(["postconf", "-c", trial.etc, "-x", *names])
         pairs = (line.partition("=") for line in found.stdout.splitlines())
-        settings = {name.strip(): value.strip() for name, _, value in pairs}
+        settings = {name.strip(): value.strip() for name, dummy, value in pairs}
         if found.code != 0 or not set(names) <= set(settings):
             return {}, complaints(found.output) or [f"postconf: error: it does not tell {' and '.join(names)}"]
         return settings, complaints(found.output)
@@ -439,7 +439,7 @@ def _sweep(path: str) -> None:
 
 def _remove_stale() -> None:
     """Remove what killed runs left: their copies may hold secrets. The name tells whose it was."""
-    for base in {"/run", tempfile.gettempdir()}:
+    for base in sorted({"/run", tempfile.gettempdir()}):
         with contextlib.suppress(OSError):
             for entry in os.scandir(base):
                 owner = re.match(rf"{re.escape(_STAGE_PREFIX)}(\d+)-", entry.name)

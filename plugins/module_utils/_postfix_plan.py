@@ -464,7 +464,7 @@ def _plan_map(draft: _Draft, current: Current, table: MapRequest) -> None:
         draft.reload = draft.reload or table.compiled is None
     elif stale:
         draft.builds.append(Build(table, True))
-    elif not drifted and not any(path == table.compiled for path, _ in draft.attributes):
+    elif not drifted and not any(path == table.compiled for path, dummy in draft.attributes):
         return
     draft.map_paths.append(table.path)
 

@@ -212,7 +212,7 @@ def talk(trial: Trial, probes: Iterable[Probe]) -> list[str]:
     deadline = time.monotonic() + DIALOGUE_SECONDS
     grace = 0.0
     while waiting.get_map() and time.monotonic() < deadline:
-        for key, _ in waiting.select(0.05):
+        for key, dummy in waiting.select(0.05):
             _advance(waiting, key.fileobj, key.data, problems)  # type: ignore[arg-type]
         if not grace and re.search(r"\b(fatal|panic):", log(trial)):
             grace = time.monotonic() + 0.3  # others that fail as well get to say so

@@ -191,7 +191,7 @@ def _circle_problems(settings: Settings) -> Iterator[str]:
         waiting, seen = [start], set[str]()
         while waiting:
             parts = (target.lower().partition("@") for target in aliases.get(waiting.pop(), ()))
-            new = {name for name, _, domain in parts if domain in here} - seen
+            new = {name for name, dummy, domain in parts if domain in here} - seen
             seen |= new
             waiting += new
         if start in seen:

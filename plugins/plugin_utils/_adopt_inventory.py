@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from ansible_collections.postmaster.mail.plugins.module_utils import _adopt as ad
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import ALGORITHMS
 
@@ -94,7 +94,7 @@ def _is_needed(plain: Mapping[str, Any], name: str, value: Any, defined: Collect
     return bool(value != usual or name in defined)
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+class _Dumper(yaml.SafeDumper):
     """Lists are indented below their key, as yamllint likes them."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:

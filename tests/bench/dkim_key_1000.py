@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How long ``dkim_key`` takes for 1,000 RSA-2048 keys, against making as many keys and doing nothing with them.

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A second run of the satellite roles on one host each, against a peer's role with the same settings on the same host.
@@ -85,7 +84,7 @@ def median(lab: Lab, path: Path, host: str, **options: object) -> tuple[float, P
     """Median seconds of some runs after a first that does not count, and the last of them."""
     play(lab, path, limit=host, inventories=[], **options)  # type: ignore[arg-type]
     seconds = []
-    for _ in range(ROUNDS):
+    for dummy in range(ROUNDS):
         start = time.monotonic()
         played = play(lab, path, limit=host, inventories=[], **options)  # type: ignore[arg-type]
         seconds.append(time.monotonic() - start)
@@ -102,7 +101,7 @@ def peer_role() -> Path | None:
 def report(lab: Lab) -> None:
     """Measure and print."""
     with playbook(FLOOR.format(host="satellites")) as path:
-        floor, _ = median(lab, path, HOSTS[0])
+        floor, dummy = median(lab, path, HOSTS[0])
     own = {}
     for host in HOSTS:
         own[host], played = median(lab, ROOT / "playbooks" / "satellite.yml", host, extra=SETTINGS)

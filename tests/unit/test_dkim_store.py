@@ -32,7 +32,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._files import File
 
 NOW = "2026-11-20T11:00:00Z"
 D = "corp.example"
-PEMS = [generate("rsa", 1024).pem for _ in range(4)]  # small ones, for speed
+PEMS = [generate("rsa", 1024).pem for dummy in range(4)]  # small ones, for speed
 ERRORS = (CallError, StoreError, FileError)
 
 Call = Callable[..., Outcome]

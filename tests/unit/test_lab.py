@@ -111,7 +111,7 @@ def test_estate_publishes_its_mail_records_itself() -> None:
     for zone in zones.build(PLAN, ZoneKey()):
         if zone.name in zones.OF_ESTATE:
             assert "estate." in zone.updaters
-            assert not {"MX", "TXT"} & {rdtype for _, rdtype, _ in zone.records}
+            assert not {"MX", "TXT"} & {rdtype for dummy, rdtype, dummy in zone.records}
 
 
 def test_no_secret_of_a_host_is_readable_by_others() -> None:
@@ -188,7 +188,7 @@ def test_the_limit_of_inotify_instances_is_raised_once(tmp_path) -> None:
     setting = tmp_path / "max_user_instances"
     setting.write_text("128\n", encoding="ascii")
     said: list[str] = []
-    for _ in range(2):
+    for dummy in range(2):
         engine.make_room(engine.Podman(), said.append, setting=setting)
     assert setting.read_text(encoding="ascii") == "2048\n"
     assert len(said) == 1

@@ -496,7 +496,7 @@ def test_mode_and_owner_are_mended_without_a_check() -> None:
 )  # fmt: skip
 def test_restriction_words(value: str, words: list[str]) -> None:
     text = f"smtpd_restriction_classes = mine\nsmtpd_client_restrictions = {value}\n"
-    assert [word for _, word in _postfix.restriction_words(_postfix.settings(text, ""))] == words
+    assert [word for dummy, word in _postfix.restriction_words(_postfix.settings(text, ""))] == words
 
 
 @pytest.mark.parametrize(
@@ -516,4 +516,4 @@ def test_restriction_words(value: str, words: list[str]) -> None:
     ],
 )
 def test_bad_words(text: str, bad: list[str]) -> None:
-    assert [word for _, word in _postfix.bad_words(_postfix.settings(text, ""))] == bad
+    assert [word for dummy, word in _postfix.bad_words(_postfix.settings(text, ""))] == bad

@@ -52,7 +52,7 @@ def test(words: list[str], *, yes: bool) -> int:
     engine = prerequisites.prepare_lab(yes=yes) if "molecule" in choice.parts else ""
     outcomes: list[Outcome] = []
     for part in choice.parts:
-        outcomes += _run(part, choice, engine)
+        outcomes += _run(part, choice, engine, yes=yes)
     for reason in sorted({outcome.not_run for outcome in outcomes if outcome.not_run}):
         print(f"not run: {reason}")
     print(f"total time: {time.monotonic() - began:.0f} s on {os.cpu_count()} processors")
@@ -60,7 +60,7 @@ def test(words: list[str], *, yes: bool) -> int:
     return 1 if any(outcome.failed for outcome in outcomes) else 0
 
 
-def _run(part: str, choice: Choice, engine: str) -> list[Outcome]:
+def _run(part: str, choice: Choice, engine: str, *, yes: bool) -> list[Outcome]:
     folder = checks.prepare()
     workers = min(2, os.cpu_count() or 1)
     if part == "lint":
@@ -73,7 +73,8 @@ def _run(part: str, choice: Choice, engine: str) -> list[Outcome]:
         return run_part(part, checks.compat())
     if part == "galaxy":
         return run_part(part, galaxy.steps(folder))
-    return run_part(part, molecule.steps(folder, names=choice.scenarios, full=choice.full, engine=engine))
+    steps = molecule.steps(folder, names=choice.scenarios, full=choice.full, engine=engine, yes=yes)
+    return run_part(part, steps)
 
 
 def start_demo(words: list[str], *, yes: bool) -> int:

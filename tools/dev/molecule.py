@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from lab.engine import LabError, find
-
 from .checks import JUNIT, test_environment
+from .dockerd import with_docker
 from .places import CACHE, ROOT, DevError, environment
-from .steps import Step, call, not_run
+from .steps import Step, call
 
 # The engine that people use elsewhere must serve too; one scenario shows that it does.
 SECOND_ENGINE, SECOND_SCENARIO = "docker", "lab"
@@ -23,7 +23,7 @@ def scenarios() -> list[str]:
     return [name for name in found if name not in ("default", "shared")]
 
 
-def steps(folder: Path, *, names: Sequence[str], full: bool, engine: str) -> list[Step]:
+def steps(folder: Path, *, names: Sequence[str], full: bool, engine: str, yes: bool) -> list[Step]:
     """A step for each named scenario, or for all. Raises DevError for an unknown name."""
     known = scenarios()
     for name in names:
@@ -32,16 +32,9 @@ def steps(folder: Path, *, names: Sequence[str], full: bool, engine: str) -> lis
     chosen = names or known
     wanted = [_step(folder, name, full=full, engine=engine) for name in chosen]
     if SECOND_SCENARIO in chosen and engine != SECOND_ENGINE:
-        wanted.append(_second(folder))
+        second = _step(folder, SECOND_SCENARIO, full=False, engine=SECOND_ENGINE)
+        wanted.append(replace(second, action=with_docker(second.action, yes=yes)))
     return wanted
-
-
-def _second(folder: Path) -> Step:
-    try:
-        find(SECOND_ENGINE, state=CACHE / "lab")
-    except LabError as err:
-        return not_run(f"{SECOND_SCENARIO} {SECOND_ENGINE}", str(err))
-    return _step(folder, SECOND_SCENARIO, full=False, engine=SECOND_ENGINE)
 
 
 def _step(folder: Path, scenario: str, *, full: bool, engine: str) -> Step:

@@ -21,7 +21,7 @@ class Session(socketserver.StreamRequestHandler):
                 if line == ".":
                     with open("/run/lmtp-sink", "a") as file:
                         file.write("\n".join(log) + "\n")
-                    for _ in range(recipients):
+                    for dummy in range(recipients):
                         self.say("250 2.0.0 kept")
                     recipients, data = 0, False
                 continue

@@ -46,7 +46,7 @@ def signatures(message: Message) -> list[dict[str, str]]:
     found = []
     for header in message.parsed.get_all("DKIM-Signature") or []:
         pairs = (tag.strip().partition("=") for tag in "".join(str(header).split()).split(";") if tag.strip())
-        found.append({name: value for name, _, value in pairs})
+        found.append({name: value for name, dummy, value in pairs})
     return found
 
 
@@ -133,7 +133,7 @@ def test_lmtp_destination(lab: Lab, token: str) -> None:
     try:
         assert post(lab, "relay1", token, recipients="members@lists.corp.example").accepted
         received = ""
-        for _ in range(100):
+        for dummy in range(100):
             received = lab.run("relay1", "cat /run/lmtp-sink 2>/dev/null || true").stdout
             if token in received:
                 break
@@ -299,13 +299,13 @@ def test_broken_values_are_named_and_touch_nothing(lab: Lab) -> None:
     look = "sha256sum /etc/postfix/* /etc/rspamd/relay.* /etc/opendkim/* /etc/opendkim.conf 2>/dev/null | sort"
     before = {relay: lab.run(relay, look).stdout for relay in SIGNERS}
     cases: dict[str, list[dict[str, Any]]] = {relay: [] for relay in SIGNERS}
-    for what, (relay, values, _) in BROKEN.items():
+    for what, (relay, values, dummy) in BROKEN.items():
         given = json.loads(json.dumps(values).replace("{nameless}", lab.nameless()))
         cases[relay].append({"what": what, "given": given})
     plays.play(lab, CONVERGE.with_name("broken.yml"), inventories=(), extra={"broken_cases": cases})
     for relay in SIGNERS:
         said = json.loads(lab.run(relay, ["cat", "/run/broken.json"]).stdout)
-        for what, (where, _, named) in BROKEN.items():
+        for what, (where, dummy, named) in BROKEN.items():
             assert where != relay or named in said[what], what
         assert lab.run(relay, look).stdout == before[relay]
         assert post(lab, relay, "", message=None).refusal is None
@@ -409,7 +409,7 @@ def test_smarthost_must_show_its_certificate(lab: Lab, token: str) -> None:
     converge(lab, limit="relay2", extra={"relay_tls_ca_file": "/etc/ssl/certs/ssl-cert-snakeoil.pem"})
     assert post(lab, "relay2", token).accepted
     queue = ""
-    for _ in range(100):
+    for dummy in range(100):
         queue = lab.run("relay2", ["postqueue", "-p"]).stdout
         if "Server certificate not trusted" in queue:
             break

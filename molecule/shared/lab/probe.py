@@ -52,7 +52,7 @@ def verdicts(message: EmailMessage, authserv_id: str) -> dict[str, str]:
         raise ProbeError(f"the topmost Authentication-Results header is {owner!r}'s, not {authserv_id}'s")
     found: dict[str, list[str]] = {method: [] for method in METHODS}
     for result in results:
-        method, _, verdict = (result.split() or [""])[0].partition("=")
+        method, dummy, verdict = (result.split() or [""])[0].partition("=")
         found.setdefault(method, []).append(verdict)
     return {m: "pass" if "pass" in found[m] else (found[m] or ["none"])[0] for m in METHODS}
 
@@ -252,7 +252,7 @@ class Lab:
             "timeout": timeout,
         }
         steps = self._python(from_host, "smtp.py", options, timeout=timeout * 8)
-        return Dialogue([(said, code, text) for said, code, text in steps])
+        return Dialogue([tuple(step) for step in steps])
 
     # -- DNS (needs dnspython) ------------------------------------------------------------------
     def query(self, name: str, rdtype: str, *, server: str = "resolver") -> list[str]:

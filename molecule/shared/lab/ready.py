@@ -39,7 +39,7 @@ def ask(server: str, name: str, rdtype: str, *, timeout: float = 1.0) -> Answer:
         sock.connect((server, 53))
         sock.send(question)
         data = sock.recv(4096)
-    returned, flags, _, count = struct.unpack("!4H", data[:8])
+    returned, flags, dummy, count = struct.unpack("!4H", data[:8])
     if returned != number:
         raise OSError("the answer belongs to another question")
     return Answer(flags & 15, bool(flags & AD), count)

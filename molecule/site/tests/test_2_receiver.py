@@ -94,7 +94,7 @@ def test_both_wrong_under_reject_is_refused(lab: Lab, spoilt: Signer, key: str, 
     signers = {"spoilt": spoilt.sign, "none": bytes}
     dialogue = send(lab, "stranger", signers[key](text(token)))
     assert dialogue.refusal is not None
-    said, code, _ = dialogue.refusal
+    said, code, dummy = dialogue.refusal
     assert (said, code // 100) == (".", 5)
 
 

@@ -50,7 +50,7 @@ def test_a_second_run_changes_nothing(lab: Lab) -> None:
 
 
 def test_check_mode_predicts_a_changed_variable(lab: Lab, changed: tuple[Played, Played, dict[str, list[str]]]) -> None:
-    predicted, done, _ = changed
+    predicted, done, dummy = changed
     assert set(done.changed) == {*lab.hosts("relays"), *lab.hosts("satellites")}
     assert predicted.changed == done.changed
 

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck shell=sh
 # Arguments: <signer> <algorithm>:<path>... Runs as the signer's user, and names each key that it could not sign with.
 signer=$1 status=0
 shift

@@ -145,7 +145,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "named"), BAD, ids=[named for _, named in BAD])
+@pytest.mark.parametrize(("changes", "named"), BAD, ids=[named for dummy, named in BAD])
 def test_a_bad_value_is_named_and_nothing_is_touched(changes: dict[str, Any], named: str) -> None:
     before = fingerprint()
     with pytest.raises(CheckFailed) as caught:

@@ -22,7 +22,7 @@ while True:
             if entry.name not in seen:
                 with open(entry.path, "rb") as file:
                     seen[entry.name] = (entry.stat().st_mtime_ns, file.read())
-    found = [content for _, content in sorted(seen.values()) if token in content]
+    found = [content for dummy, content in sorted(seen.values()) if token in content]
     if len(found) >= options["count"] or time.monotonic() >= end:
         break
     time.sleep(0.1)
