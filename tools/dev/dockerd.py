@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Docker daemon for one test step, on machines where none runs and no systemd could start one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lab.engine import LabError, find
+
+from .places import CACHE, DevError
+from .prerequisites import install, which
+from .steps import NotRun, Shell
+
+PACKAGE = "docker.io"
+WAIT = 60  # seconds for a daemon to answer
+# Booted with systemd, the machine's owner decides whether Docker runs.
+SYSTEMD = Path("/run/systemd/system")
+
+
+def with_docker(action: Callable[[Shell], None], *, yes: bool) -> Callable[[Shell], None]:
+    """``action`` while Docker answers; raises NotRun with what is missing where it cannot be had."""
+
+    def run(shell: Shell) -> None:
+        with _docker(shell, yes=yes):
+            action(shell)
+
+    return run
+
+
+@contextlib.contextmanager
+def _docker(shell: Shell, *, yes: bool) -> Iterator[None]:
+    if _answers():
+        yield
+        return
+    if os.geteuid() != 0 or SYSTEMD.exists():
+        raise NotRun("Docker does not run on this machine, so no scenario was run under it")
+    if not which("dockerd"):
+        try:
+            install([PACKAGE], yes=yes)
+        except DevError as err:
+            raise NotRun(str(err)) from err
+    with _daemon(shell):
+        yield
+
+
+def _answers() -> bool:
+    try:
+        find("docker", state=CACHE / "lab")
+    except LabError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _daemon(shell: Shell) -> Iterator[None]:
+    """A daemon of our own with its images in the clone's cache; ended by its process, whatever happens."""
+    log = CACHE / "log" / "dockerd.txt"
+    data = CACHE / "docker"
+    data.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="pml-docker-") as run, log.open("wb") as said:
+        argv = [which("dockerd") or "dockerd", "--data-root", str(data), "--exec-root", f"{run}/exec"]
+        argv += ["--pidfile", f"{run}/pid", "--exec-opt", "native.cgroupdriver=cgroupfs"]
+        shell.say(f"$ {' '.join(argv)}")
+        daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
+        try:
+            end = time.monotonic() + WAIT
+            while not _answers():
+                if daemon.poll() is not None or time.monotonic() > end:
+                    raise NotRun(f"no Docker daemon could be started here; {log} says why")
+                time.sleep(0.5)
+            yield
+        finally:
+            daemon.terminate()
+            try:
+                daemon.wait(30)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
