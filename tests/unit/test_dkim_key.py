@@ -22,7 +22,8 @@ ERRORS = [
     ({}, "one of the following is required: domain, keys"),
     ({"domain": "a.example", "keys": []}, "parameters are mutually exclusive: domain|keys"),
     ({"domain": "a.example "}, "domain 'a.example ' at character 10: a domain holds no white space; remove it (RFC 6376 section 3.5)"),
-    ({"keys": [{"domain": "a.example"}, {"domain": "b"}]}, "keys[1]: domain 'b' at character 1: a signing domain has at least two labels (RFC 6376 section 3.5)"),
+    ({"keys": [{"domain": "a.example"}, {"domain": "b"}]}, "keys[1]: domain 'b' at character 1: a signing domain has at least "
+        "two labels (RFC 6376 section 3.5)"),
     ({"domain": "a.example", "mode": "rw"}, "mode 'rw' is no octal number such as '0640'"),
     ({"domain": "a.example", "ttl": -1}, "ttl -1 is not between 0 and 2147483647"),
     ({"domain": "a.example", "selector_suffix": "a_b"}, "selector_suffix 'a_b' is not made of up to 20 letters and digits"),

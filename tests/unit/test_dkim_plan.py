@@ -121,7 +121,8 @@ REFUSED = [
     ("activated", "", Want(D), {}, "corp.example has no rsa key to activate: make one with state=present or rotated"),
     ("activated", "mail:active", Want(D, "s9"), {}, "corp.example has no key s9 to activate"),
     ("absent", "mail:active", Want(D, "mail"), {}, "mail is the active key of corp.example, signers use it: activate another key first, or say force=true"),
-    ("absent", "mail:active s2:pending", Want(D), {}, "mail is the active key of corp.example, signers use it: activate another key first, or say force=true"),
+    ("absent", "mail:active s2:pending", Want(D), {}, "mail is the active key of corp.example, signers use it: activate "
+        "another key first, or say force=true"),
 ]  # fmt: skip
 
 
@@ -210,8 +211,10 @@ BAD_MANIFESTS = [
     ('{"keys": [{"selector": "../a", "algorithm": "rsa", "state": "active"}]}', "lists a key under '../a', which is no selector"),
     ('{"keys": [{"selector": "a", "algorithm": "rsa", "state": "active", "path": "a"}]}', "lists a key under a path that is not absolute"),
     ('{"keys": [{"selector": "a", "algorithm": "rsa", "state": "gone"}]}', "lists a key without a selector, a known algorithm or a known state"),
-    ('{"keys": [{"selector": "a", "algorithm": "rsa", "state": "retired"}, {"selector": "a", "algorithm": "rsa", "state": "active"}]}', "lists a selector twice"),
-    ('{"keys": [{"selector": "a", "algorithm": "rsa", "state": "active"}, {"selector": "b", "algorithm": "rsa", "state": "active"}]}', "lists two active or two pending keys of one algorithm"),
+    ('{"keys": [{"selector": "a", "algorithm": "rsa", "state": "retired"}, {"selector": '
+        '"a", "algorithm": "rsa", "state": "active"}]}', "lists a selector twice"),
+    ('{"keys": [{"selector": "a", "algorithm": "rsa", "state": "active"}, {"selector": '
+        '"b", "algorithm": "rsa", "state": "active"}]}', "lists two active or two pending keys of one algorithm"),
 ]  # fmt: skip
 
 

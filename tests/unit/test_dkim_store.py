@@ -216,11 +216,14 @@ def _two(first: Want, second: Want) -> tuple[Want, Want]:
 GOOD = Want("good.example")
 BAD_WANTS = [
     (_two(GOOD, Want("corp.example ")), "keys[1]: domain 'corp.example ' at character 13: a domain holds no white space; remove it (RFC 6376 section 3.5)"),
-    (_two(GOOD, Want("b\u00fccher.example")), "keys[1]: domain 'b\\xfccher.example' at character 2: a domain is ASCII; write it as its A-label, xn--bcher-kva.example (RFC 5890 section 2.3.2.1)"),
+    (_two(GOOD, Want("b\u00fccher.example")), "keys[1]: domain 'b\\xfccher.example' at character 2: a domain is ASCII; write it as its "
+        "A-label, xn--bcher-kva.example (RFC 5890 section 2.3.2.1)"),
     (_two(GOOD, Want(D, "a_b")), "keys[1]: selector 'a_b' at character 1: labels of a selector are letters, digits and inner hyphens (RFC 6376 section 3.1)"),
-    (_two(GOOD, Want(D, "../../x")), "keys[1]: selector '../../x' at character 1: a selector has no empty label and no dot at its ends (RFC 6376 section 3.1)"),
+    (_two(GOOD, Want(D, "../../x")), "keys[1]: selector '../../x' at character 1: a selector has no empty label and "
+        "no dot at its ends (RFC 6376 section 3.1)"),
     (_two(GOOD, Want("GOOD.example")), "keys[1] and keys[0] name the same key: give each key its own"),
-    (_two(Want("a.example", path="/x/k.key", selector="k"), Want("b.example", path="/x/k.key", selector="k")), "keys[1] and keys[0] name the file /x/k.key: give each key its own"),
+    (_two(Want("a.example", path="/x/k.key", selector="k"), Want("b.example", path="/x/k.key", selector="k")), "keys[1] and keys[0] name the file /x/k.key: give "
+        "each key its own"),
     (_two(Want("a.example", "b.c"), Want("a.example.b", "c")), "keys[1] and keys[0] name the file {keys}/a.example.b.c.key: give each key its own"),
     (_two(GOOD, Want(D, path="/etc/../x")), "keys[1]: path /etc/../x is not an absolute path without . and .."),
     (_two(GOOD, Want(D, path="/etc/x.pem")), "keys[1]: the file name /etc/x.pem does not tell the selector: give it"),

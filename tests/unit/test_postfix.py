@@ -344,15 +344,18 @@ def table(**changes: Any) -> dict[str, Any]:
         (params(maps=[table(path="/a b")]), "maps: the path '/a b' has characters that Postfix's configuration cannot hold"),
         (params(maps=[table(), table()]), "the path /etc/postfix/t is given twice, or is main.cf or master.cf itself"),
         (params(maps=[table(path="/etc/postfix/main.cf")]), "the path /etc/postfix/main.cf is given twice, or is main.cf or master.cf itself"),
-        (params(files=[{"path": "/etc/postfix/t.lmdb", "content": ""}], maps=[table()]), "the path /etc/postfix/t.lmdb is given twice, or is main.cf or master.cf itself"),
-        (params(maps=[table(secret=True, mode="0640")]), "map /etc/postfix/t: a secret map must not be readable by others; leave the mode out, or use '0600'"),
+        (params(files=[{"path": "/etc/postfix/t.lmdb", "content": ""}], maps=[table()]), "the path /etc/postfix/t.lmdb is given twice, or is main.cf "
+        "or master.cf itself"),
+        (params(maps=[table(secret=True, mode="0640")]), "map /etc/postfix/t: a secret map must not be readable by others; "
+        "leave the mode out, or use '0600'"),
         (params(maps=[table(mode="rw")]), "map /etc/postfix/t: 'rw' is no mode; write it in quotes, such as '0640'"),
         (params(maps=[table(type="pcre", keep_foreign=True)]), "map /etc/postfix/t: the order of a pcre map matters, so keep_foreign cannot be used with it"),
         (params(files=[{"path": "/etc/mailname", "content": "a\0"}]), "file /etc/mailname: the content contains a NUL"),
         (params(master=[{"service": "a b", "type": "inet"}]), "master: 'a b' is no service name"),
         (params(master=[{"service": "x", "type": "inet", "maxproc": "many"}]), "master: x/inet: maxproc 'many' is neither a number nor '-'"),
         (params(master=[{"service": "x", "type": "inet", "command": "smtpd -o a=b"}]), "master: x/inet: put '-o a=...' under options, not into the command"),
-        (params(master=[{"service": "x", "type": "inet", "command": "smtpd\n"}]), "master: x/inet: command contains a line feed; write it as one line of plain text"),
+        (params(master=[{"service": "x", "type": "inet", "command": "smtpd\n"}]), "master: x/inet: command contains a line feed; write it as "
+        "one line of plain text"),
         (params(master=[{"service": "x", "type": "inet", "options": {"a": "} b"}}]), "master: x/inet: option a: the braces of '} b' do not match"),
         (params(master=[{"service": "x", "type": "inet"}] * 2), "master: the service x/inet is given twice"),
     ],
