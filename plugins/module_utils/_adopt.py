@@ -117,9 +117,10 @@ class Description:
     keys: list[dict[str, Any]] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
-    def note(self, item: str, value: object, reason: str, remedy: str) -> None:
-        """Tell of something that could not be translated."""
-        self.notes.append(Note(show(item), show_value(item, value), show(reason, 400), show(remedy, 600)))
+    def note(self, item: str, value: object, reason: str, remedy: str, *, harmless: bool = False) -> None:
+        """Tell of something that could not be translated; ``harmless`` values are known to be no secret."""
+        shown = show(value) if harmless else show_value(item, value)
+        self.notes.append(Note(show(item), shown, show(reason, 400), show(remedy, 600)))
 
     def put(self, name: str, value: Any, item: str = "") -> None:
         """Set a variable, unless a text in it could do harm on the controller."""

@@ -149,10 +149,8 @@ class MailHost:
         return found
 
     def _login_keys(self, value: str) -> list[str]:
-        keys: list[str] = []
-        for _table, path in _TABLE.findall(value):
-            keys += [entry.key for entry in pf.MapSource.parse(self.read(path), "hash").entries()]
-        return keys
+        tables = [pf.MapSource.parse(self.read(path), "hash") for _table, path in _TABLE.findall(value)]
+        return [entry.key for table in tables for entry in table.entries()]
 
     # Exim
 
@@ -223,7 +221,7 @@ class MailHost:
             f"/etc/rspamd/{folder}/{name}"
             for folder in ("local.d", "override.d")
             for name in self._names(f"/etc/rspamd/{folder}")
-            if name not in _RSPAMD_OWN
+            if name not in _RSPAMD_OWN and name.endswith((".conf", ".inc"))
         ]
         if files:
             reason = "the role's rspamd signs and does nothing else; these files are no longer read"

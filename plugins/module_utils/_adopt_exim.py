@@ -171,10 +171,12 @@ def _relay(draft: Description, found: EximFound, macros: Mapping[str, str]) -> N
         if tls in ("none", "may"):
             tls = "encrypt"
             reason = "a password is sent, so the role insists on TLS"
-            draft.note("passwd.client", ", ".join(found.login_hosts), reason, "see that the relay offers it")
+            draft.note(
+                "passwd.client", ", ".join(found.login_hosts), reason, "see that the relay offers it", harmless=True
+            )
         elif len(found.login_hosts) > 1:
             reason = "logins at several hosts; the role has the relay's alone"
-            draft.note("passwd.client", ", ".join(found.login_hosts), reason, _KEEP)
+            draft.note("passwd.client", ", ".join(found.login_hosts), reason, _KEEP, harmless=True)
     draft.put("satellite_tls", tls)
     file = macros.get("REMOTE_SMTP_SMARTHOST_TLS_VERIFY_CERTIFICATES", "")
     draft.put("satellite_tls_ca_file", "" if file in (_BUNDLE, "system") else file)

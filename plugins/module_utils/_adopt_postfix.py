@@ -294,7 +294,13 @@ def _login(draft: _Draft, found: PostfixFound, prefix: str) -> bool:
         draft.secrets[f"{prefix}_{name}"] = f"vault_{prefix}_{name}"
     others = [key for key in found.login_keys if not _is_hop(key, found.values.get("relayhost", ""))]
     if others:
-        draft.note("smtp_sasl_password_maps", ", ".join(others), "logins at other hosts than the next hop", _KEEP)
+        draft.note(
+            "smtp_sasl_password_maps",
+            ", ".join(others),
+            "logins at other hosts than the next hop",
+            _KEEP,
+            harmless=True,
+        )
     return True
 
 
