@@ -222,8 +222,8 @@ BAD_WANTS = [
     (_two(GOOD, Want(D, "../../x")), "keys[1]: selector '../../x' at character 1: a selector has no empty label and "
         "no dot at its ends (RFC 6376 section 3.1)"),
     (_two(GOOD, Want("GOOD.example")), "keys[1] and keys[0] name the same key: give each key its own"),
-    (_two(Want("a.example", path="/x/k.key", selector="k"), Want("b.example", path="/x/k.key", selector="k")), "keys[1] and keys[0] name the file /x/k.key: give "
-        "each key its own"),
+    (_two(Want("a.example", path="/x/k.key", selector="k"), Want("b.example", path="/x/k.key", selector="k")),
+        "keys[1] and keys[0] name the file /x/k.key: give each key its own"),
     (_two(Want("a.example", "b.c"), Want("a.example.b", "c")), "keys[1] and keys[0] name the file {keys}/a.example.b.c.key: give each key its own"),
     (_two(GOOD, Want(D, path="/etc/../x")), "keys[1]: path /etc/../x is not an absolute path without . and .."),
     (_two(GOOD, Want(D, path="/etc/x.pem")), "keys[1]: the file name /etc/x.pem does not tell the selector: give it"),
