@@ -111,7 +111,7 @@ def test_bits_of_both_forms_of_rsa() -> None:
 HOSTILE = st.one_of(
     st.text(max_size=300),
     st.lists(st.sampled_from(["v=DKIM1", "p=", "k=rsa", "k=ed25519", "h=", "t=y", "n=", ";", " ", "\r\n ",
-        "=", ":", "MIGf", RFC_RSA, RFC_ED25519, "\0", "\u00fc"]), max_size=14).map("".join),
+                              "=", ":", "MIGf", RFC_RSA, RFC_ED25519, "\0", "\u00fc"]), max_size=14).map("".join),
     st.binary(max_size=200).map(lambda octets: "v=DKIM1; p=" + base64.b64encode(octets).decode()),
 )  # fmt: skip
 
