@@ -411,10 +411,10 @@ def test_smarthost_must_show_its_certificate(lab: Lab, token: str) -> None:
     queue = ""
     for dummy in range(100):
         queue = lab.run("relay2", ["postqueue", "-p"]).stdout
-        if "Server certificate not trusted" in queue:
+        if "Server certificate not" in queue:
             break
         time.sleep(0.1)
-    assert "Server certificate not trusted" in queue and lab.messages(token) == []
+    assert "Server certificate not" in queue and lab.messages(token) == []
     converge(lab, limit="relay2")
     lab.run("relay2", ["postqueue", "-f"])
     assert_signed(lab.wait_for_message(token), "opendkim")
