@@ -12,7 +12,7 @@ version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
   - Turns what M(postmaster.mail.mail_adopt_info) returned into lines, with the role, the variables and the rest.
-positional: _input, host
+positional: _input, host, groups
 options:
   _input:
     description: What M(postmaster.mail.mail_adopt_info) returned.
@@ -22,6 +22,11 @@ options:
     description: The host's name in the inventory.
     type: str
     required: true
+  groups:
+    description: The groups that the host is in already, to be told if another role stands against them.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -37,17 +42,17 @@ _value:
   elements: str
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.postmaster.mail.plugins.plugin_utils import _adopt_inventory
 
 
-def adopted_report(found: Mapping[str, Any], host: str) -> list[str]:
+def adopted_report(found: Mapping[str, Any], host: str, groups: Collection[str] = ()) -> list[str]:
     """The lines; see DOCUMENTATION."""
     try:
-        return _adopt_inventory.report(found, host)
+        return _adopt_inventory.report(found, host, groups)
     except (_adopt_inventory.AdoptionError, AttributeError) as err:
         raise AnsibleFilterError(f"{host}: {err}") from err
 

@@ -204,13 +204,16 @@ def domains_file(results: Mapping[str, Mapping[str, Any]]) -> str:
 # ---------------------------------------------------------------- what people are told
 
 
-def report(found: Mapping[str, Any], host: str) -> list[str]:
-    """A host's description in lines for the screen."""
+def report(found: Mapping[str, Any], host: str, groups: Collection[str] = ()) -> list[str]:
+    """A host's description in lines for the screen; ``groups`` are those that it is in already."""
     plain = checked(found)
+    group = ad.GROUPS[plain["role"]]
+    others = [name for name in ad.GROUPS.values() if name in groups and name not in (group, "unadopted")]
     if plain["role"]:
-        lines = [f"{ad.show(host)}: role {plain['role']}, group {ad.GROUPS[plain['role']]}"]
+        lines = [f"{ad.show(host)}: role {plain['role']}, group {group}"]
     else:
         lines = [f"{ad.show(host)}: no role fits; the host is left alone"]
+    lines += [f"  LOOK: your inventory has this host in {name}; take it out there" for name in others]
     lines += [
         f"  {name}: {ad.show(json.dumps(value))}" for name, value in plain["variables"].items() if _tells(name, value)
     ]

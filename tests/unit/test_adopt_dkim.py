@@ -233,6 +233,15 @@ def test_a_host_that_lies_is_refused(lie: dict[str, Any]) -> None:
             act({**FOUND, **lie}, "web1")
 
 
+def test_a_host_in_another_group_is_told() -> None:
+    lines = adopted_report(FOUND, "web1", ["all", "satellites_exim", "satellites_postfix"])
+    assert lines[:2] == [
+        "web1: role satellite_postfix, group satellites_postfix",
+        "  LOOK: your inventory has this host in satellites_exim; take it out there",
+    ]
+    assert not any("LOOK" in line for line in adopted_report(FOUND, "web1", ["satellites_postfix", "unadopted"]))
+
+
 def test_groups_are_kept_from_run_to_run() -> None:
     first = adopted_groups({"web1": "satellite_postfix", "mx1": "relay", "odd": ""})
     second = adopted_groups({"web2": "satellite_exim", "odd": "relay"}, first)
