@@ -221,10 +221,25 @@ def talk(trial: Trial, probes: Iterable[Probe]) -> list[str]:
     for key in list(waiting.get_map().values()):
         key.fileobj.close()  # type: ignore[union-attr]
     waiting.close()
+    _wait_for_log(trial)
     said = complaints(log(trial)) + problems
     if silent and not said:
         said = [f"master.cf: {name} gives no answer within {DIALOGUE_SECONDS:g} seconds" for name in silent]
     return said
+
+
+def _wait_for_log(trial: Trial) -> None:
+    """Let the log service write what the daemons have told it: it takes one text after the other, ours last."""
+    mark = "trial: end of the dialogues\n"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(DIALOGUE_SECONDS)
+            sender.sendto(mark.encode(), f"{trial.queue}/public/postlog")
+    except OSError:
+        return  # no log service, no log
+    deadline = time.monotonic() + DIALOGUE_SECONDS
+    while mark not in log(trial) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 @dataclass
