@@ -21,6 +21,7 @@ import re
 from dataclasses import dataclass, field
 
 from ansible_collections.postmaster.mail.plugins.module_utils._record import split_text
+from ansible_collections.postmaster.mail.plugins.module_utils._term_error import TermError, shown
 
 ALGORITHMS = ("rsa", "ed25519")
 MIN_BITS = 1024  # signers must use at least these, RFC 8301 section 3.2
@@ -36,27 +37,12 @@ OID_ED25519 = bytes.fromhex("2b6570")  # id-Ed25519, RFC 8410 section 3
 SEQUENCE, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x30, 0x02, 0x03, 0x04, 0x05, 0x06
 
 
-class DkimError(ValueError):
-    """A record or name breaks a rule.
-
-    ``term`` is the piece that does, ``position`` its offset in the text given (from 0), ``rule``
-    the sentence with its section. The message shows all three.
-    """
-
-    def __init__(self, term: str, position: int, rule: str) -> None:
-        super().__init__(f"{shown(term)} at character {position + 1}: {rule}")
-        self.term = term
-        self.position = position
-        self.rule = rule
+class DkimError(TermError):
+    """A record or name breaks a rule of DKIM."""
 
 
 class DkimKeyError(ValueError):
     """A text holds no usable private key; the message completes "the file ..." and quotes nothing of it."""
-
-
-def shown(text: str, limit: int = 60) -> str:
-    """``text`` quoted for a message, control characters made visible, long ones cut."""
-    return ascii(text if len(text) <= limit else text[: limit - 3] + "...")
 
 
 # Names

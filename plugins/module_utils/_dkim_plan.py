@@ -22,8 +22,8 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dkim import (
     SOUND_BITS,
     DkimError,
     check_selector,
-    shown,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._term_error import shown
 
 ACTIVE, PENDING, RETIRED = "active", "pending", "retired"
 STATES = (ACTIVE, PENDING, RETIRED)

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ansible_collections.postmaster.mail.plugins.module_utils._term_error import TermError
+
 VERSION = "v=DMARC1"
 POLICIES = ("none", "quarantine", "reject")
 REMOVED_TAGS = ("pct", "rf", "ri")
@@ -34,18 +36,10 @@ _MAILTO = re.compile(r"mailto:[^@?]+@[^@?]+(?:\?.*)?", re.IGNORECASE)
 _SIZE = re.compile(r"![0-9]+[kmgt]?$", re.IGNORECASE)
 
 
-class DmarcError(ValueError):
-    """A text is no DMARC record, or a value is none of its tag.
+class DmarcError(TermError):
+    """A text is no DMARC record, or a value is none of its tag."""
 
-    ``term`` is the faulty tag as written, ``position`` the offset of its first character in the
-    record, ``rule`` the sentence it breaks with its section.
-    """
-
-    def __init__(self, term: str, position: int, rule: str) -> None:
-        super().__init__(f"the DMARC tag {term!r} at position {position}: {rule}")
-        self.term = term
-        self.position = position
-        self.rule = rule
+    what = "the DMARC tag"
 
 
 def _check_choice(tag: str, value: str) -> str:

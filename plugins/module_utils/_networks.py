@@ -18,6 +18,7 @@ IPNetwork: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 WIDEST_PUBLIC = {4: 16, 6: 32}
 MAPPED_PREFIX = 96
 # Ranges that no packet from the internet carries as its source (RFC 1918, 6598, 3927, 4193, 4291).
+# Those for documentation and benchmarks are left out on purpose: a laboratory means them as life means public ones.
 PRIVATE = [
     ipaddress.ip_network(text)
     for text in (

@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from ansible_collections.postmaster.mail.plugins.module_utils._networks import PRIVATE
+
 IPAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
 CHECK_NAMES = ("release", "mta", "port", "space", "outbound_25", "ptr")
@@ -26,22 +28,6 @@ MTA_PACKAGES = {
     "exim": re.compile(r"exim4-daemon-\w+$"),
     "opensmtpd": re.compile(r"opensmtpd$"),
 }
-# Addresses that nobody on the internet can see a PTR of. Ranges for documentation and benchmarks
-# are left out on purpose: a laboratory means them as life means public ones.
-NOT_PUBLIC = [
-    ipaddress.ip_network(text)
-    for text in (
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "::1/128",
-        "fc00::/7",
-        "fe80::/10",
-    )
-]
 _LISTEN = "0A"
 _HOSTNAME = re.compile(r"(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)+[A-Za-z0-9-]{2,63}$")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]*$")
@@ -425,7 +411,7 @@ def judge_outbound(outbound: Outbound, trouble: str, sources: Mapping[str, str])
 def is_public(address: str) -> bool:
     """Whether receivers elsewhere could see this address as the client's."""
     value = ipaddress.ip_address(address)
-    return not any(value in network for network in NOT_PUBLIC if network.version == value.version)
+    return not any(value in network for network in PRIVATE if network.version == value.version)
 
 
 def judge_ptr(address: str, hostname: str, pointers: Sequence[str], forward: Mapping[str, Sequence[str]]) -> Check:

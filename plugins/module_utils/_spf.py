@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout
+from ansible_collections.postmaster.mail.plugins.module_utils._term_error import TermError
 
 __all__ = ["Directive", "DnsTimeout", "DomainSpec", "Macro", "Modifier", "SpfError", "SpfRecord", "compose", "parse"]
 
@@ -36,18 +37,10 @@ _LITERAL = re.compile(r"[\x21-\x24\x26-\x7e]+")
 _TOPLABEL_END = re.compile(r"\.(?:[A-Za-z0-9]*[A-Za-z][A-Za-z0-9]*|[A-Za-z0-9]+-[A-Za-z0-9-]*[A-Za-z0-9])\.?$")
 
 
-class SpfError(ValueError):
-    """A text is no valid SPF record, or one that must not be published.
+class SpfError(TermError):
+    """A text is no valid SPF record, or one that must not be published."""
 
-    ``term`` is the faulty term as written, ``position`` the offset of its first character in the
-    record, ``rule`` the sentence it breaks with its section.
-    """
-
-    def __init__(self, term: str, position: int, rule: str) -> None:
-        super().__init__(f"the SPF term {term!r} at position {position}: {rule}")
-        self.term = term
-        self.position = position
-        self.rule = rule
+    what = "the SPF term"
 
 
 class _Rule(Exception):

@@ -17,6 +17,8 @@ description:
   - If a file cannot be replaced, those replaced before it are put back.
   - Does not reload or restart anything.
 author: The postmaster.mail authors (@postmaster-mail)
+extends_documentation_fragment:
+  - postmaster.mail.action_group.mail
 attributes:
   check_mode:
     description: Can run in check mode, runs the checks there too, and predicts the change.
@@ -27,11 +29,6 @@ attributes:
   idempotent:
     description: Changes nothing when run again.
     support: full
-  action_group:
-    description: Use C(group/postmaster.mail.mail) in C(module_defaults).
-    support: full
-    membership:
-      - postmaster.mail.mail
 options:
   files:
     description: The files. Directories above them are made (root, mode 0755) if they are absent.

@@ -18,6 +18,8 @@ description:
   - Content, owners, groups, modes, modification times and symbolic links are kept. Access control lists and extended
     attributes are not; sockets, pipes and devices are passed over.
 author: The postmaster.mail authors (@postmaster-mail)
+extends_documentation_fragment:
+  - postmaster.mail.action_group.mail
 attributes:
   check_mode:
     description: Can run in check mode and says what it would do. The checkers of O(verify) do run.
@@ -30,11 +32,6 @@ attributes:
       - Changes nothing with O(state=present) if what is there is stored already.
       - A second O(state=restored) brings back what the first one replaced, if that was stored.
     support: partial
-  action_group:
-    description: Use C(group/postmaster.mail.mail) in C(module_defaults).
-    support: full
-    membership:
-      - postmaster.mail.mail
 options:
   name:
     description:

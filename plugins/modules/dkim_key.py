@@ -24,6 +24,8 @@ description:
 requirements:
   - cryptography >= 38 on the host that holds the keys (Debian package python3-cryptography), to make keys and to read
     Ed25519 keys. Check mode and RSA keys that exist need no library.
+extends_documentation_fragment:
+  - postmaster.mail.action_group.mail
 attributes:
   check_mode:
     description: Can run in check mode. Makes no key there, so RV(keys[].record) of a key that would be made is null.
@@ -35,11 +37,6 @@ attributes:
     description:
       - A second run changes nothing. With O(state=rotated) that holds until the pending key is activated.
     support: full
-  action_group:
-    description: Use C(group/postmaster.mail.mail) in C(module_defaults) to set options for all mail modules.
-    support: full
-    membership:
-      - postmaster.mail.mail
 options:
   domain:
     description:

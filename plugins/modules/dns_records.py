@@ -20,6 +20,8 @@ description:
   - Without a server to update, O(zone_file) writes the records to a file that you include from your zone.
 requirements:
   - dnspython >= 2.3 on the host that runs the module (Debian package python3-dnspython)
+extends_documentation_fragment:
+  - postmaster.mail.action_group.dns
 attributes:
   check_mode:
     description: Can run in check mode, where it only reads.
@@ -30,11 +32,6 @@ attributes:
   idempotent:
     description: A second run sends no update.
     support: full
-  action_group:
-    description: Use C(group/postmaster.mail.dns) in C(module_defaults) to set options for all DNS modules.
-    support: full
-    membership:
-      - postmaster.mail.dns
 options:
   server:
     description:

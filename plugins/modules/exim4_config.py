@@ -17,6 +17,8 @@ description:
     change and by a trial dialogue. If the copy does not pass, the running configuration stays byte for byte as it was.
   - The module does not reload Exim; it returns RV(reload_required) and RV(restart_required).
 author: The postmaster.mail authors (@postmaster-mail)
+extends_documentation_fragment:
+  - postmaster.mail.action_group.mail
 attributes:
   check_mode:
     description: Can run in check mode. Without Exim on the host it says what it would write, without Exim's judgement.
@@ -27,11 +29,6 @@ attributes:
   idempotent:
     description: Changes nothing if all is as wanted.
     support: full
-  action_group:
-    description: Use C(group/postmaster.mail.mail) in C(module_defaults).
-    support: full
-    membership:
-      - postmaster.mail.mail
 options:
   settings:
     description:

@@ -20,6 +20,8 @@ description:
   - The playbook C(postmaster.mail.adopt) writes an inventory out of it.
 requirements:
   - cryptography >= 38 on the host (Debian package python3-cryptography), to recognise Ed25519 keys.
+extends_documentation_fragment:
+  - postmaster.mail.action_group.mail
 attributes:
   check_mode:
     description: Does the same in check mode.
@@ -30,11 +32,6 @@ attributes:
   idempotent:
     description: Changes nothing.
     support: full
-  action_group:
-    description: Use C(group/postmaster.mail.mail) in C(module_defaults) to set options for all mail modules.
-    support: full
-    membership:
-      - postmaster.mail.mail
 options: {}
 seealso:
   - module: postmaster.mail.dkim_key

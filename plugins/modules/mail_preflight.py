@@ -16,6 +16,8 @@ description:
   - Returns what a role needs to know of the host, so that plays can do without gathering facts.
   - Changes nothing. Needs nothing on the host but Python.
 author: The postmaster.mail authors (@postmaster-mail)
+extends_documentation_fragment:
+  - postmaster.mail.action_group.mail
 attributes:
   check_mode:
     description: Can run in check mode and gives the same answer there.
@@ -26,11 +28,6 @@ attributes:
   idempotent:
     description: Never changes the host.
     support: full
-  action_group:
-    description: Use C(group/postmaster.mail.mail) in C(module_defaults).
-    support: full
-    membership:
-      - postmaster.mail.mail
 options:
   releases:
     description: Code names of the Debian releases that will do. An empty list leaves the check out.

@@ -15,6 +15,8 @@ description:
   - It reads and changes nothing; M(postmaster.mail.dns_records) publishes what it returns.
   - Records that would do harm are refused with a sentence that names the domain and the term - C(+all), more than ten
     lookups, two SPF records, private addresses, two keys under one selector.
+extends_documentation_fragment:
+  - postmaster.mail.action_group.mail
 attributes:
   check_mode:
     description: Can run in check mode; it never changes anything.
@@ -25,11 +27,6 @@ attributes:
   idempotent:
     description: The same input gives the same records.
     support: full
-  action_group:
-    description: Use C(group/postmaster.mail.mail) in C(module_defaults) to set options for all mail modules.
-    support: full
-    membership:
-      - postmaster.mail.mail
 options:
   domains:
     description: The mail domains, usually C(mail_domains) of the inventory.

@@ -19,6 +19,8 @@ description:
   - The module does not reload Postfix; it returns RV(reload_required) and RV(restart_required).
 requirements:
   - Postfix 3.7 or newer
+extends_documentation_fragment:
+  - postmaster.mail.action_group.mail
 attributes:
   check_mode:
     support: full
@@ -32,11 +34,6 @@ attributes:
   idempotent:
     support: full
     description: An unchanged host costs no process.
-  action_group:
-    support: full
-    description: Use C(group/postmaster.mail.mail) in C(module_defaults).
-    membership:
-      - postmaster.mail.mail
 options:
   config_directory:
     description: Directory of C(main.cf) and C(master.cf).

@@ -195,7 +195,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"senders": [{"term": "+all"}]}, "'+all' cannot stand in its SPF record: a sender is a mechanism"),
     (
         {"senders": [{"include": f"{n}.test"} for n in range(11)]},
-        "the SPF term 'include:10.test' at position 157: it is lookup number 11",
+        "the SPF term 'include:10.test' at character 158: it is lookup number 11",
     ),
     ({"senders": [{"include": "localhost"}]}, "'include:localhost' cannot stand in its SPF record"),
     ({"senders": [{"ip4": "10.0.0.300"}]}, "'ip4:10.0.0.300' cannot stand in its SPF record"),
