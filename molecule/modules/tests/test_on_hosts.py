@@ -33,7 +33,7 @@ class Suite:
 
 POSTCONF = Suite(
     ("tests/integration/postconf",),
-    ("postfix", "postfix-lmdb", "postfix-pcre", "libsasl2-modules"),
+    ("postfix", "postfix-lmdb", "postfix-pcre", "libsasl2-modules", "ssl-cert"),
     "POSTCONF_THROW_AWAY_HOST=1",
 )
 EXIM = Suite(("tests/integration/exim4_config",), ("exim4-daemon-light",), "EXIM4_THROW_AWAY_HOST=1")

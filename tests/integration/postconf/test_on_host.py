@@ -3,7 +3,7 @@
 """The postconf module's work on a real Postfix. It rewrites this host's /etc/postfix!
 
 Run it as root in a throw-away Debian container with postfix, postfix-lmdb, postfix-pcre,
-libsasl2-modules and python3-pytest, the collection's tree on PYTHONPATH, and
+libsasl2-modules, ssl-cert and python3-pytest, the collection's tree on PYTHONPATH, and
 POSTCONF_THROW_AWAY_HOST=1 set. It needs no Ansible.
 """
 
@@ -163,7 +163,12 @@ def test_services_come_and_go() -> None:
         "type": "inet",
         "private": "no",
         "command": "smtpd",
-        "options": {"syslog_name": "postfix/submission", "smtpd_tls_security_level": "encrypt"},
+        "options": {
+            "syslog_name": "postfix/submission",
+            "smtpd_tls_security_level": "encrypt",
+            "smtpd_tls_cert_file": "/etc/ssl/certs/ssl-cert-snakeoil.pem",
+            "smtpd_tls_key_file": "/etc/ssl/private/ssl-cert-snakeoil.key",
+        },
     }
     assert postconf(master=[submission])["restart_required"] is True
     said = subprocess.run(["postconf", "-M", "submission/inet"], capture_output=True, text=True, check=True).stdout
