@@ -151,11 +151,11 @@ def test_outside_relays_for_nobody(lab: Lab) -> None:
     assert here.refusal is None
 
 
-def submit(lab: Lab, token: str, **options: object) -> Dialogue:
+def submit(lab: Lab, token: str, *, host: str = "relay2", **options: object) -> Dialogue:
     """Hand a message to the provider's submission port, as relay2 would."""
     text = letter(token, sender="corp@corp.example")
     ends = {"sender": "corp@corp.example", "recipients": "x@outside.test"}
-    return lab.smtp("relay1", "provider", port=587, message=text, **ends, **options)  # type: ignore[arg-type]
+    return lab.smtp(host, "provider", port=587, message=text, **ends, **options)  # type: ignore[arg-type]
 
 
 def test_provider_relays_for_its_customer(lab: Lab, token: str) -> None:
@@ -164,6 +164,14 @@ def test_provider_relays_for_its_customer(lab: Lab, token: str) -> None:
     message = lab.wait_for_message(token)
     assert message.client["name"] == "smtp.provider.test"
     assert message.tls == "TLSv1.3"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_provider_knows_a_customer_by_its_address(lab: Lab, token: str, version: int) -> None:
+    assert submit(lab, token, host="relay1", version=version).accepted
+    assert lab.wait_for_message(token).client["name"] == "smtp.provider.test"
+    refusal = submit(lab, token, host="relay2", version=version).refusal
+    assert refusal is not None and refusal[:2] == ("RCPT", 554)
 
 
 @pytest.mark.parametrize(

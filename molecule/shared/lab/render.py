@@ -21,6 +21,7 @@ from .hosts import BY_NAME, ESTATE, HOSTS, INTERNET, SIDES, Host, Plan
 UNITS = "/usr/lib/systemd/system"
 WANTS = "/etc/systemd/system/multi-user.target.wants"
 PROVIDER_USER = "corp"
+PROVIDER_CUSTOMERS = ("relay1",)  # known to the provider by their addresses; all others need the password
 RESOLV_CONF = "nameserver {}\noptions edns0 trust-ad timeout:2 attempts:3\n"
 
 
@@ -186,8 +187,10 @@ class Renderer:
         ]
 
     def _provider(self) -> list[File]:
+        customers = [a for name in PROVIDER_CUSTOMERS for a in self.plan.addresses(BY_NAME[name])]
         return [
             *self._postfix("provider"),
+            File("/etc/postfix/customers", "".join(f"{address} OK\n" for address in customers)),
             File("/etc/postfix/sasl/smtpd.conf", self.template("sasl-smtpd.conf.j2")),
         ]
 
