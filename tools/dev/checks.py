@@ -68,7 +68,7 @@ def lint(folder: Path) -> list[Step]:
 def unit(folder: Path, *, full: bool) -> list[Step]:
     """The unit tests under the environment's own ansible-core; those that need daemons where they are installed."""
     env = environment(folder, **test_environment(full=full))
-    steps = [_pytest("unit tests", env)]
+    steps = [_pytest("unit tests", env), _pytest("fuzz tests", env, where="tests/fuzz")]
     if any(ROOT.glob("tests/integration/**/test_*.py")):
         steps.append(_pytest("integration tests", env, where="tests/integration", workers=1))
     return steps
@@ -86,7 +86,7 @@ def _pytest(name: str, env: Mapping[str, str], *, where: str = "tests/unit", wor
 
     def action(shell: Shell) -> None:
         # Through the symlink, as pytest derives the import names from the path.
-        shell.run(argv, cwd=COLLECTION, timeout=3600)
+        shell.run(argv, cwd=COLLECTION, timeout=4 * 3600 if "MAIL_TEST_FULL" in env else 1800)
 
     return Step(name, action, env, junit=junit)
 

@@ -1,0 +1,245 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every parser of text that others wrote: DNS answers, key files, configuration of hosts that are adopted.
+
+A new parser gets a line here. ``refuses`` names what it may raise; ``again`` prints a value, where the text must
+then be read as the same value.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.postmaster.mail.plugins.module_utils import (
+    _adopt,
+    _adopt_client,
+    _adopt_dkim,
+    _adopt_exim,
+    _dkim,
+    _dkim_plan,
+    _dmarc,
+    _dns,
+    _dns_client,
+    _dns_stub,
+    _exim,
+    _networks,
+    _postfix,
+    _preflight,
+    _spf,
+)
+
+# A name of a host, one too long, one in Unicode, a number that no field holds.
+WORDS = (
+    "example.org",
+    "_domainkey.",
+    "xn--mnchen-3ya.example",
+    "münchen.example",
+    "256",
+    "v=",
+    "=",
+    ";",
+    ":",
+    "/",
+    "%",
+)
+
+
+@dataclass(frozen=True)
+class Parser:
+    """``parse`` takes any text and gives a value or raises one of ``refuses``, whatever the text is."""
+
+    parse: Callable[[str], Any]
+    seeds: tuple[str, ...]
+    words: tuple[str, ...] = ()
+    refuses: tuple[type[Exception], ...] = ()
+    again: Callable[[Any], str] | None = None
+
+
+def _answer(text: str) -> object:
+    """A DNS message, its octets as Latin-1."""
+    return _dns_stub.parse_answer(text.encode("latin-1", "replace"), "PTR", 1)
+
+
+def _private(text: str) -> object:
+    return _dkim.read_private(text.encode("utf-8", "replace"))
+
+
+# The private key of RFC 8032 section 7.1, test 1, as PKCS#8 and bare.
+_SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+_PKCS8 = base64.b64encode(bytes.fromhex("302e020100300506032b657004220420") + _SEED).decode()
+_PEM = f"-----BEGIN PRIVATE KEY-----\n{_PKCS8}\n-----END PRIVATE KEY-----\n"
+_P = "MCowBQYDK2VwAyEA11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+# One question and one PTR answer, whose names share a part by a pointer.
+_MESSAGE = "\0\1\x81\x80\0\1\0\1\0\0\0\0\7example\3org\0\0\x0c\0\1\xc0\x0c\0\x0c\0\1\0\0\0\x3c\0\5\2mx\xc0\x0c"
+
+PARSERS: dict[str, Parser] = {
+    "spf record": Parser(
+        _spf.parse,
+        (
+            "v=spf1 -all",
+            "v=spf1 +mx a:colo.example.com/28 ip4:192.0.2.0/24 ip6:2001:db8::/32 ~all",
+            "v=spf1 include:example.com exists:%{l1r+-}.%{d2r}._spf.%{ir}.%{v}.example.com redirect=_spf.example.com",
+            "v=spf1 ptr a//64 mx/24//64 ?all exp=explain._spf.%{d} moo=%{S}",
+        ),
+        (
+            "all",
+            "-",
+            "ip4:",
+            "ip6:",
+            "include:",
+            "a",
+            "mx",
+            "ptr",
+            "exists:",
+            "redirect=",
+            "exp=",
+            "%{",
+            "%%",
+            "%_",
+            "//",
+        ),
+        (_spf.SpfError,),
+        str,
+    ),
+    "dmarc record": Parser(
+        _dmarc.DmarcRecord.parse,
+        (
+            "v=DMARC1; p=none",
+            "v=DMARC1; p=reject; sp=quarantine; np=reject; adkim=s; aspf=r; t=y; psd=n; fo=1:d:s; rua=mailto:a@b.example!10m",
+            "v=DMARC1;p=quarantine;pct=50;rf=afrf;ri=86400;ruf=mailto:x@example.org,mailto:y@example.org",
+        ),
+        ("p=", "sp=", "np=", "rua=mailto:", "none", "reject", "psd=u", "t=", "pct=", "!", "v=DMARC1"),
+        (_dmarc.DmarcError,),
+        str,
+    ),
+    "dkim record": Parser(
+        _dkim.DkimRecord.parse,
+        (
+            "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+            f"v=DKIM1; h=sha256; k=rsa; n=a=20note; s=email:*; t=y:s; p={_P}",
+            "p=",
+        ),
+        ("k=rsa", "h=sha1:", "n==3D", "s=", "t=y", "p=", "=20", "v=DKIM1"),
+        (_dkim.DkimError, _dkim.DkimKeyError),
+        str,
+    ),
+    "private key": Parser(
+        _private,
+        (_PEM, base64.b64encode(_SEED).decode(), _PEM.replace("PRIVATE", "RSA PRIVATE")),
+        ("-----BEGIN ", "-----END ", "PRIVATE KEY-----", "ENCRYPTED", "MIIE", "AA=="),
+        (_dkim.DkimKeyError,),
+    ),
+    "key manifest": Parser(
+        lambda text: _dkim_plan.Manifest.parse("example.org", text),
+        (
+            '{"keys": [{"selector": "rsa-202611-k3f9", "algorithm": "rsa", "bits": 2048, "state": "active",'
+            ' "created": "2026-11-20", "file": "example.org.rsa-202611-k3f9.key"}], "used": ["old"]}',
+        ),
+        ('"state": "pending"', '"state": "retired"', "null", "[]", "{}", '"keys"', "1e999", "[" * 2000),
+        (_dkim_plan.ManifestError,),
+        str,
+    ),
+    "dns answer": Parser(
+        _answer, (_MESSAGE,), ("\xc0\x0c", "\xc0\x00", "\xff\xff", "\0\x0c\0\1", "\0\0"), (_dns_stub.StubError,)
+    ),
+    "dns name": Parser(
+        _dns.check_name,
+        ("example.org.", "rsa-1._domainkey.example.org", "*.example.org."),
+        ("..", "_", "*", "-", "xn--"),
+        (_dns.DnsError, _dns.DomainError, _dns.TextError),
+    ),
+    "zone file": Parser(
+        lambda text: _dns_client.parse_zone_text(text, "zone"),
+        ('example.org. 300 IN TXT "v=spf1 -all" "x"\nexample.org. 60 IN MX 10 mx.example.org.\n; note\n',),
+        (" IN ", "TXT", "MX", "A 192.0.2.1", "AAAA", "\\", '"', "CNAME", "TYPE65280 \\# 4 0A000001"),
+        (_dns.DnsError, _dns.TextError),
+    ),
+    "resolv.conf": Parser(_dns_stub.parse_resolv_conf, ("nameserver 192.0.2.1\nsearch example.org\noptions edns0\n",)),
+    "main.cf": Parser(
+        _postfix.MainCf.parse,
+        ("# note\nmyhostname = mx.example.org\nmynetworks = 127.0.0.0/8\n  [::1]/128\n\nsmtpd_x = {a, b}\n",),
+        ("\n ", "\n#", " = ", "$", "${x?{y}:{z}}"),
+        (_postfix.PostfixError,),
+        str,
+    ),
+    "master.cf": Parser(
+        lambda text: (_postfix.MasterCf.parse(text), _postfix.MasterCf.parse(text).services()),
+        ("smtp inet n - y - - smtpd\n  -o a=b -o { c = d e }\n# x\npickup unix n - y 60 1 pickup\n",),
+        ("\n  -o ", "{", "}", "inet", "unix", " - "),
+        (_postfix.PostfixError,),
+        lambda value: str(value[0]),
+    ),
+    "alias file": Parser(
+        lambda text: _postfix.MapSource.parse(text, "alias").entries(),
+        ('postmaster: root\nroot: "a b"@example.org, :include:/x, |"/bin/y z"\n',),
+        (": ", '"', "|", ":include:", "\\"),
+        (_postfix.PostfixError,),
+    ),
+    "postfix table": Parser(
+        lambda text: _postfix.MapSource.parse(text, "pcre").entries(),
+        ("/^x(a|b)$/i  OK\nif /y/\n!/z/ REJECT\nendif\n", "a.example  smtp:[b]:25\n"),
+        ("/", "if ", "endif", "!", "\n "),
+        (_postfix.PostfixError,),
+    ),
+    "exim settings": Parser(
+        _exim.parse_settings,
+        ("dc_eximconfig_configtype='satellite'\ndc_other_hostnames='a;b'\n# x\n",),
+        ("dc_", "'", '"', "\\", "$("),
+        (_exim.EximError,),
+    ),
+    "exim macros": Parser(
+        _exim.parse_macros,
+        ("MAIN_TLS_ENABLE = yes\nREMOTE_X = a \\\n  b\n",),
+        (" = ", "\\\n", ".ifdef "),
+        (_exim.EximError,),
+    ),
+    "exim lookup": Parser(
+        lambda text: _exim.parse_lookup("/etc/aliases", text),
+        ("root: a@example.org,\n  b@example.org\n# x\n",),
+        (": ", "\n ", '"'),
+        (_exim.EximError,),
+    ),
+    "exim list": Parser(_adopt_exim.items, ("a : b : ::1", "<; a;b", "<\\n a\\n b"), ("<;", "::", " : ")),
+    "adopted aliases": Parser(_adopt.parse_aliases, ("postmaster: root\nroot: a, b\n",), (": ", '"', ",", "\\")),
+    "opendkim.conf": Parser(
+        _adopt_dkim.parse_opendkim,
+        ("Domain example.org\nSelector mail # x\nKeyTable refile:/etc/opendkim/keys\n",),
+        ("KeyFile ", "#", '"'),
+    ),
+    "opendkim table": Parser(
+        _adopt_dkim.table_lines, ("*@example.org  mail._domainkey.example.org\n# x\n",), (":", "%")
+    ),
+    "dpkg conffiles": Parser(
+        lambda text: _adopt_client.parse_conffiles(text, "postfix"),
+        ("Package: postfix\nConffiles:\n /etc/a 0123456789abcdef0123456789abcdef\n /etc/b newconffile\n\n",),
+        ("Package: postfix\n", "\n ", "obsolete"),
+    ),
+    "dpkg status": Parser(
+        _preflight.parse_dpkg_status,
+        (
+            "Package: postfix\nStatus: install ok installed\nVersion: 3.7.11-0\nProvides: mail-transport-agent, x (= 1)\n",
+        ),
+        ("\n\n", "Status: ", "Provides: ", ","),
+    ),
+    "os-release": Parser(
+        _preflight.parse_os_release, ("ID=debian\nVERSION_CODENAME=\"trixie\"\nX='a\\$b'\n",), ("=", '"')
+    ),
+    "listening sockets": Parser(
+        _preflight.parse_proc_net_tcp,
+        (
+            "  sl  local_address\n   0: 0100007F:0019 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 123 1\n",
+            "  sl\n 1: 00000000000000000000000001000000:0019 0:0 0A 0:0 0:0 0 0 0 5 1\n",
+        ),
+        (" 0A ", ":", "FFFFFFFF", "g"),
+    ),
+    "network": Parser(
+        _networks.parse,
+        ("192.0.2.0/24", "[2001:db8::]/32", "::ffff:192.0.2.0/120"),
+        ("/", "[", "]", "::", "%eth0", "/33"),
+        (_networks.NetworkError,),
+        str,
+    ),
+}
