@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,8 @@ def steps(folder: Path, *, names: Sequence[str], full: bool, engine: str, yes: b
 
 
 def _step(folder: Path, scenario: str, *, full: bool, engine: str) -> Step:
-    name = f"{scenario} {engine}"
+    # Runs in labs of their own, side by side, do not write into each other's files.
+    name = " ".join(filter(None, (scenario, engine, os.environ.get("LAB_NAME", ""))))
     junit = JUNIT / f"molecule-{name.replace(' ', '-')}.xml"
     env = environment(
         folder,
@@ -46,7 +48,7 @@ def _step(folder: Path, scenario: str, *, full: bool, engine: str) -> Step:
         LAB_ENGINE=engine,
         # The verify step runs pytest; this is how its tests get counted here.
         PYTEST_ADDOPTS=f"--junit-xml={junit}",
-        MOLECULE_EPHEMERAL_DIRECTORY=str(CACHE / "molecule" / scenario),
+        MOLECULE_EPHEMERAL_DIRECTORY=str(CACHE / "molecule" / name.replace(" ", "-")),
     )
     limit = 4 * 3600 if full else 1500
     return Step(name, call(["molecule", "test", "-s", scenario], timeout=limit), env, junit=junit, announce=True)
