@@ -3,15 +3,17 @@
 """Values: DMARC policy records after RFC 9989. Private to this collection.
 
 Section numbers in this file are of RFC 9989. The tags pct, rf and ri of RFC 7489 are gone from it
-(appendix A.6): they are read and reported, and never written.
+(appendices A.6 and C.5.2): they are read and reported, and never written. What readers of that older
+RFC make of a record stands in ``_dmarc_7489``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import Resolver, check_name, exists
 from ansible_collections.postmaster.mail.plugins.module_utils._term_error import TermError
 
 VERSION = "v=DMARC1"
@@ -28,12 +30,13 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "t": ("y", "n"),
     "psd": ("y", "n", "u"),
 }
+WALK_LIMIT = 8  # queries of one tree walk, section 4.10
 
 _VERSION = re.compile(r"[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|$)")
 _TAG = re.compile(r"[ \t]*([A-Za-z]+)[ \t]*=[ \t]*([\x20-\x3a\x3c-\x7e]+?)[ \t]*")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@$&'()*+;=-]|%[0-9A-Fa-f]{2})+")
 _MAILTO = re.compile(r"mailto:[^@?]+@[^@?]+(?:\?.*)?", re.IGNORECASE)
-_SIZE = re.compile(r"![0-9]+[kmgt]?$", re.IGNORECASE)
+_SIZE = re.compile(r"![0-9]{1,19}[kmgt]?$", re.IGNORECASE)  # no report has more octets than 64 bits can count
 
 
 class DmarcError(TermError):
@@ -123,42 +126,58 @@ class DmarcRecord:
 
     @classmethod
     def parse(cls, text: str) -> DmarcRecord:
-        """The record as a reader after RFC 9989 takes it, with what it overlooks in ``problems``.
+        """The record, every tag of which has a value that the formal definition allows (section 4.8).
+
+        Raises :class:`DmarcError` at the first that has not. What the RFC itself tells readers to live
+        with stands in ``problems``: pieces that are no tag, removed tags, obsolete size limits, one bad
+        URI among others, and a policy that is missing or wrong where rua is right (section 4.10.1).
+        """
+        record, faults = cls._read(text)
+        if faults:
+            raise faults[0]
+        return record
+
+    @classmethod
+    def read(cls, text: str) -> DmarcRecord:
+        """The record as receivers take it: bad values count as absent (section 4.8), told in ``problems``.
 
         Raises :class:`DmarcError` where there is no policy at all: another version, a tag given
         twice, or no valid p and nowhere to report to (section 4.10.1).
         """
+        return cls._read(text)[0]
+
+    @classmethod
+    def _read(cls, text: str) -> tuple[DmarcRecord, list[DmarcError]]:
+        """The record, and its faults by the formal definition."""
         start = _VERSION.match(text)
         if not start:
             raise DmarcError(text[:20], 0, "a record begins with v=DMARC1, in this case, and a semicolon (section 4.7)")
         found = _tags(text, start.end())
-        problems = list(found.problems)
-        values: dict[str, object] = {}
-        unknown = tuple((tag, value) for tag, (value, _at) in found.values.items() if tag not in TAGS + REMOVED_TAGS)
-        removed = tuple((tag, value) for tag, (value, _at) in found.values.items() if tag in REMOVED_TAGS)
-        for tag, (value, position) in found.values.items():
+        for tag, (value, position) in found.tags.items():
             if tag in TAGS:
-                _read(tag, value, position, values, problems)
+                _read_tag(tag, value, position, found)
             elif tag in REMOVED_TAGS:
-                problems.append(DmarcError(f"{tag}={value}", position, f"{tag} was removed, delete it (appendix A.6)"))
-        invalid = [tag for tag in ("p", "sp", "np") if tag in found.values and tag not in values]
-        if "p" not in values or invalid:
-            if not values.get("rua"):
-                tag = invalid[0] if invalid else "p"
-                value, position = found.values.get(tag, ("", len(text)))
-                raise DmarcError(f"{tag}={value}", position, "without valid policy and rua it is void (4.10.1)")
-            problems += (
-                [] if "p" in found.values else [DmarcError("p", len(text), "p is missing: read as p=none (4.7)")]
-            )
-            # The whole record counts as p=none then, whatever the other policies say.
-            values |= {"p": "none", "sp": None, "np": None}
-        return cls(**values, removed=removed, unknown=unknown, problems=tuple(problems))  # type: ignore[arg-type]
+                rule = f"{tag} was removed, delete it (appendix {'A.6' if tag == 'pct' else 'C.5.2'})"
+                found.notes.append(DmarcError(f"{tag}={value}"[:80], position, rule))
+        _settle_policy(found, len(text))
+        pairs = [(tag, value) for tag, (value, _at) in found.tags.items() if tag not in TAGS]
+        record = cls(
+            **found.values,  # type: ignore[arg-type]
+            removed=tuple(pair for pair in pairs if pair[0] in REMOVED_TAGS),
+            unknown=tuple(pair for pair in pairs if pair[0] not in REMOVED_TAGS),
+            problems=tuple(sorted(found.faults + found.notes, key=lambda problem: problem.position)),
+        )
+        return record, sorted(found.faults, key=lambda fault: fault.position)
 
 
 @dataclass
 class _Found:
-    values: dict[str, tuple[str, int]] = field(default_factory=dict)
-    problems: list[DmarcError] = field(default_factory=list)
+    """What stands in a text: tags as written, the values read from them, faults, and what readers live with."""
+
+    tags: dict[str, tuple[str, int]] = field(default_factory=dict)
+    values: dict[str, object] = field(default_factory=dict)
+    faults: list[DmarcError] = field(default_factory=list)
+    notes: list[DmarcError] = field(default_factory=list)
 
 
 def _tags(text: str, position: int) -> _Found:
@@ -173,41 +192,202 @@ def _tags(text: str, position: int) -> _Found:
         match = _TAG.fullmatch(part)
         if match:
             tag = match.group(1).lower()
-            if tag in found.values or tag == "v":
+            if tag in found.tags or tag == "v":
                 raise DmarcError(part.strip(), position, f"{tag} is given twice, so the list is void (RFC 6376, 3.2)")
-            found.values[tag] = (match.group(2), position + match.start(1))
+            found.tags[tag] = (match.group(2), position + match.start(1))
         else:
-            found.problems.append(
-                DmarcError(part.strip()[:80], position, "this is not of the form tag=value (section 4.8)")
-            )
+            rule = "this is not of the form tag=value (section 4.8)"
+            found.notes.append(DmarcError(part.strip()[:80], position, rule))
         position += len(part) + 1
     return found
 
 
-def _read(tag: str, value: str, position: int, values: dict[str, object], problems: list[DmarcError]) -> None:
-    """Put the value into ``values``, or what is wrong with it into ``problems``."""
+def _read_tag(tag: str, value: str, position: int, found: _Found) -> None:
+    """Put the value into ``found.values``, or what is wrong with it into its faults or notes."""
     term = f"{tag}={value}"[:80]
     try:
         if tag in CHOICES:
-            values[tag] = _check_choice(tag, value)
+            found.values[tag] = _check_choice(tag, value)
         elif tag == "fo":
-            values[tag] = _check_fo(value.split(":"))
+            found.values[tag] = _check_fo(option.strip(" \t") for option in value.split(":"))
         else:
-            values[tag] = _uris(tag, value, position, problems)
+            found.values[tag] = _uris(tag, value, position, found)
     except ValueError as err:
-        problems.append(DmarcError(term, position, str(err)))
+        # RFC 7489 allowed fo=0:1. A wrong policy has an effect of its own (section 4.10.1).
+        old_fo = tag == "fo" and not set(value.lower()) - set("01ds: \t") and {"0", "1"} <= set(value)
+        (found.notes if old_fo or tag in ("p", "sp", "np") else found.faults).append(
+            DmarcError(term, position, str(err))
+        )
 
 
-def _uris(tag: str, value: str, position: int, problems: list[DmarcError]) -> tuple[str, ...]:
-    uris = []
+def _settle_policy(found: _Found, end: int) -> None:
+    """What holds where a policy is missing or wrong; ``end`` is the length of the text (section 4.10.1)."""
+    invalid = [tag for tag in ("p", "sp", "np") if tag in found.tags and tag not in found.values]
+    if "p" in found.values and not invalid:
+        return
+    if not found.values.get("rua"):
+        tag = invalid[0] if invalid else "p"
+        value, position = found.tags.get(tag, ("", end))
+        raise DmarcError(f"{tag}={value}"[:80], position, "without valid policy and rua it is void (section 4.10.1)")
+    if "p" not in found.tags:
+        found.notes.append(DmarcError("p", end, "p is missing: read as p=none (section 4.7)"))
+    # The whole record counts as p=none then, whatever the other policies say.
+    found.values |= {"p": "none", "sp": None, "np": None}
+
+
+def _uris(tag: str, value: str, position: int, found: _Found) -> tuple[str, ...]:
+    """The URIs that can be read; a fault where there is none at all."""
+    uris, bad = [], []
     for uri in (part.strip(" \t") for part in value.split(",")):
         bare = _SIZE.sub("", uri)
-        if bare != uri:
-            problems.append(
-                DmarcError(uri[:80], position, "the size limit after ! is obsolete, delete it (section 4.8)")
-            )
         try:
             uris.append(_check_uri(tag, bare))
         except ValueError as err:
-            problems.append(DmarcError(uri[:80], position, str(err)))
+            bad.append(DmarcError(uri[:80], position, str(err)))
+            continue
+        if bare != uri:
+            rule = "the size limit after ! is obsolete, delete it (section 4.8)"
+            found.notes.append(DmarcError(uri[:80], position, rule))
+    (found.notes if uris else found.faults).extend(bad)
     return tuple(uris)
+
+
+# -- discovery ----------------------------------------------------------------------------------
+
+
+def is_dmarc(text: str) -> bool:
+    """Whether a TXT record is a DMARC record at all: others are discarded (section 4.10)."""
+    return _VERSION.match(text) is not None
+
+
+def lowered(policy: str) -> str:
+    """The policy one level below, which t=y asks for (section 4.7)."""
+    return POLICIES[max(POLICIES.index(policy) - 1, 0)]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One query of a tree walk: the records found at ``_dmarc.`` + ``domain``, and the one that counts.
+
+    ``error`` says why none does though there are some: two of them, or one without a policy.
+    """
+
+    domain: str
+    texts: tuple[str, ...] = ()
+    record: DmarcRecord | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What receivers find for an author domain (section 4.10); names without the final dot.
+
+    ``record`` is the one that applies, from ``record_domain``; its tag ``tag`` (p, sp or np) gives
+    ``declared``, and ``policy`` is what remains of that with t=y. They are None where DMARC does not
+    apply. ``exists`` says whether the domain does, None where nothing depends on it.
+    """
+
+    domain: str
+    steps: tuple[Step, ...]
+    organizational_domain: str
+    record: DmarcRecord | None = None
+    record_domain: str | None = None
+    tag: str | None = None
+    exists: bool | None = None
+
+    @property
+    def declared(self) -> str | None:
+        """The policy that the record asks for."""
+        return getattr(self.record, self.tag) if self.tag else None
+
+    @property
+    def policy(self) -> str | None:
+        """The policy that receivers apply to mail that fails."""
+        declared = self.declared
+        return lowered(declared) if declared and self.record is not None and self.record.t == "y" else declared
+
+
+def _bare(domain: str) -> str:
+    """``domain`` in lower case without its final dot, or DomainError."""
+    return check_name(domain, what="domain").rstrip(".")
+
+
+def _targets(domain: str) -> list[str]:
+    """The domains that a tree walk from ``domain`` asks (section 4.10, steps 3, 4 and 7)."""
+    labels = domain.split(".")
+    above = min(len(labels) - 1, WALK_LIMIT - 1)
+    return [domain, *(".".join(labels[-count:]) for count in range(above, 0, -1))]
+
+
+def _step(domain: str, resolver: Resolver) -> Step:
+    texts = tuple(text for text in resolver.query(f"_dmarc.{domain}", "TXT") if is_dmarc(text))
+    if len(texts) > 1:
+        return Step(domain, texts, error=f"{len(texts)} DMARC records at one name are all discarded (section 4.10)")
+    try:
+        return Step(domain, texts, DmarcRecord.read(texts[0]) if texts else None)
+    except DmarcError as err:
+        return Step(domain, texts, error=str(err))
+
+
+def walk(domain: str, resolver: Resolver) -> tuple[Step, ...]:
+    """The tree walk from ``domain`` on, at most eight queries (section 4.10).
+
+    Raises ``DnsTimeout`` as the resolver does, and DomainError where ``domain`` is no name.
+    """
+    steps: list[Step] = []
+    for target in _targets(_bare(domain)):
+        steps.append(_step(target, resolver))
+        if steps[-1].record is not None and steps[-1].record.psd in ("y", "n"):
+            break
+    return tuple(steps)
+
+
+def organizational_domain(steps: Sequence[Step]) -> str:
+    """The organizational domain that a tree walk finds (section 4.10.2)."""
+    start = steps[0].domain
+    found = [(step.domain, step.record.psd) for step in steps if step.record is not None]
+    for domain, psd in found:
+        if psd == "n":
+            return domain
+        if psd == "y" and domain != start:
+            return ".".join(start.split(".")[-domain.count(".") - 2 :])
+    return found[-1][0] if found else start
+
+
+def discover(domain: str, resolver: Resolver) -> Discovery:
+    """Which record and policy receivers apply to mail from ``domain`` (section 4.10.1).
+
+    Raises ``DnsTimeout`` as the resolver does: receivers decide themselves what to do then.
+    """
+    steps = walk(domain, resolver)
+    author, above = steps[0], organizational_domain(steps)
+    if author.texts and len(author.texts) == 1:
+        # A record without a policy is no reason to look further: DMARC does not apply.
+        used = author
+    else:
+        suffix = steps[-1] if steps[-1].record is not None and steps[-1].record.psd == "y" else author
+        used = next((step for step in steps if step.domain == above and step.record is not None), suffix)
+    if used.record is None:
+        return Discovery(author.domain, steps, above)
+    if used is author:
+        return Discovery(author.domain, steps, above, used.record, used.domain, "p")
+    record = used.record
+    # Only where it matters: one more query for each message would be much.
+    there = exists(author.domain, resolver) if record.nonexistent_policy != record.subdomain_policy else None
+    tag = "np" if there is False else "sp" if record.sp else "p"
+    return Discovery(author.domain, steps, above, record, used.domain, tag, there)
+
+
+def aligned(identifier: str, from_domain: str, mode: str, resolver: Resolver) -> bool:
+    """Whether an authenticated domain aligns with the author domain (section 4.4).
+
+    ``mode`` is r (relaxed: the same organizational domain) or s (strict: the same domain), as adkim and
+    aspf have it. Raises ``DnsTimeout`` as the resolver does.
+    """
+    one, other = _bare(identifier), _bare(from_domain)
+    if _check_choice("adkim", mode) == "s" or one == other:
+        return one == other
+    if one.rpartition(".")[2] != other.rpartition(".")[2]:
+        return False
+    first, second = walk(one, resolver), walk(other, resolver)
+    return organizational_domain(first) == organizational_domain(second)

@@ -9,6 +9,7 @@ RFC 8553 (names with underscores), RFC 5890 (labels of international names).
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 LABEL_LIMIT = 63  # octets in one label, RFC 1035 section 2.3.4
 NAME_LIMIT = 253  # characters of a name without its final dot: 255 octets on the wire
@@ -24,6 +25,16 @@ class DnsError(Exception):
 
 class DnsTimeout(DnsError):
     """No usable answer: none came in time, or the server says that it failed (SERVFAIL, REFUSED)."""
+
+
+class Resolver(Protocol):
+    """The port through which evaluators ask DNS."""
+
+    def query(self, name: str, rdtype: str) -> list[str]:
+        """Presentation texts of the records, names with their final dot, TXT unquoted and joined.
+
+        ``[]`` where there are none, whether or not the name exists. Raises :class:`DnsTimeout`.
+        """
 
 
 class DomainError(ValueError):
@@ -50,6 +61,18 @@ def check_name(text: str, *, what: str = "name") -> str:
             reason = "an empty label" if not label else f"the label {label!r}, which no host or mail name may have"
             raise DomainError(f"{what} {text!r} has {reason} (RFC 1035 section 2.3.1)")
     return bare.lower() + "."
+
+
+def exists(name: str, resolver: Resolver) -> bool:
+    """Whether ``name`` exists in the sense of RFC 8020: no server answers NXDOMAIN.
+
+    A resolver that has a method ``exists`` is asked by it. Of another, whose empty answers may mean both,
+    the common types are asked for: a name without any of them counts as one that does not exist.
+    """
+    known = getattr(resolver, "exists", None)
+    if known is not None:
+        return bool(known(name))
+    return any(resolver.query(name, rdtype) for rdtype in ("A", "AAAA", "MX", "TXT", "NS", "SOA"))
 
 
 def is_under(name: str, zone: str) -> bool:
