@@ -5,14 +5,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import plays
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from lab import plays, ready
 from lab.probe import Dialogue, Lab, Message
 
 CONVERGE = Path(__file__).parent.parent / "converge.yml"
@@ -418,6 +422,64 @@ def test_smarthost_must_show_its_certificate(lab: Lab, token: str) -> None:
     converge(lab, limit="relay2")
     lab.run("relay2", ["postqueue", "-f"])
     assert_signed(lab.wait_for_message(token), "opendkim")
+
+
+def log_lines(lab: Lab, relay: str, word: str, *, since: float = 0) -> list[str]:
+    """What Postfix has said on a relay, the lines with a word in them."""
+    log = lab.journal(relay, "postfix*", since=f"@{since:.0f}")
+    return [line for line in log.splitlines() if word in line]
+
+
+def test_smarthost_that_knows_a_relay_by_its_address(lab: Lab, token: str) -> None:
+    """Without a password on both relays: the provider's list has relay1, and not relay2."""
+    converge(lab, extra={"relay_through": {"host": lab.known["provider"]["host"]}})
+    try:
+        for relay in SIGNERS:
+            assert post(lab, relay, token, recipients=f"{relay}-{token}@outside.test").accepted
+        message = lab.wait_for_message(token)
+        assert (message.recipient, message.client["name"]) == (f"relay1-{token}@outside.test", "smtp.provider.test")
+        assert_signed(message, "rspamd")
+        ready.wait("the end of the other message", partial(log_lines, lab, "relay2", f"<relay2-{token}@outside.test>"))
+        assert "554 5.7.1" in log_lines(lab, "relay2", f"<relay2-{token}@outside.test>")[0]
+        assert len(lab.messages(token)) == 1
+    finally:
+        converge(lab)
+
+
+def tlsa(lab: Lab, host: str) -> str:
+    """The record for the key of a host's certificate, whoever issued it (RFC 7671, 5.1)."""
+    certificate = lab.run(host, ["cat", "/etc/ssl/certs/lab-host.pem"]).stdout
+    key = x509.load_pem_x509_certificate(certificate.encode()).public_key()
+    spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return f"3 1 1 {hashlib.sha256(spki).hexdigest()}"
+
+
+def left_verified(lab: Lab, relay: str, since: float) -> bool:
+    """Whether a relay has sent to a server that it could verify; it is told to try now."""
+    lab.run(relay, ["postqueue", "-f"])
+    return bool(log_lines(lab, relay, "Verified TLS connection established to mx.outside.test[", since=since))
+
+
+def test_dane(lab: Lab, token: str) -> None:
+    """Both relays send directly: not while the receiver's TLSA record is of another key, but once it is right."""
+    name, since = "_25._tcp.mx.outside.test.", time.time()
+    lab.update(name, "TLSA", [tlsa(lab, "stranger")])
+    try:
+        converge(lab, extra={"relay_outbound_tls": "dane", "relay_tls_policies": {}, "relay_through": {}})
+        for relay in SIGNERS:
+            assert post(lab, relay, token).accepted
+            deferred = partial(log_lines, lab, relay, "status=deferred (Server certificate not verified)", since=since)
+            ready.wait(f"a deferred message on {relay}", deferred)
+            assert log_lines(lab, relay, "no matching DANE TLSA records", since=since)
+            assert "Server certificate not verified" in lab.run(relay, ["postqueue", "-p"]).stdout
+        assert lab.messages(token) == []
+        lab.update(name, "TLSA", [tlsa(lab, "outside")])
+        for relay in SIGNERS:
+            ready.wait(f"mail from {relay}", partial(left_verified, lab, relay, since))
+        assert [message.tls for message in lab.wait_for_messages(token, 2)] == ["TLSv1.3", "TLSv1.3"]
+    finally:
+        lab.update(name, "TLSA", [])
+        converge(lab)
 
 
 def test_signers_swapped(lab: Lab, token: str) -> None:
