@@ -4,13 +4,15 @@
 
 A domain's manifest lists its keys. At most one key of each algorithm is active (it signs) and at most
 one is pending (made, to be published, signing nothing); any number is retired (signs nothing any
-more, stays published for mail under way). The functions here take a manifest and a want and give
-the manifest afterwards with what must be done to files first: nothing here touches a file.
+more, stays published for mail under way), revoked (its record says so by an empty p=, RFC 6376 section
+3.6.1) or withdrawn (its record is to be gone from DNS). The functions here take a manifest and a want
+and give the manifest afterwards with what must be done to files first: nothing here touches a file.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, product
@@ -25,8 +27,11 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dkim import (
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._term_error import shown
 
-ACTIVE, PENDING, RETIRED = "active", "pending", "retired"
-STATES = (ACTIVE, PENDING, RETIRED)
+ACTIVE, PENDING, RETIRED, REVOKED, WITHDRAWN = "active", "pending", "retired", "revoked", "withdrawn"
+STATES = (ACTIVE, PENDING, RETIRED, REVOKED, WITHDRAWN)
+_TIMES = ("created", "published", "activated", "retired", "revoked", "withdrawn")
+_TEXTS = ("selector", "algorithm", "state", *_TIMES, "path")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
 
 
 class PlanError(ValueError):
@@ -48,22 +53,30 @@ class Entry:
     activated: str = ""
     retired: str = ""
     path: str = ""  # where the file lies when it is not the directory's own
+    published: str = ""  # since when all name servers answer as the state asks for
+    settle: int = 0  # seconds for which resolvers may keep what was there before
+    revoked: str = ""
+    withdrawn: str = ""
     more: tuple[tuple[str, Any], ...] = field(default=(), hash=False)  # what later versions wrote
 
     def as_dict(self) -> dict[str, Any]:
         """The shape in the manifest; what is empty is left out."""
-        names = ("selector", "algorithm", "state", "created", "activated", "retired", "path")
-        return {**{name: getattr(self, name) for name in names if getattr(self, name)}, **dict(self.more)}
+        return {
+            **{name: getattr(self, name) for name in (*_TEXTS, "settle") if getattr(self, name)},
+            **dict(self.more),
+        }
 
     @classmethod
     def from_dict(cls, given: object) -> Entry:
         """The entry ``given`` describes. Raises :class:`ManifestError`."""
         if not isinstance(given, dict):
             raise ManifestError("lists a key that is no object")
-        names = ("selector", "algorithm", "state", "created", "activated", "retired", "path")
-        known = {name: given[name] for name in names if name in given}
+        known = {name: given[name] for name in _TEXTS if name in given}
+        settle = given.get("settle", 0)
         if not all(isinstance(value, str) for value in known.values()):
             raise ManifestError("describes a key by something else than text")
+        if not isinstance(settle, int) or isinstance(settle, bool) or settle < 0:
+            raise ManifestError("describes a key by a time to settle that is no number of seconds")
         if not known.get("selector") or known.get("algorithm") not in ALGORITHMS or known.get("state") not in STATES:
             raise ManifestError("lists a key without a selector, a known algorithm or a known state")
         try:
@@ -72,7 +85,8 @@ class Entry:
             raise ManifestError(f"lists a key under {shown(known['selector'])}, which is no selector") from err
         if not known.get("path", "/").startswith("/"):
             raise ManifestError("lists a key under a path that is not absolute")
-        return cls(**known, more=tuple((name, value) for name, value in given.items() if name not in names))
+        more = tuple((name, value) for name, value in given.items() if name not in (*_TEXTS, "settle"))
+        return cls(**known, settle=settle, more=more)
 
 
 @dataclass(frozen=True)
@@ -97,7 +111,7 @@ class Manifest:
         entries = tuple(Entry.from_dict(key) for key in keys)
         if len({entry.selector for entry in entries}) != len(entries):
             raise ManifestError("lists a selector twice")
-        singles = [(entry.algorithm, entry.state) for entry in entries if entry.state != RETIRED]
+        singles = [(entry.algorithm, entry.state) for entry in entries if entry.state in (ACTIVE, PENDING)]
         if len(set(singles)) != len(singles):
             raise ManifestError("lists two active or two pending keys of one algorithm")
         more = tuple((name, value) for name, value in given.items() if name not in ("keys", "used"))
@@ -135,6 +149,8 @@ class Want:
     path: str = ""
     label: str = ""
     suffix: str = ""  # ends the selector of a new key that names none
+    published: str | None = None  # to be noted of a key that exists
+    settle: int | None = None
 
     def says(self, text: object) -> str:
         """A message about this item."""
@@ -277,7 +293,10 @@ def present(manifest: Manifest, want: Want, *, now: str, found: Mapping[str, Fou
     """A key exists. The first of an algorithm is active at once; a further selector becomes pending."""
     entry = _known(manifest, want)
     if entry is not None:
-        return Step(manifest, entry)
+        noted = _noted(entry, want)
+        return Step(manifest.put(noted), noted)
+    if want.published is not None or want.settle is not None:
+        raise PlanError(f"{manifest.domain} has no key {want.selector!r} of which published or settle could be noted")
     want = _as_found(want, found)
     active, pending = manifest.one(want.kind, ACTIVE), manifest.one(want.kind, PENDING)
     if not want.selector:
@@ -288,6 +307,17 @@ def present(manifest: Manifest, want: Want, *, now: str, found: Mapping[str, Fou
     if active is not None and pending is not None:
         raise PlanError(_busy(manifest.domain, pending, want.selector))
     return _add(manifest, want, PENDING if active is not None else ACTIVE, now, found)
+
+
+def _noted(entry: Entry, want: Want) -> Entry:
+    """The key with what ``want`` has learnt of its record."""
+    published = entry.published if want.published is None else want.published
+    return replace(entry, published=published, settle=entry.settle if want.settle is None else want.settle)
+
+
+def is_time(text: str) -> bool:
+    """Whether ``text`` is a time as manifests have it."""
+    return _TIME.fullmatch(text) is not None
 
 
 def _busy(domain: str, pending: Entry, wanted: str) -> str:
@@ -324,11 +354,48 @@ def activated(manifest: Manifest, want: Want, *, now: str) -> Step:
         raise PlanError(f"{manifest.domain} has no {want.kind} key to activate: make one with state=present or rotated")
     if entry.state == ACTIVE:
         return Step(manifest, entry)
+    if entry.state in (REVOKED, WITHDRAWN):
+        raise PlanError(f"{entry.selector} of {manifest.domain} is {entry.state}, no receiver takes it: make a new key")
     former = manifest.one(entry.algorithm, ACTIVE)
     if former is not None:
         manifest = manifest.put(replace(former, state=RETIRED, retired=now))
     entry = replace(entry, state=ACTIVE, activated=now, retired="")
     return Step(manifest.put(entry), entry)
+
+
+def revoked(manifest: Manifest, want: Want, *, now: str, force: bool) -> Step:
+    """The key named is revoked: receivers are told to accept nothing that it signed (RFC 6376 section 3.6.1)."""
+    entry = _to_end(manifest, want)
+    if entry.state in (REVOKED, WITHDRAWN):
+        return Step(manifest, entry)
+    if entry.state != RETIRED and not force:
+        rule = "activate another key first, or say force=true"
+        raise PlanError(f"{entry.selector} is the {entry.state} key of {manifest.domain}: {rule}")
+    settle = entry.settle if want.settle is None else want.settle
+    entry = replace(entry, state=REVOKED, revoked=now, published="", settle=settle)
+    return Step(manifest.put(entry), entry)
+
+
+def withdrawn(manifest: Manifest, want: Want, *, now: str) -> Step:
+    """The record of the revoked key named is to be taken out of DNS."""
+    entry = _to_end(manifest, want)
+    if entry.state == WITHDRAWN:
+        return Step(manifest, entry)
+    if entry.state != REVOKED:
+        raise PlanError(f"{entry.selector} of {manifest.domain} is {entry.state}: revoke it before it is withdrawn")
+    settle = entry.settle if want.settle is None else want.settle
+    entry = replace(entry, state=WITHDRAWN, withdrawn=now, published="", settle=settle)
+    return Step(manifest.put(entry), entry)
+
+
+def _to_end(manifest: Manifest, want: Want) -> Entry:
+    """The key that a want on the end of one names."""
+    entry = _known(manifest, want)
+    if entry is None:
+        if want.selector:
+            raise PlanError(f"{manifest.domain} has no key {want.selector}")
+        raise PlanError(f"name by its selector which key of {manifest.domain} comes to its end")
+    return entry
 
 
 def absent(manifest: Manifest, want: Want, *, force: bool, found: Mapping[str, Found]) -> Step:

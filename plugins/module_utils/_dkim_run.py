@@ -49,6 +49,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._files import set_
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
 
 TO_BE_MADE = "(key not made yet)"
+NO_RECORD = "(no record)"
 
 
 class CallError(Exception):
@@ -160,6 +161,10 @@ def _check_want(want: Want, directory: str, options: Options) -> Want:
         raise CallError(want.says(f"selector {err}")) from err
     if path == os.path.join(directory, f"{domain}.{selector}{KEY}"):
         path = ""
+    if want.published and not plan.is_time(want.published):
+        raise CallError(want.says(f"published {want.published!r} is no time such as 2026-11-20T11:00:00Z"))
+    if want.settle is not None and not 0 <= want.settle < 2**31:
+        raise CallError(want.says(f"settle {want.settle} is not between 0 and {2**31 - 1}"))
     making = options.state in ("present", "rotated")
     if making and want.kind == "rsa" and not MIN_BITS <= want.bits <= MAX_BITS:
         rule = f"an RSA key has {MIN_BITS} to {MAX_BITS} bits (RFC 8301 section 3.2)"
@@ -262,6 +267,10 @@ def _step(manifest: Manifest, want: Want, options: Options, found: Mapping[str, 
         return plan.rotated(manifest, want, now=options.now, found=left)
     if options.state == "activated":
         return plan.activated(manifest, want, now=options.now)
+    if options.state == "revoked":
+        return plan.revoked(manifest, want, now=options.now, force=options.force)
+    if options.state == "withdrawn":
+        return plan.withdrawn(manifest, want, now=options.now)
     return plan.absent(manifest, want, force=options.force, found=left)
 
 
@@ -305,7 +314,9 @@ class _Teller:
         if want is None or os.path.exists(path):
             key = self._read(domain, entry, path)
             bits = key.bits
-            record = Record.txt(record_name(entry.selector, domain), str(key.record), self.options.ttl)
+            text = str(key.record if entry.state != plan.REVOKED else replace(key.record, public_key=b""))
+            if entry.state != plan.WITHDRAWN:
+                record = Record.txt(record_name(entry.selector, domain), text, self.options.ttl)
         return {
             "domain": domain,
             "selector": entry.selector,
@@ -314,8 +325,12 @@ class _Teller:
             "state": entry.state,
             "path": path,
             "created": entry.created,
+            "published": entry.published,
+            "settle": entry.settle,
             "activated": entry.activated,
             "retired": entry.retired,
+            "revoked": entry.revoked,
+            "withdrawn": entry.withdrawn,
             "record": record.as_dict() if record is not None else None,
             "bind": str(record) if record is not None else None,
         }
@@ -335,7 +350,8 @@ class _Teller:
         for entry in manifest.keys:
             told = self.key(manifest.domain, entry) if self._is_there(manifest.domain, entry) else None
             record = told["record"] if told is not None else None
-            details[entry.selector] = str(record["value"]) if isinstance(record, dict) else TO_BE_MADE
+            untold = NO_RECORD if entry.state == plan.WITHDRAWN else TO_BE_MADE
+            details[entry.selector] = str(record["value"]) if isinstance(record, dict) else untold
         return plan.describe(manifest, details)
 
     def _is_there(self, domain: str, entry: Entry) -> bool:
@@ -357,7 +373,7 @@ def ensure(store: KeyStore, wants: Sequence[Want], options: Options) -> Outcome:
     if missing and not options.check:
         raise CallError(missing[0])
     there = store.exists()
-    if options.check or (not there and options.state in ("absent", "activated")):
+    if options.check or (not there and options.state in ("absent", "activated", "revoked", "withdrawn")):
         outcome = _ensure(store, wants, options)
         outcome.warnings += missing
         return outcome

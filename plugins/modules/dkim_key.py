@@ -12,9 +12,11 @@ version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
   - Keeps the private keys that sign mail in one directory, each as C(<domain>.<selector>.key), and a manifest for each
-    domain, C(<domain>.json), that says which key is active, pending or retired. Returns the DNS records to publish.
+    domain, C(<domain>.json), that says in which state each key is. Returns the DNS records to publish.
   - A domain has at most one active key of each algorithm, which signs, and at most one pending, which is made and
-    to be published but signs nothing. Retired keys sign nothing any more and stay published for mail under way.
+    to be published but signs nothing. Retired keys sign nothing any more and stay published for mail under way. The
+    record of a revoked key says so by its empty C(p=), that of a withdrawn one is to be gone.
+  - The playbook C(postmaster.mail.rotate_dkim) takes keys from state to state when their time has come.
   - One call takes a thousand keys as well as one, and makes them on all processors.
   - All items are checked before the first file is written. A key's file is there before its manifest lists it, and
     both are replaced in one step, so a run that was interrupted is continued by the next.
@@ -97,6 +99,23 @@ options:
       path:
         description: Like O(path).
         type: path
+      published:
+        description: Like O(published).
+        type: str
+      settle:
+        description: Like O(settle).
+        type: int
+  published:
+    description:
+      - With O(state=present) and the O(selector) of a key that exists, since when all name servers answer with what its
+        state asks for, in UTC as C(2026-11-20T11:00:00Z). Empty where they do not.
+      - It is kept in the manifest for the rotation and has no other effect.
+    type: str
+  settle:
+    description:
+      - With a key that exists, for how many seconds resolvers may keep what was at its record's name before.
+      - It is kept in the manifest for the rotation and has no other effect.
+    type: int
   state:
     description:
       - V(present) makes sure that there is such a key. The first key of an algorithm is active at once, one under a
@@ -104,14 +123,21 @@ options:
       - V(rotated) makes the next key, pending. Changes nothing while there is a pending one.
       - V(activated) makes the pending key active, or the one that O(selector) names, and retires the one that was.
         Name a retired key to go back to it.
+      - V(revoked) says by an empty C(p=) in the record of the retired key O(selector) that nothing it signed is to be
+        accepted any more. V(withdrawn) takes the record of a revoked key out of the records to publish.
       - V(absent) removes the key O(selector) and its file, or without a selector all keys of the domain, of
         O(algorithm) if that is given. The manifest stays and remembers the selectors, as resolvers may hold their
         records.
     type: str
-    choices: [present, absent, rotated, activated]
+    choices: [present, absent, rotated, activated, revoked, withdrawn]
     default: present
+  now:
+    description:
+      - What counts as the present time, in UTC as C(2026-11-20T11:00:00Z), so that one clock decides for keys on
+        several hosts. The host's own time if left out.
+    type: str
   force:
-    description: Whether O(state=absent) may remove an active key.
+    description: Whether O(state=absent) may remove an active key, and O(state=revoked) revoke one that is not retired.
     type: bool
     default: false
   allow_weak:
@@ -197,7 +223,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 keys:
-  description: All keys of the domains named, active, pending and retired.
+  description: All keys of the domains named, in whatever state.
   returned: success
   type: list
   elements: dict
@@ -219,7 +245,7 @@ keys:
       type: int
       sample: 2048
     state:
-      description: V(active), V(pending) or V(retired).
+      description: V(pending), V(active), V(retired), V(revoked) or V(withdrawn).
       type: str
       sample: active
     path:
@@ -230,14 +256,27 @@ keys:
       description: When the key was made, in UTC, for an adopted one its file's time.
       type: str
       sample: "2026-11-20T11:00:00Z"
+    published:
+      description: What O(published) noted, or an empty string.
+      type: str
+    settle:
+      description: What O(settle) noted, or 0.
+      type: int
     activated:
       description: When it began to sign, or an empty string.
       type: str
     retired:
       description: When it ceased to, or an empty string.
       type: str
+    revoked:
+      description: When it was revoked, or an empty string.
+      type: str
+    withdrawn:
+      description: When its record was to go, or an empty string.
+      type: str
     record:
-      description: The DNS record to publish, null in check mode for a key that would be made.
+      description:
+        - The DNS record to publish, null for a withdrawn key and in check mode for one that would be made.
       type: dict
       contains:
         name:
@@ -276,7 +315,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import ALGORITHMS, SOUND_BITS
-from ansible_collections.postmaster.mail.plugins.module_utils._dkim_plan import Want
+from ansible_collections.postmaster.mail.plugins.module_utils._dkim_plan import Want, is_time
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim_run import CallError, Options, Outcome, ensure
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim_store import (
     Access,
@@ -286,19 +325,23 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dkim_store import
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._files import FileError
 
+STATES = ("present", "absent", "rotated", "activated", "revoked", "withdrawn")
 ITEM_SPEC = {
     "domain": {"type": "str", "required": True},
     "selector": {"type": "str"},
     "algorithm": {"type": "str", "choices": list(ALGORITHMS)},
     "bits": {"type": "int"},
     "path": {"type": "path"},
+    "published": {"type": "str"},
+    "settle": {"type": "int"},
 }
 ARGUMENT_SPEC = {
     **ITEM_SPEC,
     "domain": {"type": "str"},
     "bits": {"type": "int", "default": SOUND_BITS},
     "keys": {"type": "list", "elements": "dict", "options": ITEM_SPEC, "no_log": False},
-    "state": {"type": "str", "choices": ["present", "absent", "rotated", "activated"], "default": "present"},
+    "state": {"type": "str", "choices": [*STATES], "default": "present"},
+    "now": {"type": "str"},
     "selector_suffix": {"type": "str"},
     "force": {"type": "bool", "default": False},
     "allow_weak": {"type": "bool", "default": False},
@@ -326,6 +369,8 @@ def build_wants(params: dict[str, Any]) -> list[Want]:
             path=item["path"] or "",
             label=f"keys[{number}]" if params["keys"] is not None else "",
             suffix=suffix,
+            published=item["published"],
+            settle=item["settle"],
         )
         for number, item in enumerate(items)
     ]
@@ -346,6 +391,8 @@ def run(module: AnsibleModule) -> Outcome:
     params = module.params
     if not 0 <= params["ttl"] < 2**31:
         raise CallError(f"ttl {params['ttl']} is not between 0 and {2**31 - 1}")
+    if params["now"] is not None and not is_time(params["now"]):
+        raise CallError(f"now {params['now']!r} is no time such as 2026-11-20T11:00:00Z")
     options = Options(
         state=params["state"],
         force=params["force"],
@@ -353,7 +400,7 @@ def run(module: AnsibleModule) -> Outcome:
         ed25519_format=params["ed25519_format"],
         ttl=params["ttl"],
         check=module.check_mode,
-        now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        now=params["now"] or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
     access = Access(params["owner"], params["group"], file_mode(params["mode"]))
     return ensure(KeyStore(params["directory"], access), build_wants(params), options)
@@ -362,7 +409,13 @@ def run(module: AnsibleModule) -> Outcome:
 def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENT_SPEC,
-        mutually_exclusive=[("domain", "keys"), ("selector", "keys"), ("path", "keys")],
+        mutually_exclusive=[
+            ("domain", "keys"),
+            ("selector", "keys"),
+            ("path", "keys"),
+            ("published", "keys"),
+            ("settle", "keys"),
+        ],
         required_one_of=[("domain", "keys")],
         supports_check_mode=True,
     )

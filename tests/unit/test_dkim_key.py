@@ -26,6 +26,9 @@ ERRORS = [
         "two labels (RFC 6376 section 3.5)"),
     ({"domain": "a.example", "mode": "rw"}, "mode 'rw' is no octal number such as '0640'"),
     ({"domain": "a.example", "ttl": -1}, "ttl -1 is not between 0 and 2147483647"),
+    ({"domain": "a.example", "now": "today"}, "now 'today' is no time such as 2026-11-20T11:00:00Z"),
+    ({"domain": "a.example", "selector": "s1", "published": "now"}, "published 'now' is no time such as 2026-11-20T11:00:00Z"),
+    ({"keys": [{"domain": "a.example", "selector": "s1", "settle": -1}]}, "keys[0]: settle -1 is not between 0 and 2147483647"),
     ({"domain": "a.example", "selector_suffix": "a_b"}, "selector_suffix 'a_b' is not made of up to 20 letters and digits"),
     ({"domain": "a.example", "state": "activated"}, "a.example has no rsa key to activate: make one with state=present or rotated"),
 ]  # fmt: skip
@@ -67,6 +70,26 @@ def test_a_key(tmp_path: Path) -> None:
     again = start(tmp_path, keys=[{"domain": "a.example"}], ttl=60)
     assert (again["changed"], again["keys"]) == (False, [key])
     assert "key" not in again
+
+
+def test_the_end_of_a_key(tmp_path: Path) -> None:
+    clock = {"domain": "a.example", "now": "2026-11-20T11:00:00Z"}
+    start(tmp_path, **clock, selector="s1")
+    start(tmp_path, **clock, selector="s2", state="rotated")
+    start(tmp_path, **clock, state="activated")
+    noted = start(tmp_path, **clock, selector="s1", published="2026-11-20T10:00:00Z", settle=60)
+    assert (noted["changed"], noted["key"]["published"], noted["key"]["settle"]) == (True, "2026-11-20T10:00:00Z", 60)
+    assert not start(tmp_path, keys=[{"domain": "a.example", "selector": "s1", "settle": 60}])["changed"]
+    revoked = start(tmp_path, **clock, selector="s1", state="revoked")["key"]
+    assert (revoked["record"]["value"], revoked["revoked"], revoked["published"]) == (
+        "v=DKIM1; h=sha256; k=rsa; p=", clock["now"], "",
+    )  # fmt: skip
+    withdrawn = start(tmp_path, **clock, selector="s1", state="withdrawn")
+    assert (withdrawn["changed"], withdrawn["key"]["record"], withdrawn["key"]["bind"]) == (True, None, None)
+    assert withdrawn["diff"]["after"].splitlines()[0] == "a.example s1 rsa withdrawn (no record)"
+    gone = start(tmp_path, **clock, selector="s1", state="absent")
+    assert [key["selector"] for key in gone["keys"]] == ["s2"]
+    assert not (tmp_path / "keys" / "a.example.s1.key").exists()
 
 
 def test_without_the_library_nothing_is_written(tmp_path: Path) -> None:

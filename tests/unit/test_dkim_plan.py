@@ -83,6 +83,13 @@ TRANSITIONS = [
     ("activated", "s2:pending", Want(D), {}, "s2:active", "s2", False),
     ("activated", "mail:retired s2:active", Want(D, "mail"), {}, "mail:active s2:retired", "mail", False),
     ("activated", "m:active s:pending e:active:ed25519", Want(D), {}, "m:retired s:active e:active:ed25519", "s", False),
+    ("revoked", "mail:retired s2:active", Want(D, "mail"), {}, "mail:revoked s2:active", "mail", False),
+    ("revoked", "mail:withdrawn", Want(D, "mail"), {}, "mail:withdrawn", "mail", False),
+    ("revoked by force", "mail:active s2:pending", Want(D, "mail"), {}, "mail:revoked s2:pending", "mail", False),
+    ("withdrawn", "mail:revoked s2:active", Want(D, "mail"), {}, "mail:withdrawn s2:active", "mail", False),
+    ("present", "mail:active", Want(D, "mail", published=NOW, settle=60), {}, "mail:active", "mail", False),
+    ("present", "mail:active a:revoked b:revoked", Want(D), {}, "mail:active a:revoked b:revoked", "mail", False),
+    ("absent", "mail:withdrawn s2:active", Want(D, "mail"), {}, "s2:active", None, False),
     ("absent", "mail:retired s2:active", Want(D, "mail"), {}, "s2:active", None, False),
     ("absent", "mail:active s2:pending", Want(D, "s2"), {}, "mail:active", None, False),
     ("absent", "mail:active", Want(D, "gone"), {}, "mail:active", None, False),
@@ -98,6 +105,10 @@ def go(name: str, before: Manifest, want: Want, found: dict[str, Found]) -> Step
         return plan.absent(before, want, force=name == "forced", found=found)
     if name == "activated":
         return plan.activated(before, want, now=NOW)
+    if name.startswith("revoked"):
+        return plan.revoked(before, want, now=NOW, force=name.endswith("force"))
+    if name == "withdrawn":
+        return plan.withdrawn(before, want, now=NOW)
     return getattr(plan, name)(before, want, now=NOW, found=found)
 
 
@@ -120,6 +131,13 @@ REFUSED = [
     ("rotated", "mail:active", Want(D, "mail"), {}, "mail of corp.example is the selector of its active key: the next key needs a selector of its own"),
     ("activated", "", Want(D), {}, "corp.example has no rsa key to activate: make one with state=present or rotated"),
     ("activated", "mail:active", Want(D, "s9"), {}, "corp.example has no key s9 to activate"),
+    ("activated", "mail:revoked", Want(D, "mail"), {}, "mail of corp.example is revoked, no receiver takes it: make a new key"),
+    ("revoked", "mail:active", Want(D, "mail"), {}, "mail is the active key of corp.example: activate another key first, or say force=true"),
+    ("revoked", "mail:pending", Want(D, "mail"), {}, "mail is the pending key of corp.example: activate another key first, or say force=true"),
+    ("revoked", "mail:retired", Want(D), {}, "name by its selector which key of corp.example comes to its end"),
+    ("withdrawn", "mail:retired", Want(D, "mail"), {}, "mail of corp.example is retired: revoke it before it is withdrawn"),
+    ("withdrawn", "mail:retired", Want(D, "s2"), {}, "corp.example has no key s2"),
+    ("present", "mail:active", Want(D, "s2", settle=1), {}, "corp.example has no key 's2' of which published or settle could be noted"),
     ("absent", "mail:active", Want(D, "mail"), {}, "mail is the active key of corp.example, signers use it: activate another key first, or say force=true"),
     ("absent", "mail:active s2:pending", Want(D), {}, "mail is the active key of corp.example, signers use it: activate "
         "another key first, or say force=true"),
@@ -139,6 +157,19 @@ def test_times() -> None:
         (EARLIER, "", NOW),
         (EARLIER, NOW, ""),
     ]
+
+
+def test_what_is_noted_of_a_record_ends_with_its_state() -> None:
+    noted = plan.present(manifest("mail:retired"), Want(D, "mail", published=EARLIER, settle=60), now=NOW, found={})
+    gone = plan.revoked(noted.after, Want(D, "mail", settle=300), now=NOW, force=False)
+    lost = plan.withdrawn(gone.after, Want(D, "mail"), now=NOW)
+    assert [(step.key.published, step.key.settle) for step in (noted, gone, lost) if step.key] == [
+        (EARLIER, 60),
+        ("", 300),
+        ("", 300),
+    ]
+    assert [(key.revoked, key.withdrawn) for key in lost.after.keys] == [(NOW, NOW)]
+    assert Manifest.parse(D, str(lost.after)) == lost.after
 
 
 def test_absent_remembers_selectors_and_files() -> None:
@@ -210,6 +241,7 @@ BAD_MANIFESTS = [
     ('{"keys": [{"selector": "a", "algorithm": "dsa", "state": "active"}]}', "lists a key without a selector, a known algorithm or a known state"),
     ('{"keys": [{"selector": "../a", "algorithm": "rsa", "state": "active"}]}', "lists a key under '../a', which is no selector"),
     ('{"keys": [{"selector": "a", "algorithm": "rsa", "state": "active", "path": "a"}]}', "lists a key under a path that is not absolute"),
+    ('{"keys": [{"selector": "a", "algorithm": "rsa", "state": "active", "settle": "1"}]}', "describes a key by a time to settle that is no number of seconds"),
     ('{"keys": [{"selector": "a", "algorithm": "rsa", "state": "gone"}]}', "lists a key without a selector, a known algorithm or a known state"),
     ('{"keys": [{"selector": "a", "algorithm": "rsa", "state": "retired"}, {"selector": '
         '"a", "algorithm": "rsa", "state": "active"}]}', "lists a selector twice"),
@@ -234,7 +266,7 @@ def test_a_manifest_keeps_what_later_versions_wrote() -> None:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["present", "rotated", "activated", "absent", "forced"]),
+        st.sampled_from(["present", "rotated", "activated", "revoked", "withdrawn", "absent", "forced"]),
         st.sampled_from(["", "a", "b", "c"]),
         st.sampled_from(["", "rsa", "ed25519"]),
         st.sampled_from([{}, files(Found("a", "rsa", 2048)), files(Found("b", "ed25519", 256))]),
