@@ -17,8 +17,7 @@ import struct
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +26,8 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dns_plan import (
     Action,
     Key,
     RRset,
-    Wanted,
     comparable,
-    group,
     pack,
-    satisfied,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
 
@@ -55,7 +51,6 @@ WINDOW = 64  # questions in flight on one connection; far below what would fill 
 TSIG_FIXED_SIZE = 100  # the TSIG record without its two names: RFC 8945 section 4.2, MAC of at most 64 octets
 TSIG_ALGORITHMS = ("hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha1", "hmac-md5")
 NO_ROUTE = (errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between two looks at a server
 
 
 class DnsNoRoute(DnsTimeout):
@@ -207,6 +202,17 @@ class DnsServer:
             return []
         return [_unquoted(rdata) for rdata in answer] if answer is not None else []
 
+    def exists(self, name: str) -> bool:
+        """Whether there is anything at or below ``name``: whether the answer is other than NXDOMAIN (RFC 8020)."""
+        try:
+            message = self._question(name, "TXT")
+        except (dns.exception.DNSException, UnicodeError, ValueError):
+            return False
+        response = self._exchange([message])[0]
+        self._check_answer(response, name, "TXT")
+        # The answer to an alias tells of its target.
+        return response.rcode() != dns.rcode.NXDOMAIN or bool(response.answer)
+
     # -- reading --------------------------------------------------------------------------------
 
     def lookup(self, name: str, rdtype: str) -> Answer:
@@ -218,9 +224,18 @@ class DnsServer:
 
         Raises :class:`DnsError` when an answer is missing or, unless ``recursive``, not authoritative.
         """
+        found: dict[Key, Answer] = {}
+        for key, answer in self.answers(keys).items():
+            if isinstance(answer, DnsError):
+                raise answer
+            found[key] = answer
+        return found
+
+    def answers(self, keys: Iterable[Key]) -> dict[Key, Answer | DnsError]:
+        """The same, with the error in place of each useless answer; raises only where the connection fails."""
         wanted = list(dict.fromkeys(keys))
         responses = self._exchange([self._question(*key) for key in wanted])
-        return {key: self._answer(key, response) for key, response in zip(wanted, responses, strict=True)}
+        return {key: self._answer_or_error(key, response) for key, response in zip(wanted, responses, strict=True)}
 
     def zone_of(self, name: str) -> str:
         """The zone on this server that ``name`` lies in, found by its SOA record."""
@@ -271,7 +286,7 @@ class DnsServer:
         when it comes while the one before is being signed.
         """
         record = action.record
-        pause, deadline = FIRST_PAUSE / 16, time.monotonic() + self.timeout
+        pause, deadline = 1 / 64, time.monotonic() + self.timeout
         while time.monotonic() < deadline:
             rrset = self.lookup(record.name, record.type).rrset
             held = {comparable(record.type, value) for value in rrset.values} if rrset else set()
@@ -339,6 +354,12 @@ class DnsServer:
             raise DnsRefused(f"{self.label} cut its answer for {name} {rdtype} even over TCP; look at that server")
         if not self.recursive and not response.flags & dns.flags.AA:
             raise DnsRefused(f"{self.label} is not authoritative for {name}; name a server that serves the zone")
+
+    def _answer_or_error(self, key: Key, response: Any) -> Answer | DnsError:
+        try:
+            return self._answer(key, response)
+        except DnsError as err:
+            return err
 
     def _answer(self, key: Key, response: Any) -> Answer:
         name, rdtype = key
@@ -473,144 +494,3 @@ def _receive_exactly(connection: socket.socket, size: int) -> bytes:
             raise EOFError
         data += part
     return data
-
-
-# -- waiting until all servers answer with the records ------------------------------------------
-
-
-def split_address(text: str, port: int) -> tuple[str, int]:
-    """``address`` or ``address@port`` as Knot and Unbound write it."""
-    address, separator, number = text.partition("@")
-    if not separator:
-        return address, port
-    if not number.isdigit() or not 0 < int(number) < 65536:
-        raise DnsError(f"{text!r}: the port after @ must be a number between 1 and 65535")
-    return address, int(number)
-
-
-def _system_addresses(host: str) -> list[str]:
-    try:
-        found = socket.getaddrinfo(host.rstrip("."), None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return []
-    return list(dict.fromkeys(str(item[4][0]) for item in found))
-
-
-def authoritative_servers(
-    zone: str, *, primary: DnsServer, resolver: DnsServer | None = None, port: int = 53
-) -> list[DnsServer]:
-    """A server for each address of each name server of ``zone``, as ``primary`` lists them.
-
-    Addresses come from ``primary`` where it knows them, then from ``resolver`` or the system.
-    """
-    names = primary.lookup(zone, "NS")
-    if names.rrset is None:
-        raise DnsError(f"{primary.label} lists no name servers of {zone}; name them in wait.servers")
-    servers = []
-    for host in sorted(names.rrset.values):
-        addresses = _addresses(host, primary, resolver)
-        if not addresses:
-            raise DnsError(f"the name server {host} of {zone} has no address here; name the addresses in wait.servers")
-        servers += [DnsServer(a, port=port, timeout=primary.timeout, label=host) for a in addresses]
-    return servers
-
-
-def _addresses(host: str, primary: DnsServer, resolver: DnsServer | None) -> list[str]:
-    for server in (primary, resolver):
-        if server is not None:
-            with contextlib.suppress(DnsError):
-                found = [text for rdtype in ("A", "AAAA") for text in server.query(host, rdtype)]
-                if found:
-                    return found
-    return _system_addresses(host) if resolver is None else []
-
-
-@dataclass(frozen=True)
-class Seen:
-    """When, in seconds after the start, a server answered with all the records."""
-
-    server: str
-    seconds: float
-
-
-class Watch:
-    """Waits until every one of some servers answers with the wanted records.
-
-    ``progress`` is called with one line of text whenever something is new; ``clock`` and ``sleep``
-    are those of :mod:`time`.
-    """
-
-    def __init__(
-        self,
-        *,
-        timeout: float,
-        exclusive: bool = True,
-        progress: Callable[[str], None] = lambda _line: None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self.timeout = timeout
-        self.exclusive = exclusive
-        self.progress = progress
-        self.clock = clock
-        self.sleep = sleep
-
-    def wait(self, servers: Sequence[tuple[DnsServer, Sequence[Wanted]]]) -> list[Seen]:
-        """Return when all servers hold their records; :class:`DnsTimeout` names those that do not in time."""
-        if not servers:
-            return []
-        start = self.clock()
-        with ThreadPoolExecutor(max_workers=min(len(servers), 32)) as pool:
-            results = list(pool.map(lambda item: self._one(item[0], item[1], start), servers))
-        failures = [result for result in results if isinstance(result, str)]
-        if failures:
-            raise DnsTimeout(
-                f"after {self.timeout:g} seconds not every server answers as wanted: {'; '.join(failures)}"
-            )
-        seen = [result for result in results if isinstance(result, Seen)]
-        if not seen:
-            raise DnsTimeout("this machine has no route to any of the name servers; name others in wait.servers")
-        return seen
-
-    def _one(self, server: DnsServer, wanted: Sequence[Wanted], start: float) -> Seen | str | None:
-        """:class:`Seen` on success, a clause on failure, None for an address this machine cannot reach at all."""
-        groups = group(wanted)
-        pause = FIRST_PAUSE
-        said = ""
-        try:
-            while True:
-                missing, line = self._look(server, groups)
-                elapsed = self.clock() - start
-                if not missing:
-                    self.progress(f"{elapsed:.1f} s: {server.label} answers with all {len(groups)} record sets")
-                    return Seen(server.label, round(elapsed, 1))
-                if line != said:
-                    self.progress(f"{elapsed:.1f} s: {line}")
-                    said = line
-                if elapsed + pause > self.timeout:
-                    return line
-                self.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
-        except DnsNoRoute as err:
-            self.progress(f"left out: {err}")
-            return None
-        finally:
-            server.close()
-
-    def _look(self, server: DnsServer, groups: Mapping[Key, Sequence[Wanted]]) -> tuple[int, str]:
-        """How many sets the server does not yet answer with, and a clause that says so."""
-        try:
-            answers = server.lookup_many(groups)
-        except DnsNoRoute:
-            raise
-        except DnsError as err:
-            server.close()
-            return len(groups), str(err)
-        missing = [
-            key
-            for key, items in groups.items()
-            if not satisfied(items, answers[key].rrset, exclusive=self.exclusive, ttl=not server.recursive)
-        ]
-        name = " ".join(missing[0]) if missing else ""
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        return len(missing), f"{server.label} does not yet answer with {name}{more}"

@@ -11,15 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _files
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError, DnsTimeout, check_name, is_under
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError, check_name, is_under
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import (
     Answer,
     DnsServer,
-    Watch,
-    authoritative_servers,
     normalise,
     parse_zone_text,
-    split_address,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_plan import (
     Action,
@@ -31,6 +28,8 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dns_plan import (
     group,
     plan,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._dns_verdict import OK
+from ansible_collections.postmaster.mail.plugins.module_utils._dns_watch import Directory, Watch, resolver_at
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
 
 MAX_TTL = 2**31 - 1  # RFC 2181 section 8
@@ -118,7 +117,7 @@ def publish(
             sent = _apply(server, records, changes, zones, exclusive)
         done = Publication(changes, server.label, sent, sorted(zones))
         if wait and not check:
-            _wait(server, records, answers, zone, exclusive, wait, done)
+            _wait(server, records, zone, exclusive, wait, done)
     finally:
         server.close()
     return done
@@ -220,7 +219,6 @@ def _not_held(server: DnsServer, rest: Plan) -> str:
 def _wait(
     server: DnsServer,
     records: Sequence[Wanted],
-    answers: Mapping[Key, Answer],
     zone: str | None,
     exclusive: bool,
     options: Mapping[str, Any],
@@ -228,27 +226,24 @@ def _wait(
 ) -> None:
     """Wait until all servers answer with ``records``; what came of it goes into ``done.waited``."""
     lines: list[str] = done.waited.setdefault("progress", [])
-    resolver = None
-    if options.get("resolver"):
-        address, port = split_address(options["resolver"], 53)
-        resolver = DnsServer(address, port=port, timeout=server.timeout, recursive=True, label="the resolver")
-    targets: list[tuple[DnsServer, Sequence[Wanted]]] = [(resolver, records)] if resolver else []
-    for text in options["servers"]:
-        if text == "auto":
-            zone_of = _zones(server, {item.record.name for item in records}, answers, zone)
-            for one in sorted(set(zone_of.values())):
-                part = [item for item in records if zone_of[item.record.name] == one]
-                listed = authoritative_servers(one, primary=server, resolver=resolver, port=options["port"])
-                targets += [(found, part) for found in listed]
-        else:
-            address, port = split_address(text, options["port"])
-            targets.append((DnsServer(address, port=port, timeout=server.timeout), records))
-    watch = Watch(timeout=options["timeout"], exclusive=exclusive, progress=lines.append)
-    try:
-        seen = watch.wait(targets)
-    except DnsTimeout as err:
-        raise NotVisible(str(err), done) from err
-    done.waited["visible"] = [{"server": s.server, "seconds": s.seconds} for s in seen]
+    resolver = resolver_at(options.get("resolver"), timeout=server.timeout)
+    directory = Directory(
+        primary=server, resolver=resolver, zone=zone, port=options.get("port", 53), timeout=server.timeout
+    )
+    watch = Watch(
+        directory,
+        servers=options.get("servers", ["auto"]),
+        resolver=resolver,
+        timeout=options["timeout"],
+        exact=True,
+        exclusive=exclusive,
+        progress=lines.append,
+    )
+    bad = [one.seen for one in watch.see(records) if one.verdict != OK]
+    if bad:
+        late = "; ".join(watch.late or bad)
+        raise NotVisible(f"after {watch.timeout:g} seconds not every server answers as wanted: {late}", done)
+    done.waited["visible"] = [{"server": name, "seconds": seconds} for name, seconds in watch.seconds.items()]
 
 
 # -- zone-file fragments ------------------------------------------------------------------------

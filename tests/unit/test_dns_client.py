@@ -20,13 +20,10 @@ import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError, DnsTimeout, DomainError
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import (
     Answer,
-    DnsNoRoute,
     DnsServer,
     TsigKey,
-    Watch,
     normalise,
     parse_zone_text,
-    split_address,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_plan import (
     Action,
@@ -126,9 +123,24 @@ def test_a_missing_name_has_no_records() -> None:
         assert server.zone_of("a.test.") == "test."
 
 
+@pytest.mark.parametrize(
+    ("lines", "rcode", "expected"),
+    [
+        ([], dns.rcode.NOERROR, True),  # another type, or names below
+        (['a.test. 60 TXT "x"'], dns.rcode.NOERROR, True),
+        (["test. 60 SOA ns. h. 1 2 3 4 5"], dns.rcode.NXDOMAIN, False),
+        (["a.test. 60 CNAME gone.test."], dns.rcode.NXDOMAIN, True),
+    ],
+)
+def test_whether_a_name_exists(lines: list[str], rcode: int, expected: bool) -> None:
+    with _listening(_replying(lambda message: _answer(message, *lines, rcode=rcode))) as port:
+        assert DnsServer("127.0.0.1", port=port).exists("a.test") is expected
+
+
 @pytest.mark.parametrize("name", ["a..test", "a" * 64 + ".test", ".".join(["a" * 60] * 5), "\u0000" * 300])
 def test_names_that_cannot_exist_have_no_records(name: str) -> None:
     assert DnsServer("127.0.0.1", port=1).query(name, "A") == []
+    assert not DnsServer("127.0.0.1", port=1).exists(name)
 
 
 @pytest.mark.parametrize(
@@ -251,23 +263,16 @@ def test_bad_names_are_named() -> None:
         wanted([{"name": "a", "type": "A", "rdata": "192.0.2.1"}, {"name": "a b", "type": "A", "rdata": "192.0.2.1"}])
 
 
-def test_addresses_with_ports() -> None:
-    assert split_address("2001:db8::1", 53) == ("2001:db8::1", 53)
-    assert split_address("192.0.2.1@5353", 53) == ("192.0.2.1", 5353)
-    with pytest.raises(DnsError, match="the port after @"):
-        split_address("192.0.2.1@x", 53)
-
-
-# -- publishing and waiting, against a scripted port --------------------------------------------
+# -- publishing, against a scripted port --------------------------------------------------------
 
 
 class FakeServer(DnsServer):
-    """Holds record sets; ``lag`` answers show the state before, ``broken`` replaces every answer."""
+    """Holds record sets; ``broken`` replaces every answer."""
 
-    def __init__(self, *records: Record, lag: int = 0, broken: Exception | None = None, ignore: str = "") -> None:
+    def __init__(self, *records: Record, broken: Exception | None = None, ignore: str = "") -> None:
         super().__init__("192.0.2.53")
         self.sets: dict[Key, RRset] = {}
-        self.lag, self.broken, self.ignore = lag, broken, ignore
+        self.broken, self.ignore = broken, ignore
         self.updates: list[list[Action]] = []
         for record in records:
             self._add(record)
@@ -277,12 +282,9 @@ class FakeServer(DnsServer):
         values = self.sets[key].values if key in self.sets else ()
         self.sets[key] = RRset(*key, record.ttl, (*values, record.rdata))
 
-    def lookup_many(self, keys: Iterable[Key]) -> dict[Key, Answer]:
+    def answers(self, keys: Iterable[Key]) -> dict[Key, Answer | DnsError]:
         if self.broken:
             raise self.broken
-        if self.lag:
-            self.lag -= 1
-            return {key: Answer(zone="test.") for key in keys}
         return {key: self._look(key) for key in keys}
 
     def _look(self, key: Key) -> Answer:
@@ -348,51 +350,6 @@ def test_a_record_outside_the_zone_is_refused_before_anything_is_asked() -> None
     server = FakeServer(broken=AssertionError("asked"))
     with pytest.raises(DnsError, match=r"a\.other\. TXT does not lie in the zone test\."):
         publish(server, [Wanted(_txt("a.other", "x"))], zone="test")
-
-
-def _watch(timeout: float = 10) -> tuple[Watch, list[str]]:
-    """A watch whose time only passes while it sleeps."""
-    now = [0.0]
-    lines: list[str] = []
-
-    def sleep(seconds: float) -> None:
-        now[0] += seconds
-
-    return Watch(timeout=timeout, progress=lines.append, clock=lambda: now[0], sleep=sleep), lines
-
-
-def test_waiting_ends_when_the_last_server_answers() -> None:
-    records = [Wanted(_txt("a.test", "x"))]
-    watch, lines = _watch()
-    seen = watch.wait([(FakeServer(_txt("a.test", "x")), records), (FakeServer(_txt("a.test", "x"), lag=3), records)])
-    assert len(seen) == 2
-    assert [line.partition(" s: ")[2] for line in lines].count("192.0.2.53 answers with all 1 record sets") == 2
-    assert any("does not yet answer with a.test. TXT" in line for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("server", "message"),
-    [
-        (
-            FakeServer(),
-            "after 10 seconds not every server answers as wanted: 192.0.2.53 does not yet answer with a.test. TXT",
-        ),
-        (FakeServer(_txt("a.test", "x", 30)), "does not yet answer"),
-        (FakeServer(broken=DnsTimeout("it is down")), "it is down"),
-        (FakeServer(broken=DnsNoRoute("no IPv6")), "no route to any"),
-    ],
-)
-def test_waiting_ends_with_the_names_of_those_that_lag(server: FakeServer, message: str) -> None:
-    watch, _lines = _watch()
-    with pytest.raises(DnsTimeout, match=message):
-        watch.wait([(server, [Wanted(_txt("a.test", "x"))])])
-
-
-def test_an_address_without_a_route_is_left_out() -> None:
-    watch, lines = _watch()
-    records = [Wanted(_txt("a.test", "x"))]
-    seen = watch.wait([(FakeServer(_txt("a.test", "x")), records), (FakeServer(broken=DnsNoRoute("no IPv6")), records)])
-    assert len(seen) == 1 and any(line == "left out: no IPv6" for line in lines)
 
 
 # -- zone-file fragments ------------------------------------------------------------------------
