@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import Resolver, check_name, exists
 from ansible_collections.postmaster.mail.plugins.module_utils._term_error import TermError
+from ansible_collections.postmaster.mail.plugins.module_utils._uri import is_report_uri
 
 VERSION = "v=DMARC1"
 POLICIES = ("none", "quarantine", "reject")
@@ -34,8 +35,6 @@ WALK_LIMIT = 8  # queries of one tree walk, section 4.10
 
 _VERSION = re.compile(r"[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|$)")
 _TAG = re.compile(r"[ \t]*([A-Za-z]+)[ \t]*=[ \t]*([\x20-\x3a\x3c-\x7e]+?)[ \t]*")
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@$&'()*+;=-]|%[0-9A-Fa-f]{2})+")
-_MAILTO = re.compile(r"mailto:[^@?]+@[^@?]+(?:\?.*)?", re.IGNORECASE)
 _SIZE = re.compile(r"![0-9]{1,19}[kmgt]?$", re.IGNORECASE)  # no report has more octets than 64 bits can count
 
 
@@ -61,7 +60,7 @@ def _check_fo(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_uri(tag: str, uri: str) -> str:
-    if not _URI.fullmatch(uri) or (uri.lower().startswith("mailto:") and not _MAILTO.fullmatch(uri)):
+    if not is_report_uri(uri):
         raise ValueError(
             f"{uri[:80]!r} in {tag} is no URI such as mailto:dmarc@example.org; "
             "commas and exclamation marks in it are written %2C and %21 (section 4.8)"
