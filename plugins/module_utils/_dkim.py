@@ -201,6 +201,7 @@ def _rsa_bits(public: bytes) -> int:
 _TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 _WORD = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]*[A-Za-z0-9])?", re.ASCII)
 _FWS = re.compile(r"(?:[ \t]*\r\n)?[ \t]+")  # RFC 6376 section 2.8 without the obsolete form
+_QUOTED = re.compile(r"=([0-9A-F]{2})", re.ASCII)  # RFC 2045 section 6.7
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}", re.ASCII)
 _BAD_VALUE = re.compile(r"[^\x21-\x7e]")
 _NEVER_EMPTY = frozenset("hkst")
@@ -352,6 +353,65 @@ class DkimRecord:
     def bits(self) -> int:
         """Size of the key; 0 when it is revoked or of an unknown type."""
         return _key_bits(self.key_type, self.public_key)
+
+    @property
+    def note(self) -> str:
+        """The notes for people, decoded (RFC 2045 section 6.7); octets that are no UTF-8 become U+FFFD."""
+        text = _QUOTED.sub(lambda match: chr(int(match[1], 16)), self.notes.replace("\r\n", ""))
+        return text.encode("latin-1").decode("utf-8", "replace")
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is allowed by the grammar and makes the key useless, weak or dubious all the same."""
+        if self.revoked:
+            return ()
+        found = []
+        if self.key_type not in ALGORITHMS:
+            found.append(f"k={self.key_type} is a key type that verifiers do not know (RFC 8463 section 4.1)")
+        if self.key_type == "rsa" and self.bits < MIN_BITS:
+            found.append(
+                f"the key has {self.bits} bits, and verifiers refuse less than {MIN_BITS} (RFC 8301 section 3.2)"
+            )
+        elif self.key_type == "rsa" and self.bits < SOUND_BITS:
+            found.append(f"the key has {self.bits} bits, and should have {SOUND_BITS} (RFC 8301 section 3.2)")
+        if self.bits > MAX_BITS:
+            found.append(
+                f"the key has {self.bits} bits, and not all verifiers take over {MAX_BITS} (RFC 8301 section 3.2)"
+            )
+        if self.hashes and "sha256" not in self.hashes:
+            found.append(
+                f"h={':'.join(self.hashes)} leaves out sha256, so nobody can verify with it (RFC 8301 section 3.1)"
+            )
+        if not {"*", "email"} & set(self.services):
+            found.append(f"s={':'.join(self.services)} says that the key is not for mail (RFC 6376 section 3.6.1)")
+        if "y" in self.flags:
+            found.append("t=y says that the domain only tests DKIM (RFC 6376 section 3.6.1)")
+        if "g" in dict(self.unknown):
+            found.append("g= has no meaning any more (RFC 6376 appendix C.2)")
+        return tuple(found)
+
+    def refusal(self, *, algorithm: str, domain: str, identity: str = "") -> str:
+        """Why verifiers do not take a signature with this key; empty when they do (RFC 6376 section 6.1.2).
+
+        ``algorithm``, ``domain`` and ``identity`` are the values of its a=, d= and i=.
+        """
+        key_type, _dash, hash_name = algorithm.partition("-")
+        _local, _at, below = identity.lower().rpartition("@")
+        if self.revoked:
+            return "the key is revoked: p= is empty (RFC 6376 section 3.6.1)"
+        if algorithm not in ("rsa-sha256", "ed25519-sha256"):
+            return f"{algorithm} must not be used (RFC 8301 section 3.1)"
+        if key_type != self.key_type:
+            return f"a={algorithm} does not fit k={self.key_type} (RFC 6376 section 6.1.2)"
+        if self.hashes and hash_name not in self.hashes:
+            return f"a={algorithm} does not fit h={':'.join(self.hashes)} (RFC 6376 section 6.1.2)"
+        if not {"*", "email"} & set(self.services):
+            return f"s={':'.join(self.services)} says that the key is not for mail (RFC 6376 section 3.6.1)"
+        if self.key_type == "rsa" and self.bits < MIN_BITS:
+            return f"the key has {self.bits} bits, less than {MIN_BITS} (RFC 8301 section 3.2)"
+        if "s" in self.flags and below not in ("", domain.lower()):
+            return f"t=s wants i= to be in {domain} itself, not in {below} (RFC 6376 section 3.6.1)"
+        return ""
 
     def __str__(self) -> str:
         """The record's text: what was parsed, but for white space and a final semicolon."""
