@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, Protocol, TypeAlias
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import LABEL_LIMIT, NAME_LIMIT, DnsTimeout
@@ -28,13 +28,15 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf_macro import 
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import (
     LOOKUP_LIMIT,
     QUALIFIERS,
+    VERSION,
     VOID_LIMIT,
     Directive,
-    IPv4or6Network,
+    Modifier,
     SpfError,
-    SpfRecord,
+    Term,
     is_spf,
     parse,
+    parse_term,
 )
 
 HOSTS_LIMIT = 10  # names of an MX or PTR answer that are looked at, section 4.6.4
@@ -43,7 +45,14 @@ MAPPED = 0xFFFF  # upper 96 bits of an IPv4 address inside IPv6, RFC 4291 sectio
 
 _NAME = re.compile(rf"[^.]{{1,{LABEL_LIMIT}}}(?:\.[^.]{{1,{LABEL_LIMIT}}})*")
 
+_NETWORK = re.compile(
+    r"([+?~-]?)ip(?:4:([0-9]{1,3}(?:\.[0-9]{1,3}){3})|6:([0-9a-f:.]{2,45}))(?:/(0|[1-9][0-9]{0,2}))?", re.IGNORECASE
+)
+# By prefix length, for IPv4 and for IPv6.
+MASKS = tuple([(1 << bits) - (1 << (bits - length)) for length in range(bits + 1)] for bits in (32, 128))
+
 Hit: TypeAlias = "tuple[str, str]"  # result and term of what matched
+Tables: TypeAlias = "dict[int, dict[int, tuple[int, Hit]]]"  # by mask, by network: position among its neighbours
 
 
 class Resolver(Protocol):
@@ -184,9 +193,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A record made ready: its steps for clients of IPv4 and of IPv6, or why it cannot be evaluated."""
+    """The record ``text`` made ready: its steps for clients of IPv4 and of IPv6, or why it cannot be evaluated."""
 
-    record: SpfRecord | None
+    text: str
     error: SpfError | None = None
     steps: tuple[tuple[Step, ...], tuple[Step, ...]] = ((), ())
     redirect: Target | None = None
@@ -199,75 +208,105 @@ def program(text: str) -> Program:
 
 
 def _program(text: str) -> Program:
+    builder = _Builder()
     try:
-        record = parse(text)
-    except SpfError as err:
-        return Program(None, SpfError(err.term, err.position, err.rule))
-    has_all = any(item.mechanism == "all" for item in record.directives)
-    return Program(
-        record,
-        None,
-        (_steps(record.reached, False), _steps(record.reached, True)),
-        None if has_all else _modifier(record, "redirect"),  # section 6.1
-        _modifier(record, "exp"),
-    )
+        builder.add_all(text)
+    except Rule:
+        try:
+            parse(text)  # the slow way, that tells which term and where
+        except SpfError as err:
+            return Program(text, SpfError(err.term, err.position, err.rule))
+    redirect = None if builder.ended else builder.targets.get("redirect")  # section 6.1
+    return Program(text, None, builder.steps(), redirect, builder.targets.get("exp"))
 
 
 _kept_program = lru_cache(maxsize=CACHED_RECORDS)(_program)
+forget = _kept_program.cache_clear
 
 
-def _modifier(record: SpfRecord, name: str) -> Target | None:
-    found = record.modifier(name)
-    return Target.of(found.text, found.domain) if found is not None and found.domain is not None else None
+class _Builder:
+    """Makes the steps of a record. Neighbouring networks become one step; what stands after all is only read."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.targets: dict[str, Target] = {}
+        self._steps: tuple[list[Step], list[Step]] = ([], [])
+        self._tables: tuple[Tables, Tables] = ({}, {})
+        self._count = 0
+
+    def add_all(self, text: str) -> None:
+        """Every term of ``text``. Raises :class:`Rule` where one is wrong."""
+        for word in text[len(VERSION) :].split(" "):
+            match = _NETWORK.fullmatch(word)
+            if match is not None:
+                self._network(word, *match.groups())
+            elif word:
+                self._term(parse_term(word))
+
+    def steps(self) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        self._flush()
+        return tuple(self._steps[False]), tuple(self._steps[True])
+
+    def _network(self, word: str, qualifier: str, four: str | None, six: str | None, prefix: str | None) -> None:
+        """Networks are most of most records, so they are read without the detour of a :class:`Directive`."""
+        number = _number(four or six or "", six is not None)
+        limit = 32 if six is None else 128
+        length = limit if prefix is None else int(prefix)
+        if number is None or length > limit:
+            raise Rule
+        if self.ended:
+            return
+        number, length, is_six = meant(number, length, six is not None)
+        mask = MASKS[is_six][length]
+        table = self._tables[is_six].setdefault(mask, {})
+        table.setdefault(number & mask, (self._count, (QUALIFIERS[qualifier or "+"], word)))
+        self._count += 1
+
+    def _term(self, term: Term) -> None:
+        if isinstance(term, Modifier):
+            if term.domain is not None:
+                if term.name in self.targets:
+                    raise Rule
+                self.targets[term.name] = Target.of(term.text, term.domain)
+        elif not self.ended:
+            self._flush()
+            for six in (False, True):
+                self._steps[six].append(step_of(term, six))
+            self.ended = term.mechanism == "all"
+
+    def _flush(self) -> None:
+        """The networks so far become one step of each address family that they have."""
+        for steps, tables in zip(self._steps, self._tables, strict=True):
+            if tables:
+                steps.append(Step(_networks, _NO_HIT, tables=tuple(tables.items())))
+        self._tables = ({}, {})
 
 
-def _steps(directives: Iterable[Directive], six: bool) -> tuple[Step, ...]:
-    """The steps for clients of one address family; neighbouring networks are one step."""
-    steps: list[Step] = []
-    run: list[Directive] = []
-    for item in directives:
-        if item.network is not None:
-            if (meant(item.network).version == 6) is six:
-                run.append(item)
-            continue
-        if run:
-            steps.append(network_step(run, six))
-            run = []
-        steps.append(step_of(item, six))
-    if run:
-        steps.append(network_step(run, six))
-    return tuple(steps)
+def _number(text: str, six: bool) -> int | None:
+    try:
+        return int.from_bytes(socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, text), "big")
+    except OSError:
+        return None
+
+
+def meant(number: int, length: int, six: bool) -> tuple[int, int, bool]:
+    """A network, or the IPv4 network that one in mapped form stands for (section 5, RFC 4291 section 2.5.5.2)."""
+    if six and length >= 96 and number >> 32 == MAPPED:
+        return number & 0xFFFFFFFF, length - 96, False
+    return number, length, six
 
 
 def step_of(item: Directive, six: bool) -> Step:
-    """The step for one directive that is no network."""
+    """The step for one directive alone."""
     hit = (QUALIFIERS[item.qualifier], item.text)
+    if item.network is not None:
+        number, length, is_six = meant(
+            int(item.network.network_address), item.network.prefixlen, item.network.version == 6
+        )
+        tables = ((MASKS[six][length], {number: (0, hit)}),) if is_six is six else ()
+        return Step(_networks, hit, tables=tables)
     target = Target.of(item.text, item.domain) if item.domain is not None else None
-    return Step(RUNS[item.mechanism], hit, target, _mask(item.prefix6 if six else item.prefix4, six))
-
-
-def meant(network: IPv4or6Network) -> IPv4or6Network:
-    """``network``, or the IPv4 network that one in mapped form stands for (section 5, RFC 4291 section 2.5.5.2)."""
-    if network.version == 6 and network.prefixlen >= 96 and int(network.network_address) >> 32 == MAPPED:
-        return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
-    return network
-
-
-def network_step(items: Sequence[Directive], six: bool) -> Step:
-    """One step for many networks of one family: tables by prefix length; the term that stands first wins."""
-    tables: dict[int, dict[int, tuple[int, Hit]]] = {}
-    for index, item in enumerate(items):
-        if item.network is not None:
-            network = meant(item.network)
-            found = (index, (QUALIFIERS[item.qualifier], item.text))
-            table = tables.setdefault(_mask(network.prefixlen, six), {})
-            table.setdefault(int(network.network_address), found)
-    return Step(_networks, ("", ""), tables=tuple(tables.items()))
-
-
-def _mask(prefix: int, six: bool) -> int:
-    bits = 128 if six else 32
-    return (1 << bits) - (1 << (bits - prefix))
+    return Step(RUNS[item.mechanism], hit, target, MASKS[six][item.prefix6 if six else item.prefix4])
 
 
 # -- evaluating ---------------------------------------------------------------------------------
@@ -556,6 +595,7 @@ def _exists(check: Check, step: Step, domain: str) -> Hit | None:
     return None
 
 
+_NO_HIT: Hit = ("", "")
 RUNS: dict[str, Callable[[Check, Step, str], Hit | None]] = {
     "all": _always,
     "include": _include,

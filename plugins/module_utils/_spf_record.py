@@ -27,6 +27,7 @@ QUALIFIERS = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
 
 IPv4or6Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 _MODIFIER = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=(.*)", re.DOTALL)
 _DIRECTIVE = re.compile(r"([+?~-]?)([A-Za-z][A-Za-z0-9_.-]*)(.*)", re.DOTALL)
 _CIDR = re.compile(r"(?:/([0-9]+))?(?://([0-9]+))?$")
@@ -207,8 +208,8 @@ def term(text: str) -> Term:
 
 def parse_term(text: str) -> Term:
     """One term. Raises :class:`Rule`."""
-    bad = next((c for c in text if not "\x21" <= c <= "\x7e"), None)
-    if bad is not None:
+    if not _VISIBLE.fullmatch(text):
+        bad = next(c for c in text if not "\x21" <= c <= "\x7e")
         raise Rule(f"the character {bad!r} is not allowed; a record is visible ASCII with spaces between terms")
     match = _MODIFIER.fullmatch(text)
     if match:

@@ -70,7 +70,9 @@ class Case:
         """What is wrong, empty where nothing is."""
         found = self.run()
         if found.result not in self.results:
-            return f"{self.file}: {self.title}: {found.result} (by {found.term!r}) instead of {' or '.join(self.results)}"
+            return (
+                f"{self.file}: {self.title}: {found.result} (by {found.term!r}) instead of {' or '.join(self.results)}"
+            )
         if self.explanation is not None and found.explanation != self.explanation:
             return f"{self.file}: {self.title}: explained as {found.explanation!r} instead of {self.explanation!r}"
         return ""
