@@ -10,19 +10,13 @@ name: adopted_host
 short_description: The file of variables that describes a host which runs mail already
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
+extends_documentation_fragment:
+  - postmaster.mail.adopted
 description:
   - Makes the text of C(host_vars/<host>/mail.yml) out of what M(postmaster.mail.mail_adopt_info) returned.
   - A description comes from the host it is about. One with variables that no role has, or with templates, is refused.
 positional: _input, host, defined
 options:
-  _input:
-    description: What M(postmaster.mail.mail_adopt_info) returned.
-    type: dict
-    required: true
-  host:
-    description: The host's name in the inventory.
-    type: str
-    required: true
   defined:
     description: Names of the variables that the inventory sets; these are written even with their default value.
     type: list

@@ -10,18 +10,12 @@ name: adopted_report
 short_description: What people are told of a host that is adopted
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
+extends_documentation_fragment:
+  - postmaster.mail.adopted
 description:
   - Turns what M(postmaster.mail.mail_adopt_info) returned into lines, with the role, the variables and the rest.
 positional: _input, host, groups
 options:
-  _input:
-    description: What M(postmaster.mail.mail_adopt_info) returned.
-    type: dict
-    required: true
-  host:
-    description: The host's name in the inventory.
-    type: str
-    required: true
   groups:
     description: The groups that the host is in already, to be told if another role stands against them.
     type: list

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.postmaster.mail.plugins.module_utils._file_options import ModeError, parse_mode
 from ansible_collections.postmaster.mail.plugins.module_utils._postfix import (
     ALIAS,
     INDEXED,
@@ -64,17 +65,6 @@ class Attributes:
     def __str__(self) -> str:
         mode = "" if self.mode is None else f"{self.mode:04o}"
         return f"mode {mode}, owner {self.owner or ''}, group {self.group or ''}"
-
-
-def parse_mode(raw: object, what: str) -> int | None:
-    """Permission bits from ``"0640"`` or a YAML octal number."""
-    if raw is None:
-        return None
-    if isinstance(raw, str) and re.fullmatch(r"0?o?[0-7]{3,4}", raw):
-        return int(raw.replace("o", ""), 8)
-    if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw <= 0o777:
-        return raw
-    raise PostfixError(f"{what}: {raw!r} is no mode; write it in quotes, such as '0640'")
 
 
 def parse_path(raw: object, what: str) -> str:
@@ -209,7 +199,10 @@ def parse_service(raw: Mapping[str, Any]) -> ServiceRequest:
 
 
 def _parse_attributes(raw: Mapping[str, Any], what: str, default: int) -> Attributes:
-    mode = parse_mode(raw.get("mode"), what)
+    try:
+        mode = parse_mode(raw.get("mode"), what)
+    except ModeError as err:
+        raise PostfixError(str(err)) from err
     owner, group = raw.get("owner") or "root", raw.get("group") or "root"
     return Attributes(default if mode is None else mode, owner, group)
 

@@ -19,6 +19,7 @@ description:
 author: The postmaster.mail authors (@postmaster-mail)
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
+  - postmaster.mail.configuration_files
 attributes:
   check_mode:
     description: Can run in check mode. Without Exim on the host it says what it would write, without Exim's judgement.
@@ -88,39 +89,12 @@ options:
         default: false
       mode:
         description: Mode of the file, as a text such as V("0644"). Stays as it is if left out, or 0644 for a new file.
-        type: str
+        type: raw
       owner:
         description: Owner of the file. Stays as it is if left out.
         type: str
       group:
         description: Group of the file. Stays as it is if left out.
-        type: str
-  files:
-    description: Plain files that belong to the configuration, such as C(/etc/mailname).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path:
-        description: The file.
-        type: str
-        required: true
-      content:
-        description: Its whole content.
-        type: str
-        required: true
-      secret:
-        description: The content is secret, and the diff hides it.
-        type: bool
-        default: false
-      mode:
-        description: Mode of the file, as a text such as V("0644").
-        type: str
-      owner:
-        description: Owner of the file.
-        type: str
-      group:
-        description: Group of the file.
         type: str
 """
 
@@ -194,9 +168,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postmaster.mail.plugins.module_utils import _exim as ex
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError
 from ansible_collections.postmaster.mail.plugins.module_utils._exim_client import Exim, Outcome
+from ansible_collections.postmaster.mail.plugins.module_utils._file_options import FILES, ModeError, parse_mode
 from ansible_collections.postmaster.mail.plugins.module_utils._files import FileError
 
-OWNERSHIP = {"mode": {"type": "str"}, "owner": {"type": "str"}, "group": {"type": "str"}}
 FRAGMENT_OPTIONS = {
     "path": {"type": "str", "required": True},
     "content": {"type": "str"},
@@ -208,13 +182,9 @@ LOOKUP_OPTIONS = {
     "entries": {"type": "dict", "default": {}, "no_log": True},
     "keep_foreign": {"type": "bool", "default": False},
     "secret": {"type": "bool", "default": False, "no_log": False},
-    **OWNERSHIP,
-}
-FILE_OPTIONS = {
-    "path": {"type": "str", "required": True},
-    "content": {"type": "str", "required": True, "no_log": True},
-    "secret": {"type": "bool", "default": False, "no_log": False},
-    **OWNERSHIP,
+    "mode": {"type": "raw"},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
 }
 ARGUMENT_SPEC = {
     "settings": {"type": "dict", "default": {}},
@@ -226,24 +196,26 @@ ARGUMENT_SPEC = {
         "options": FRAGMENT_OPTIONS,
         "required_if": [("state", "present", ["content"])],
     },
-    # Kept out of the host's log as a whole: Ansible searches the log's text for secrets, and does not
-    # find one that has a backslash, a quotation mark or a line feed, for there it is written otherwise.
+    # Kept out of the host's log as a whole, for the reason that _file_options.py gives.
     "lookups": {"type": "list", "elements": "dict", "default": [], "options": LOOKUP_OPTIONS, "no_log": True},
-    "files": {"type": "list", "elements": "dict", "default": [], "options": FILE_OPTIONS, "no_log": True},
+    "files": FILES,
 }
 
 
 def file_mode(item: dict[str, Any]) -> int | None:
-    """The mode of a file out of its text."""
-    if item["mode"] is None:
-        return None
+    """The mode of a file, None where it is left out."""
     try:
-        mode = int(item["mode"], 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o7777:
-        raise ex.EximError(f"{item['path']}: {item['mode']!r} is no mode such as 0644")
-    return mode
+        return parse_mode(item["mode"], item["path"])
+    except ModeError as err:
+        raise ex.EximError(str(err)) from err
+
+
+def plain_file(item: dict[str, Any]) -> ex.PlainFile:
+    """One entry of O(files)."""
+    mode = file_mode(item)
+    if mode is None:
+        mode = 0o600 if item["secret"] else 0o644
+    return ex.PlainFile(item["path"], item["content"], mode, item["owner"], item["group"], item["secret"])
 
 
 def build_desired(params: dict[str, Any]) -> ex.Desired:
@@ -267,10 +239,7 @@ def build_desired(params: dict[str, Any]) -> ex.Desired:
             ex.PlainFile(item["path"], item["content"] if item["state"] == "present" else None, 0o644, "root", "root")
             for item in params["fragments"]
         ),
-        files=tuple(
-            ex.PlainFile(item["path"], item["content"], file_mode(item), item["owner"], item["group"], item["secret"])
-            for item in params["files"]
-        ),
+        files=tuple(plain_file(item) for item in params["files"]),
     )
 
 

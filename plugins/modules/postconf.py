@@ -21,6 +21,7 @@ requirements:
   - Postfix 3.7 or newer
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
+  - postmaster.mail.configuration_files
 attributes:
   check_mode:
     support: full
@@ -140,35 +141,6 @@ options:
         type: str
         choices: [present, absent]
         default: present
-  files:
-    description: Plain files that belong to the configuration, such as C(/etc/mailname).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path:
-        description: Absolute path.
-        type: str
-        required: true
-      content:
-        description: The whole content.
-        type: str
-        required: true
-      secret:
-        description: The content is secret. The file gets mode 0600 and the diff hides it.
-        type: bool
-        default: false
-      mode:
-        description: Mode of the file. The default is 0644, or 0600 if it is secret.
-        type: raw
-      owner:
-        description: Owner of the file.
-        type: str
-        default: root
-      group:
-        description: Group of the file.
-        type: str
-        default: root
 """
 
 EXAMPLES = r"""
@@ -246,6 +218,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postmaster.mail.plugins.module_utils import _postfix_service as service
+from ansible_collections.postmaster.mail.plugins.module_utils._file_options import FILES
 
 _SWITCH = {"type": "str", "choices": ["yes", "no", "default"]}
 _STATE = {"type": "str", "choices": ["present", "absent"], "default": "present"}
@@ -280,11 +253,6 @@ _MAPS: dict[str, Any] = {
     "state": _STATE,
     **_OWNERSHIP,
 }
-_FILES: dict[str, Any] = {
-    "path": {"type": "str", "required": True},
-    "content": {"type": "str", "required": True, "no_log": True},
-    **_OWNERSHIP,
-}
 
 
 def main() -> None:
@@ -294,10 +262,9 @@ def main() -> None:
             "config_directory": {"type": "str", "default": "/etc/postfix"},
             "main": {"type": "dict", "default": {}},
             "master": {"type": "list", "elements": "dict", "default": [], "options": _MASTER},
-            # Kept out of the host's log as a whole: Ansible searches the log's text for secrets, and does not
-            # find one that has a backslash, a quotation mark or a line feed, for there it is written otherwise.
+            # Kept out of the host's log as a whole, for the reason that _file_options.py gives.
             "maps": {"type": "list", "elements": "dict", "default": [], "options": _MAPS, "no_log": True},
-            "files": {"type": "list", "elements": "dict", "default": [], "options": _FILES, "no_log": True},
+            "files": FILES,
         },
         supports_check_mode=True,
     )

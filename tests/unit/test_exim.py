@@ -363,10 +363,19 @@ def test_options_become_a_request() -> None:
     assert desired.fragments[0].content is None
 
 
-@pytest.mark.parametrize("mode", ["", "rw", "0999", "-1", "77777"])
-def test_bad_mode(mode: str) -> None:
-    with pytest.raises(ex.EximError, match="^/etc/aliases: .* is no mode such as 0644"):
+@pytest.mark.parametrize("mode", ["", "rw", "0999", "-1", "77777", 4096, True])
+def test_bad_mode(mode: object) -> None:
+    with pytest.raises(ex.EximError, match="^/etc/aliases: .* is no mode; write it in quotes, such as '0640'"):
         exim4_config.build_desired(params(lookups=[lookup_option(mode=mode)]))
+
+
+@pytest.mark.parametrize(
+    ("given", "mode"), [({}, 0o644), ({"secret": True}, 0o600), ({"mode": "0640", "secret": True}, 0o640)]
+)
+def test_plain_files_have_an_owner_and_a_mode(given: dict[str, object], mode: int) -> None:
+    option = {"path": "/etc/x", "content": "x", "secret": False, "mode": None, "owner": "root", "group": "root"}
+    (file,) = exim4_config.build_desired(params(files=[option | given])).files
+    assert (file.mode, file.owner, file.group) == (mode, "root", "root")
 
 
 def test_only_secret_values_are_kept_from_the_answer() -> None:
