@@ -17,10 +17,17 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _spf
 from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import DmarcError, DmarcRecord
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DomainError, check_name, is_under
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record, absolute
+from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import (
+    Domain,
+    PolicyFile,
+    RecordsError,
+    listed,
+    report_uri,
+)
+from ansible_collections.postmaster.mail.plugins.module_utils._records_transport import add_transport
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE, KnownSender
 
 SENDER_KINDS = ("hosts", "known", "include", "ip4", "ip6", "a", "mx", "term")
-DEFAULT_TTL = 3600
 MAX_TTL = 2**31 - 1  # RFC 2181 section 8
 # Addresses that no receiver ever sees; documentation and benchmark ranges are left to labs.
 UNROUTED = tuple(
@@ -32,50 +39,14 @@ UNROUTED = tuple(
 )
 
 
-class RecordsError(ValueError):
-    """The description of the domains is wrong; the message names the domain, the item and the remedy."""
-
-
 @dataclass(frozen=True)
 class Derived:
-    """The records of all domains in order, the same as zone-file text, and what should be looked at."""
+    """The records of all domains in order, the same as zone-file text, what should be looked at, policies to serve."""
 
     records: tuple[Record, ...]
     zone_text: str
     warnings: tuple[str, ...]
-
-
-@dataclass
-class _Domain:
-    """One domain while its records are derived."""
-
-    name: str
-    options: Mapping[str, Any]
-    records: list[Record]
-    warnings: list[str]
-
-    @property
-    def bare(self) -> str:
-        return self.name.rstrip(".")
-
-    @property
-    def ttl(self) -> int:
-        ttl = self.options.get("ttl")
-        return DEFAULT_TTL if ttl is None else int(ttl)
-
-    @property
-    def senders(self) -> Sequence[Mapping[str, Any]]:
-        return self.options.get("senders") or ()
-
-    @property
-    def null_mx(self) -> bool:
-        return self.options.get("receives") is False
-
-    def fail(self, text: str) -> RecordsError:
-        return RecordsError(f"the domain {self.bare}: {text}")
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(f"the domain {self.bare}: {text}")
+    policies: tuple[PolicyFile, ...] = ()
 
 
 def derive(
@@ -94,14 +65,16 @@ def derive(
         _services(domain)
         _dkim(domain, keys.get(domain.name, ()))
         _dmarc(domain, described)
+        add_transport(domain, described)
         warnings += domain.warnings
     records = tuple(dict.fromkeys(record for domain in described.values() for record in domain.records))
     _check_set(records)
-    return Derived(records, _zone_text(described.values()), tuple(warnings))
+    policies = tuple(policy for domain in described.values() for policy in domain.policies)
+    return Derived(records, _zone_text(described.values()), tuple(warnings), policies)
 
 
-def _described(domains: Iterable[Mapping[str, Any]]) -> dict[str, _Domain]:
-    described: dict[str, _Domain] = {}
+def _described(domains: Iterable[Mapping[str, Any]]) -> dict[str, Domain]:
+    described: dict[str, Domain] = {}
     for index, options in enumerate(domains):
         try:
             name = check_name(str(options.get("name") or ""), what=f"domains[{index}].name")
@@ -113,7 +86,7 @@ def _described(domains: Iterable[Mapping[str, Any]]) -> dict[str, _Domain]:
             raise RecordsError(
                 f"the domain {name.rstrip('.')} is described twice and would have two SPF records; merge the entries"
             )
-        domain = _Domain(name, options, [], [])
+        domain = Domain(name, options)
         if not 0 <= domain.ttl <= MAX_TTL:
             raise domain.fail(f"the ttl {domain.ttl} is not between 0 and {MAX_TTL} seconds")
         described[name] = domain
@@ -123,7 +96,7 @@ def _described(domains: Iterable[Mapping[str, Any]]) -> dict[str, _Domain]:
 # -- MX -----------------------------------------------------------------------------------------
 
 
-def _mx(domain: _Domain) -> None:
+def _mx(domain: Domain) -> None:
     entries = domain.options.get("mx") or ()
     if domain.null_mx:
         if entries:
@@ -139,14 +112,9 @@ def _mx(domain: _Domain) -> None:
             raise domain.fail(f"the mx {host} is an address; an MX record names a host (RFC 1035 section 3.3.9)")
         if not 0 <= priority <= 65535:
             raise domain.fail(f"the priority {priority} of the mx {host} is not between 0 and 65535")
-        domain.records.append(Record(domain.name, "MX", domain.ttl, f"{priority} {_name(domain, host, 'the mx host')}"))
-
-
-def _name(domain: _Domain, text: str, what: str) -> str:
-    try:
-        return check_name(text, what=what)
-    except DomainError as err:
-        raise domain.fail(str(err)) from err
+        domain.records.append(
+            Record(domain.name, "MX", domain.ttl, f"{priority} {domain.check_name(host, 'the mx host')}")
+        )
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -159,7 +127,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 # -- SPF ----------------------------------------------------------------------------------------
 
 
-def _spf_record(domain: _Domain, hosts: Mapping[str, Sequence[str]]) -> None:
+def _spf_record(domain: Domain, hosts: Mapping[str, Sequence[str]]) -> None:
     terms = [
         text for index, sender in enumerate(domain.senders) for text in _sender_terms(domain, index, sender, hosts)
     ]
@@ -180,12 +148,12 @@ def _spf_record(domain: _Domain, hosts: Mapping[str, Sequence[str]]) -> None:
     domain.records.append(Record.txt(domain.name, str(record), domain.ttl))
 
 
-def _known(domain: _Domain) -> list[KnownSender]:
+def _known(domain: Domain) -> list[KnownSender]:
     return [CATALOGUE[sender["known"]] for sender in domain.senders if sender.get("known")]
 
 
 def _sender_terms(
-    domain: _Domain, index: int, sender: Mapping[str, Any], hosts: Mapping[str, Sequence[str]]
+    domain: Domain, index: int, sender: Mapping[str, Any], hosts: Mapping[str, Sequence[str]]
 ) -> list[str]:
     """The SPF directives of one sender."""
     kinds = [kind for kind in SENDER_KINDS if sender.get(kind)]
@@ -206,7 +174,7 @@ def _sender_terms(
     return [str(value) if kind == "term" else f"{kind}:{value}"]
 
 
-def _host_terms(domain: _Domain, group: str, hosts: Mapping[str, Sequence[str]]) -> list[str]:
+def _host_terms(domain: Domain, group: str, hosts: Mapping[str, Sequence[str]]) -> list[str]:
     addresses = hosts.get(group)
     if not addresses:
         known = ", ".join(sorted(name for name, found in hosts.items() if found)) or "none"
@@ -228,7 +196,7 @@ def _host_terms(domain: _Domain, group: str, hosts: Mapping[str, Sequence[str]])
 # -- what known senders ask for -----------------------------------------------------------------
 
 
-def _services(domain: _Domain) -> None:
+def _services(domain: Domain) -> None:
     """DKIM and ownership records of the services that send for the domain."""
     for sender in domain.senders:
         service = CATALOGUE.get(str(sender.get("known") or ""))
@@ -237,12 +205,12 @@ def _services(domain: _Domain) -> None:
         if sender.get("verification"):
             value = str(sender["verification"])
             text = value if value.startswith(service.verification) else service.verification + value
-            domain.records.append(_txt(domain, domain.name, text, f"the verification for {service.title}"))
+            domain.add_txt(domain.name, text, f"the verification for {service.title}")
         if sender.get("dkim_value"):
             selector = str(sender.get("dkim_selector") or service.txt_selector)
-            name = _name(domain, f"{selector}._domainkey.{domain.bare}", "the name of the DKIM record")
+            name = domain.check_name(f"{selector}._domainkey.{domain.bare}", "the name of the DKIM record")
             text = str(sender["dkim_value"])
-            domain.records.append(_txt(domain, name, text, f"the DKIM value of {service.title}"))
+            domain.add_txt(name, text, f"the DKIM value of {service.title}")
         elif service.aliases:
             domain.records += [_alias(domain, alias.selector, alias.target) for alias in service.aliases]
         else:
@@ -251,23 +219,17 @@ def _services(domain: _Domain) -> None:
             )
 
 
-def _alias(domain: _Domain, selector: str, target: str) -> Record:
+def _alias(domain: Domain, selector: str, target: str) -> Record:
     filled = target.format(domain=domain.bare, dashed=domain.bare.replace(".", "-"))
-    name = _name(domain, f"{selector}._domainkey.{domain.bare}", "the name of the DKIM record")
+    name = domain.check_name(f"{selector}._domainkey.{domain.bare}", "the name of the DKIM record")
     return Record(name, "CNAME", domain.ttl, filled)
-
-
-def _txt(domain: _Domain, name: str, text: str, what: str) -> Record:
-    if not all(" " <= character <= "~" for character in text):
-        raise domain.fail(f"{what} has characters that are not visible ASCII: {text[:40]!r}")
-    return Record.txt(name, text, domain.ttl)
 
 
 # -- DKIM ---------------------------------------------------------------------------------------
 
 
 def _key_records(
-    keys: Iterable[Mapping[str, Any]], domains: Mapping[str, _Domain], warnings: list[str]
+    keys: Iterable[Mapping[str, Any]], domains: Mapping[str, Domain], warnings: list[str]
 ) -> dict[str, list[tuple[str, str]]]:
     """Name and text of every DKIM key by the domain it is for: the longest that holds its name."""
     found: dict[str, list[tuple[str, str]]] = {}
@@ -293,7 +255,7 @@ def _key_text(record: Mapping[str, Any]) -> str | None:
     return "".join(map(str, record["strings"])) if record.get("strings") else None
 
 
-def _dkim(domain: _Domain, keys: Iterable[tuple[str, str]]) -> None:
+def _dkim(domain: Domain, keys: Iterable[tuple[str, str]]) -> None:
     seen: dict[str, str] = {}
     for name, text in keys:
         if seen.setdefault(name, text) != text:
@@ -302,32 +264,30 @@ def _dkim(domain: _Domain, keys: Iterable[tuple[str, str]]) -> None:
                 "of their own (RFC 6376 section 3.6.2.2)"
             )
     for name, text in seen.items():
-        domain.records.append(_txt(domain, _name(domain, name, "the DKIM key"), text, f"the DKIM key {name}"))
+        domain.add_txt(domain.check_name(name, "the DKIM key"), text, f"the DKIM key {name}")
 
 
 # -- DMARC --------------------------------------------------------------------------------------
 
 
-def _dmarc(domain: _Domain, domains: Mapping[str, _Domain]) -> None:
+def _dmarc(domain: Domain, domains: Mapping[str, Domain]) -> None:
     options = domain.options.get("dmarc")
     above = next((name for name in domains if name != domain.name and is_under(domain.name, name)), None)
     if options is None and above is not None:
         return  # the policy of the domain above holds, found by the tree walk (RFC 9989 section 4.10)
     options = options or {}
-    # A domain that never sends has nothing to lose by the strictest policy.
-    policy = options.get("policy") or ("none" if domain.senders else "reject")
     try:
         record = DmarcRecord(
-            p=policy,
+            p=domain.dmarc_policy,
             sp=options.get("subdomain_policy"),
             np=options.get("nonexistent_policy"),
             adkim=_alignment(options.get("adkim")),
             aspf=_alignment(options.get("aspf")),
             t="y" if options.get("testing") else None,
             psd=options.get("psd"),
-            fo=tuple(_listed(options.get("fo"))),
-            rua=tuple(map(_report_uri, _listed(options.get("rua")))),
-            ruf=tuple(map(_report_uri, _listed(options.get("ruf")))),
+            fo=tuple(listed(options.get("fo"))),
+            rua=tuple(map(report_uri, listed(options.get("rua")))),
+            ruf=tuple(map(report_uri, listed(options.get("ruf")))),
         )
     except DmarcError as err:
         raise domain.fail(f"{err.term!r} cannot stand in its DMARC record: {err.rule}") from err
@@ -342,17 +302,7 @@ def _alignment(value: Any) -> str | None:
     return {"relaxed": "r", "strict": "s"}.get(str(value), str(value)) if value else None
 
 
-def _listed(value: Any) -> list[str]:
-    if not value:
-        return []
-    return [value] if isinstance(value, str) else [str(item) for item in value]
-
-
-def _report_uri(text: str) -> str:
-    return text if ":" in text else f"mailto:{text}"
-
-
-def _authorisation(domain: _Domain, uri: str, domains: Mapping[str, _Domain]) -> None:
+def _authorisation(domain: Domain, uri: str, domains: Mapping[str, Domain]) -> None:
     """Reports that go to another domain need its consent, a record there (RFC 9990 section 4)."""
     scheme, _colon, rest = uri.partition(":")
     if scheme.lower() != "mailto":
@@ -365,7 +315,7 @@ def _authorisation(domain: _Domain, uri: str, domains: Mapping[str, _Domain]) ->
     name = f"{domain.bare}._report._dmarc.{target}"
     if any(is_under(target, other) for other in domains):
         domain.records.append(
-            Record.txt(_name(domain, name, "the name of the report consent"), "v=DMARC1;", domain.ttl)
+            Record.txt(domain.check_name(name, "the name of the report consent"), "v=DMARC1;", domain.ttl)
         )
     else:
         domain.warn(f'reports to {uri} need the record {name} TXT "v=DMARC1;" there; ask whoever runs that domain')
@@ -401,7 +351,7 @@ def _check_set(records: Iterable[Record]) -> None:
             raise RecordsError(f"{record.name.rstrip('.')} would have a {record.type} record beside a CNAME (RFC 1034)")
 
 
-def _zone_text(domains: Iterable[_Domain]) -> str:
+def _zone_text(domains: Iterable[Domain]) -> str:
     parts = []
     for domain in domains:
         lines = [str(record) for record in dict.fromkeys(domain.records)]

@@ -11,7 +11,8 @@ short_description: Derive the DNS records that mail domains need
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
-  - Turns the description of mail domains into the records that DNS must hold - MX or null MX, SPF, DKIM and DMARC.
+  - Turns the description of mail domains into the records that DNS must hold - MX or null MX, SPF, DKIM and DMARC, and
+    where they are asked for MTA-STS, TLS-RPT, TLSA, SRV, CAA and BIMI.
   - It reads and changes nothing; M(postmaster.mail.dns_records) publishes what it returns.
   - Records that would do harm are refused with a sentence that names the domain and the term - C(+all), more than ten
     lookups, two SPF records, private addresses, two keys under one selector.
@@ -156,6 +157,123 @@ options:
             description: Whether the domain is a public suffix, or certainly none (C(psd)).
             type: str
             choices: ['y', 'n', 'u']
+      mta_sts:
+        description:
+          - Publish an MTA-STS record (RFC 8461). The policy file comes back in RV(policies), for a web server to serve.
+          - The record's C(id) is made from the policy, so that it changes when the policy does.
+        type: dict
+        suboptions:
+          mode:
+            description: What senders do when TLS fails.
+            type: str
+            choices: [testing, enforce, none]
+            default: testing
+          mx:
+            description: Hosts that the policy allows, C(*.) stands for one label. By default those of O(domains[].mx).
+            type: list
+            elements: str
+          max_age:
+            description: How long senders keep the policy, in seconds.
+            type: int
+            default: 604800
+          id:
+            description: Another id for the record, 1 to 32 letters and digits.
+            type: str
+          host:
+            description: The web server that serves the policy; C(mta-sts) below the domain becomes a CNAME for it.
+            type: str
+      tls_rpt:
+        description: Ask for reports on TLS (RFC 8460).
+        type: dict
+        suboptions:
+          rua:
+            description: Where they go, addresses or C(https) URIs.
+            type: list
+            elements: str
+            required: true
+      tlsa:
+        description:
+          - TLSA records (DANE) of hosts in the described domains, whose zones must be signed with DNSSEC.
+          - Each key is a certificate or a public key in PEM, made into a record C(3 1 1), or the text of a record.
+        type: list
+        elements: dict
+        suboptions:
+          host:
+            description: Name of the host, usually one of O(domains[].mx).
+            type: str
+            required: true
+          port:
+            description: The service's port.
+            type: int
+            default: 25
+          current:
+            description: The key in use.
+            type: str
+            required: true
+          next:
+            description: The key that takes over; publish it at least two TTLs before it does (RFC 7672 section 8.1).
+            type: str
+      autoconfig:
+        description:
+          - SRV records by which mail programs find their servers (RFC 6186, RFC 8314).
+          - A host, C(host:port) where the port is not the usual one, or V(.) to say that the service is not offered.
+        type: dict
+        suboptions:
+          submissions:
+            description: Submission with TLS from the start, port 465.
+            type: str
+          submission:
+            description: Submission with STARTTLS, port 587.
+            type: str
+          imaps:
+            description: IMAP with TLS from the start, port 993.
+            type: str
+          imap:
+            description: IMAP with STARTTLS, port 143.
+            type: str
+          pop3s:
+            description: POP3 with TLS from the start, port 995.
+            type: str
+          pop3:
+            description: POP3 with STARTTLS, port 110.
+            type: str
+          sieve:
+            description: ManageSieve, port 4190.
+            type: str
+      caa:
+        description:
+          - Authorities that may issue certificates for the domain, such as V(letsencrypt.org), or whole CAA records,
+            such as V(0 issuewild ";").
+        type: list
+        elements: str
+      bimi:
+        description: The domain's logo (BIMI), shown by some receivers where the DMARC policy is enforced.
+        type: dict
+        suboptions:
+          logo:
+            description: Its address, C(https), an SVG file; without it the domain declines.
+            type: str
+          certificate:
+            description: The address of its certificate.
+            type: str
+          selector:
+            description: The record's selector.
+            type: str
+            default: default
+      no_mail:
+        description:
+          - Names in the domain that neither send nor receive, such as V(www). They get a null MX and C(v=spf1 -all).
+          - V(*) stands for all names without records of their own. All names exist then, so O(domains[].dmarc) is the
+            same for all of them.
+        type: list
+        elements: str
+      reports_for:
+        description:
+          - Domains described elsewhere whose DMARC reports come to addresses in this one. They need its consent
+            (RFC 9990).
+          - For described domains the consent is made of itself. V(*) stands for all domains.
+        type: list
+        elements: str
       ttl:
         description: TTL of the domain's records, in seconds.
         type: int
@@ -188,6 +306,19 @@ EXAMPLES = r"""
         dmarc:
           policy: quarantine
           rua: [dmarc@example.org]
+        mta_sts:
+          mode: enforce
+          host: web.example.org
+        tls_rpt:
+          rua: [tls@example.org]
+        tlsa:
+          - host: mx1.example.org
+            current: "{{ lookup('ansible.builtin.file', 'mx1.example.org.pem') }}"
+        autoconfig:
+          submissions: mail.example.org
+          imaps: mail.example.org
+          pop3s: "."
+        no_mail: [www]
       - name: parked.example.org
         receives: false
     hosts:
@@ -213,6 +344,15 @@ zone_text:
   returned: success
   type: str
   sample: "; example.org\nexample.org. 3600 IN MX 10 mx1.example.org.\n"
+policies:
+  description: The MTA-STS policies, and the addresses that a web server must serve them at.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - domain: example.org
+      url: https://mta-sts.example.org/.well-known/mta-sts.txt
+      content: "version: STSv1\r\nmode: enforce\r\nmx: mx1.example.org\r\nmax_age: 604800\r\n"
 warnings:
   description: What is allowed but should be looked at.
   returned: when there is something
@@ -220,11 +360,14 @@ warnings:
   elements: str
 """
 
+from dataclasses import asdict
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.postmaster.mail.plugins.module_utils._records import RecordsError, derive
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.postmaster.mail.plugins.module_utils._records import derive
+from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import RecordsError
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE
+from ansible_collections.postmaster.mail.plugins.module_utils._srv import SERVICES
 
 POLICIES = ["none", "quarantine", "reject"]
 SENDER_SPEC: dict[str, Any] = {
@@ -256,6 +399,24 @@ MX_SPEC: dict[str, Any] = {
     "host": {"type": "str", "required": True},
     "priority": {"type": "int", "default": 10},
 }
+MTA_STS_SPEC: dict[str, Any] = {
+    "mode": {"type": "str", "choices": ["testing", "enforce", "none"], "default": "testing"},
+    "mx": {"type": "list", "elements": "str"},
+    "max_age": {"type": "int", "default": 604800},
+    "id": {"type": "str"},
+    "host": {"type": "str"},
+}
+TLSA_SPEC: dict[str, Any] = {
+    "host": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 25},
+    "current": {"type": "str", "required": True},
+    "next": {"type": "str"},
+}
+BIMI_SPEC: dict[str, Any] = {
+    "logo": {"type": "str"},
+    "certificate": {"type": "str"},
+    "selector": {"type": "str", "default": "default"},
+}
 DOMAIN_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "senders": {"type": "list", "elements": "dict", "default": [], "options": SENDER_SPEC},
@@ -264,6 +425,14 @@ DOMAIN_SPEC: dict[str, Any] = {
     "receives": {"type": "bool"},
     "dkim": {"type": "dict"},
     "dmarc": {"type": "dict", "options": DMARC_SPEC},
+    "mta_sts": {"type": "dict", "options": MTA_STS_SPEC},
+    "tls_rpt": {"type": "dict", "options": {"rua": {"type": "list", "elements": "str", "required": True}}},
+    "tlsa": {"type": "list", "elements": "dict", "options": TLSA_SPEC},
+    "autoconfig": {"type": "dict", "options": {service: {"type": "str"} for service in SERVICES}},
+    "caa": {"type": "list", "elements": "str"},
+    "bimi": {"type": "dict", "options": BIMI_SPEC},
+    "no_mail": {"type": "list", "elements": "str"},
+    "reports_for": {"type": "list", "elements": "str"},
     "ttl": {"type": "int", "default": 3600},
 }
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -281,12 +450,16 @@ def main() -> None:
         derived = derive(params["domains"], hosts=hosts, dkim_keys=params["dkim_keys"])
     except RecordsError as err:
         module.fail_json(msg=str(err))
+    except ImportError as err:
+        # Only certificates and keys for TLSA records need it.
+        module.fail_json(msg=missing_required_lib("cryptography"), exception=str(err))
     for warning in derived.warnings:
         module.warn(warning)
     module.exit_json(
         changed=False,
         records=[record.as_dict() for record in derived.records],
         zone_text=derived.zone_text,
+        policies=[asdict(policy) for policy in derived.policies],
     )
 
 

@@ -7,8 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.postmaster.mail.plugins.module_utils._records import RecordsError, derive
+from ansible_collections.postmaster.mail.plugins.module_utils._records import derive
+from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import RecordsError
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE
+from ansible_collections.postmaster.mail.plugins.module_utils._tlsa import tlsa_for
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -149,9 +153,108 @@ DERIVED: list[tuple[list[dict[str, Any]], list[str]]] = [
 ]
 
 
+DIGEST = "ab" * 32
+# What stands beside the records of a parked domain.
+PARKED = ["corp.example. TXT v=spf1 -all", "_dmarc.corp.example. TXT v=DMARC1; p=reject"]
+MORE: list[tuple[dict[str, Any], list[str]]] = [
+    (
+        {"mx": [{"host": "Mx.corp.example."}], "mta_sts": {"mode": "enforce", "id": "1", "host": "web.corp.example"}},
+        [
+            "_mta-sts.corp.example. TXT v=STSv1; id=1;",
+            "mta-sts.corp.example. CNAME web.corp.example.",
+        ],
+    ),
+    (
+        {"tls_rpt": {"rua": ["tls@corp.example", "https://tls.test/report"]}},
+        ["_smtp._tls.corp.example. TXT v=TLSRPTv1; rua=mailto:tls@corp.example,https://tls.test/report"],
+    ),
+    (
+        {
+            "tlsa": [
+                {"host": "mx.corp.example", "current": f"3 1 1 {DIGEST}", "next": f"3 1 1 {DIGEST.upper()[::-1]}\n"},
+                {"host": "mx.corp.example", "port": 465, "current": f"2 1 1 {DIGEST}"},
+            ]
+        },
+        [
+            f"_25._tcp.mx.corp.example. TLSA 3 1 1 {DIGEST}",
+            f"_25._tcp.mx.corp.example. TLSA 3 1 1 {DIGEST[::-1]}",
+            f"_465._tcp.mx.corp.example. TLSA 2 1 1 {DIGEST}",
+        ],
+    ),
+    (
+        {
+            "autoconfig": {
+                "submissions": "mail.corp.example",
+                "imaps": "mail.corp.example:1993",
+                "pop3s": ".",
+                "imap": None,
+            }
+        },
+        [
+            "_submissions._tcp.corp.example. SRV 0 1 465 mail.corp.example.",
+            "_imaps._tcp.corp.example. SRV 0 1 1993 mail.corp.example.",
+            "_pop3s._tcp.corp.example. SRV 0 0 0 .",
+        ],
+    ),
+    (
+        {"caa": ["letsencrypt.org", '0 issuewild ";"']},
+        ['corp.example. CAA 0 issue "letsencrypt.org"', 'corp.example. CAA 0 issuewild ";"'],
+    ),
+    (
+        {"bimi": {"logo": "https://corp.example/logo.svg"}, "dmarc": {"policy": "reject"}},
+        ["default._bimi.corp.example. TXT v=BIMI1; l=https://corp.example/logo.svg; a="],
+    ),
+    (
+        {"no_mail": ["www", "Ftp.corp.example.", "*"]},
+        [
+            "www.corp.example. MX 0 .",
+            "www.corp.example. TXT v=spf1 -all",
+            "ftp.corp.example. MX 0 .",
+            "ftp.corp.example. TXT v=spf1 -all",
+            "*.corp.example. MX 0 .",
+            "*.corp.example. TXT v=spf1 -all",
+        ],
+    ),
+    (
+        {"reports_for": ["shop.test", "*"]},
+        [
+            "shop.test._report._dmarc.corp.example. TXT v=DMARC1;",
+            "*._report._dmarc.corp.example. TXT v=DMARC1;",
+        ],
+    ),
+]
+
+
 @pytest.mark.parametrize(("domains", "expected"), DERIVED)
 def test_derived_records(domains: list[dict[str, Any]], expected: list[str]) -> None:
     assert _lines(*domains) == expected
+
+
+@pytest.mark.parametrize(("options", "expected"), MORE)
+def test_what_else_is_derived(options: dict[str, Any], expected: list[str]) -> None:
+    lines = _lines({"name": "corp.example", **options})
+    mx = ["corp.example. MX 10 mx.corp.example."] if "mx" in options else []
+    assert lines == mx + PARKED + expected
+
+
+def test_the_policy_file_and_the_id_that_changes_with_it() -> None:
+    def derived(**options: Any) -> tuple[str, Any]:
+        domain = {"name": "corp.example", "mx": [{"host": "mx.corp.example"}], "mta_sts": options}
+        found = derive([domain])
+        return next("".join(r.strings) for r in found.records if r.name.startswith("_mta-sts.")), found.policies
+
+    record, (policy,) = derived()
+    assert policy.domain == "corp.example" and policy.url == "https://mta-sts.corp.example/.well-known/mta-sts.txt"
+    assert policy.content == "version: STSv1\r\nmode: testing\r\nmx: mx.corp.example\r\nmax_age: 604800\r\n"
+    assert derived()[0] == derived(mode="testing")[0] == record
+    assert len({record, derived(mode="enforce")[0], derived(max_age=86400)[0], derived(mx=["*.corp.example"])[0]}) == 4
+
+
+def test_a_record_made_from_a_public_key() -> None:
+    key = ed25519.Ed25519PrivateKey.generate().public_key()
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    lines = _lines({"name": "corp.example", "tlsa": [{"host": "mx.corp.example", "current": pem}]})
+    assert lines[-1] == f"_25._tcp.mx.corp.example. TLSA {tlsa_for(pem)}"
 
 
 def test_keys_go_to_the_domain_they_are_for() -> None:
@@ -221,6 +324,33 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"ttl": -1}, "the ttl -1"),
     ({"dmarc": {"policy": "discard"}}, "'p=discard' cannot stand in its DMARC record"),
     ({"dmarc": {"rua": ["nobody"]}}, "'rua=mailto:nobody' cannot stand in its DMARC record"),
+    ({"mta_sts": {}}, "mta_sts has no hosts to name"),
+    ({"mta_sts": {}, "receives": False}, "it has mta_sts and receives: false"),
+    ({"mta_sts": {"mode": "strict", "mx": ["a.test"]}}, "'mode: strict' cannot stand in its MTA-STS policy"),
+    ({"mta_sts": {"mx": ["a.test"], "id": "a-b"}}, "'id=a-b' cannot stand in its MTA-STS record"),
+    ({"mta_sts": {"mx": ["a.test"], "host": "a b"}}, "mta_sts.host 'a b' has the label"),
+    ({"mta_sts": {"mx": ["*.a.test"]}, "mx": [{"host": "b.a.a.test"}]}, "leaves out the mx b.a.a.test"),
+    ({"tls_rpt": {"rua": []}}, "'rua' cannot stand in its TLS-RPT record"),
+    ({"tls_rpt": {"rua": ["http://a.test"]}}, "http://a.test is neither mailto nor https"),
+    ({"tlsa": [{"host": "mx.other.test", "current": "x"}]}, "mx.other.test is in none of the described domains"),
+    ({"tlsa": [{"host": "corp.example", "port": 0, "current": "x"}]}, "the port 0"),
+    ({"tlsa": [{"host": "corp.example", "current": "3 1 1 ab"}]}, "'3 1 1 ab' in tlsa[0].current is no TLSA record"),
+    ({"tlsa": [{"host": "corp.example", "current": "", "next": "3 1 1 " + DIGEST}]}, "tlsa[0] has no current key"),
+    (
+        {"tlsa": [{"host": "corp.example", "current": "-----BEGIN EC PRIVATE KEY-----"}]},
+        "tlsa[0].current is a private key, which belongs to its host alone",
+    ),
+    (
+        {"tlsa": [{"host": "corp.example", "current": "-----BEGIN CERTIFICATE-----"}]},
+        "no record can be made of tlsa[0].current: it holds neither",
+    ),
+    ({"autoconfig": {"imaps": "a..b"}}, "'a..b' in autoconfig is no host"),
+    ({"caa": ["not a ca"]}, "cannot stand in its CAA record"),
+    ({"bimi": {"logo": "http://a.test"}}, "cannot stand in its BIMI record"),
+    ({"bimi": {"logo": "https://a.test/\u00e9"}}, "cannot stand in its BIMI record"),
+    ({"no_mail": ["a b"]}, "a name in no_mail 'a b.corp.example'"),
+    ({"no_mail": ["corp.example"]}, "corp.example stands in no_mail, and is a described domain"),
+    ({"reports_for": ["a..b"]}, "a domain in reports_for 'a..b'"),
     ({"receives": False, "dmarc": {"rua": ["a@corp.example"]}}, "its DMARC reports go to mailto:a@corp.example, but"),
 ]
 
@@ -274,6 +404,13 @@ def test_a_key_beside_an_alias_is_refused() -> None:
             "needs about 12 lookups",
         ),
         ({**RELAYS, "spf_all": "?all"}, "says nothing of other senders"),
+        ({"mta_sts": {"mode": "enforce", "mx": ["a.test"], "max_age": 60}}, "its MTA-STS policy: max_age 60 is less"),
+        (
+            {"tlsa": [{"host": "corp.example", "current": "1 1 1 " + DIGEST}]},
+            "tlsa[0].current: usage 1 is not for SMTP",
+        ),
+        ({"no_mail": ["*"], "dmarc": {"nonexistent_policy": "reject"}}, "the DMARC tag np never applies"),
+        ({**RELAYS, "bimi": {"logo": "https://a.test/x.svg"}}, "a BIMI logo is shown only where"),
     ],
 )
 def test_warnings(options: dict[str, Any], warning: str) -> None:
@@ -305,11 +442,28 @@ TEXTS = st.one_of(
     sender=st.dictionaries(st.sampled_from(["hosts", "include", "ip4", "a", "term", "known", "verification"]), TEXTS),
     rua=TEXTS,
     key=TEXTS,
+    more=st.fixed_dictionaries(
+        {
+            "mta_sts": st.none() | st.fixed_dictionaries({"mx": st.lists(TEXTS), "host": TEXTS, "id": TEXTS}),
+            "tls_rpt": st.none() | st.fixed_dictionaries({"rua": st.lists(TEXTS)}),
+            "tlsa": st.lists(st.fixed_dictionaries({"host": TEXTS, "current": TEXTS}), max_size=1),
+            "autoconfig": st.dictionaries(st.sampled_from(["imaps", "pop3"]), TEXTS),
+            "bimi": st.none() | st.fixed_dictionaries({"logo": TEXTS, "selector": TEXTS}),
+            "caa": st.lists(TEXTS, max_size=2),
+            "no_mail": st.lists(TEXTS, max_size=2),
+            "reports_for": st.lists(TEXTS, max_size=2),
+        }
+    ),
 )
-def test_hostile_input_is_refused_in_a_sentence(name: str, sender: dict[str, str], rua: str, key: str) -> None:
+def test_hostile_input_is_refused_in_a_sentence(
+    name: str, sender: dict[str, str], rua: str, key: str, more: dict[str, Any]
+) -> None:
     try:
         derived = derive(
-            [{"name": name, "senders": [sender], "dmarc": {"rua": [rua]}}],
+            [
+                {"name": name, "senders": [sender], "dmarc": {"rua": [rua]}},
+                {"name": "b.example", **{option: value for option, value in more.items() if value}},
+            ],
             dkim_keys=[_key("s._domainkey.a.example", key)],
         )
     except RecordsError as err:
