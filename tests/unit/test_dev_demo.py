@@ -80,6 +80,6 @@ def test_one_bad_row_fails_the_demo(
     replaced: dict[str, Any] = {"_lab": lambda *words: None, "play": lambda lab: 0, "prove": lambda lab: rows}
     for name, value in replaced.items():
         monkeypatch.setattr(demo, name, value)
-    monkeypatch.setattr(demo.Lab, "load", lambda name: Ready())
+    monkeypatch.setattr(demo.Lab, "load", Ready)
     assert demo.build() == code
     assert ("FAILED sat to root: dkim is fail" in capsys.readouterr().out) == bool(problem)

@@ -48,8 +48,8 @@ def test(words: list[str], *, yes: bool) -> int:
     """Run the chosen parts; 0 if nothing failed. The last line is ``N passed, N failed``."""
     choice = choose(words)
     began = time.monotonic()
-    # First of all, as it may ask.
-    engine = prerequisites.prepare_lab(yes=yes) if "molecule" in choice.parts else ""
+    # First of all, as it may ask. Ansible takes the terminal away from what it starts.
+    engine = prerequisites.prepare_lab(yes=yes, detached=True) if "molecule" in choice.parts else ""
     outcomes: list[Outcome] = []
     for part in choice.parts:
         outcomes += _run(part, choice, engine, yes=yes)
@@ -79,10 +79,10 @@ def _run(part: str, choice: Choice, engine: str, *, yes: bool) -> list[Outcome]:
 
 def start_demo(words: list[str], *, yes: bool) -> int:
     """Hand over to the demo, which needs the virtual environment's libraries."""
+    # First of all, as it may ask.
+    engine = {} if words else {"LAB_ENGINE": prerequisites.prepare_lab(yes=yes)}
     folder = checks.prepare()
-    env = environment(folder, PYTHONPATH=os.pathsep.join([str(TREE), str(LAB_CODE)]))
-    if not words:
-        env["LAB_ENGINE"] = prerequisites.prepare_lab(yes=yes)
+    env = environment(folder, PYTHONPATH=os.pathsep.join([str(TREE), str(LAB_CODE)]), **engine)
     python = str(folder / "bin" / "python")
     os.execve(python, [python, "-m", "tools.dev.demo", *words], env)
 

@@ -21,7 +21,6 @@ from lab.probe import Lab, Message, ProbeError
 
 from .places import LAB_CODE, ROOT, DevError
 
-NAME, INDEX = "demo", 10
 ESTATE = LAB_CODE / "estate"
 VISITOR = "visitor@outside.test"
 DOMAIN = "corp.example"
@@ -134,7 +133,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _lab(*words: str) -> None:
-    """Run the lab's own command line. Raises DevError if it says no (it has said why)."""
+    """Run the lab's command line, which heeds LAB_NAME and LAB_INDEX. Raises DevError if it says no, and why."""
     if subprocess.run([sys.executable, "-m", "lab", *words], cwd=ROOT, check=False).returncode:
         raise DevError(f"the lab could not do: {' '.join(words)}")
 
@@ -150,8 +149,8 @@ def play(lab: Lab, options: Sequence[str] = ()) -> int:
 def build() -> int:
     """The whole demo; 0 if every row is good."""
     began = time.monotonic()
-    _lab("up", "--name", NAME, "--index", str(INDEX), "--hosts", "all")
-    lab = Lab.load(NAME)
+    _lab("up", "--hosts", "all")
+    lab = Lab.load()
     up = time.monotonic()
     if play(lab):
         raise DevError("playbooks/site.yml failed; the lab is left up: ./dev demo --enter HOST, ./dev demo --down")
@@ -169,7 +168,7 @@ def build() -> int:
 
 def read(word: str) -> None:
     """List what arrived outside; with a word, show the messages that hold it."""
-    found = Lab.load(NAME).messages(word)
+    found = Lab.load().messages(word)
     for message in found:
         if word:
             print(message.raw.decode("utf-8", "replace"), end="\n\n")
@@ -191,11 +190,11 @@ def main(argv: Sequence[str]) -> int:
     choice.add_argument("--play", metavar="OPTION", nargs=argparse.REMAINDER)
     options = parser.parse_args(argv)
     if options.down:
-        _lab("down", "--name", NAME, "--missing-ok")
+        _lab("down", "--missing-ok")
     elif options.enter:
-        os.execv(sys.executable, [sys.executable, "-m", "lab", "enter", "--name", NAME, options.enter])
+        os.execv(sys.executable, [sys.executable, "-m", "lab", "enter", options.enter])
     elif options.play is not None:
-        return play(Lab.load(NAME), options.play)
+        return play(Lab.load(), options.play)
     elif options.read is not None:
         read(options.read)
     else:

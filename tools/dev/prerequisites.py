@@ -11,13 +11,21 @@ import sys
 from collections.abc import Sequence
 
 from lab.engine import Engine, LabError, find
-from lab.images import NUMBERS, base_tag
+from lab.images import NUMBERS, base_tag, public_image
 
 from .places import CACHE, DevError, search_path
 
 ENGINES = ("podman", "docker")
-# crun cannot raise limits where root lacks CAP_SYS_RESOURCE; runc can be told not to.
-PODMAN = ("podman", "runc", "netavark", "iptables", "nftables", "mmdebstrap")
+# Debian packages, and the programs that show they are there.
+PODMAN = {
+    "podman": "podman",
+    "runc": "runc",  # crun cannot raise limits where root lacks CAP_SYS_RESOURCE; runc can be told not to
+    "netavark": "/usr/lib/podman/netavark",
+    "iptables": "iptables",
+    "nftables": "nft",
+    "mmdebstrap": "mmdebstrap",
+}
+NEED_ROOT = "the lab needs root: start this as root, or as a user whom sudo lets run commands"
 
 
 def which(program: str) -> str | None:
@@ -43,7 +51,7 @@ def packages_for_lab() -> list[str]:
     try:
         ready = engine()
     except DevError:
-        return [*needed, *(package for package in PODMAN if which(package) is None)]
+        return [*needed, *(package for package, program in PODMAN.items() if which(program) is None)]
     if not which("mmdebstrap") and not _can_make_images(ready):
         needed.append("mmdebstrap")
     return needed
@@ -53,9 +61,9 @@ def _can_make_images(ready: Engine) -> bool:
     """Whether the base images are there already or a registry answers: else Debian is bootstrapped."""
     if all(ready.has_image(base_tag(release)) for release in NUMBERS):
         return True
-    roots = {release: f"docker.io/library/debian:{number}-slim" for release, number in NUMBERS.items()}
+    roots = [public_image(release) for release in NUMBERS]
     try:
-        return all(ready.run("pull", "-q", image, check=False, timeout=120).returncode == 0 for image in roots.values())
+        return all(root and ready.run("pull", "-q", root, check=False, timeout=120).returncode == 0 for root in roots)
     except LabError:
         return False
 
@@ -84,14 +92,34 @@ def install(packages: Sequence[str], *, yes: bool) -> None:
         apt = [*become_root(), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]
         for words in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
             subprocess.run([*apt, *words], check=True, stdout=subprocess.DEVNULL)
-    except (DevError, subprocess.CalledProcessError) as err:
+    except DevError as err:
         raise DevError(f"could not install {names} ({err}); {by_hand}") from err
+    except subprocess.CalledProcessError as err:
+        raise DevError(f"could not install {names} (apt-get {words[0]} said why, above); {by_hand}") from err
 
 
-def prepare_lab(*, yes: bool) -> str:
-    """Make sure that containers can be started; returns the engine's name. Raises DevError with what to do."""
-    if os.geteuid() != 0 and sys.stdin.isatty():
-        # The lab calls sudo without a terminal; whoever has to type a password does it here, once.
-        subprocess.run([*become_root(), "-v"], check=False)
+def _may_become_root(*, detached: bool) -> bool:
+    """Whether the lab can have root; whoever has to type a password for it does so here, once."""
+    if os.geteuid() == 0:
+        return True
+    if not which("sudo"):
+        return False
+    # A password typed at a terminal counts for what is started from that terminal.
+    silent = subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False, start_new_session=detached)
+    if silent.returncode and sys.stdin.isatty() and not detached:
+        return subprocess.run(["sudo", "-v"], check=False).returncode == 0
+    return silent.returncode == 0
+
+
+def prepare_lab(*, yes: bool, detached: bool = False) -> str:
+    """Make sure that containers can be started; returns the engine's name. Raises DevError with what to do.
+
+    ``detached``: they will be started by programs that have no terminal.
+    """
+    if not _may_become_root(detached=detached):
+        try:
+            return engine().name  # Docker serves its group, which is not root
+        except DevError as err:
+            raise DevError(NEED_ROOT + (" without a password" if detached else "")) from err
     install(packages_for_lab(), yes=yes)
     return engine().name

@@ -29,7 +29,8 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     up = command("up", "Start a lab; one of the same name is replaced.")
-    up.add_argument("--index", type=int, default=10, help="number in its networks, 198.18.INDEX.0/24 (%(default)s)")
+    index = os.environ.get("LAB_INDEX", "10")
+    up.add_argument("--index", type=int, default=index, help="number in its networks, 198.18.INDEX.0/24 (%(default)s)")
     up.add_argument("--hosts", default="", help="hosts of the estate to start, bare, separated by commas; or 'all'")
     down = command("down", "Remove a lab.")
     down.add_argument("--missing-ok", action="store_true", help="be content if there is none")

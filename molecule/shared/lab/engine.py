@@ -303,8 +303,12 @@ def find(name: str, *, state: Path) -> Engine:
     if shutil.which(name) is None:
         raise LabError(f"{name} is not installed: apt-get install {'podman' if name == 'podman' else 'docker.io'}")
     prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    if name == "docker" and os.access("/var/run/docker.sock", os.W_OK):
+        return _usable(Docker())
+    if prefix and shutil.which("sudo") is None:
+        raise LabError(f"{name} needs root, and there is no sudo")
     if name == "docker":
-        return _usable(Docker(prefix=[] if os.access("/var/run/docker.sock", os.W_OK) else prefix))
+        return _usable(Docker(prefix=prefix))
     env: dict[str, str] = {}
     if given := os.environ.get("CONTAINERS_CONF"):
         env["CONTAINERS_CONF"] = given

@@ -25,6 +25,7 @@ Say = Callable[[str], None]
 
 MIRROR = os.environ.get("LAB_MIRROR", "http://deb.debian.org/debian")
 SECURITY_MIRROR = os.environ.get("LAB_SECURITY_MIRROR", "http://deb.debian.org/debian-security")
+REGISTRY = os.environ.get("LAB_REGISTRY", "docker.io/library")
 NUMBERS = {"bookworm": "12", "trixie": "13"}
 
 BASE_PACKAGES = (
@@ -94,6 +95,11 @@ def internet_tag() -> str:
     return f"localhost/pml-internet:{recipe}"
 
 
+def public_image(release: str) -> str:
+    """What a registry calls a Debian release; empty where none is to be asked."""
+    return "" if os.environ.get("LAB_NO_REGISTRY") else f"{REGISTRY}/debian:{NUMBERS[release]}-slim"
+
+
 class Images:
     """Builds what is missing; ``cache`` keeps root file systems made without a registry."""
 
@@ -153,8 +159,7 @@ class Images:
         tag = f"localhost/pml-root-{release}:{_digest(release, MIRROR)}"
         if self.engine.has_image(tag):
             return tag
-        official = f"docker.io/library/debian:{NUMBERS[release]}-slim"
-        if not os.environ.get("LAB_NO_REGISTRY"):
+        if official := public_image(release):
             with contextlib.suppress(LabError):
                 self.engine.run("pull", "-q", official, timeout=300)
                 return official
@@ -170,9 +175,12 @@ class Images:
         if tool is None:
             raise LabError("no container registry answers and mmdebstrap is not installed: apt-get install mmdebstrap")
         part = archive.with_suffix(".part.tar")
-        argv = [*self.engine.prefix[:2], tool, "--variant=minbase", "--quiet", release, str(part), MIRROR]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        # To standard output, so that the file is ours also where mmdebstrap is root's.
+        argv = [*self.engine.prefix[:2], tool, "--variant=minbase", "--quiet", release, "-", MIRROR]
+        with part.open("wb") as file:
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE, check=False)
         if done.returncode != 0:
             part.unlink(missing_ok=True)
-            raise LabError(f"mmdebstrap could not make Debian {release}: {done.stderr.strip()}")
+            said = done.stderr.decode(errors="replace").strip()
+            raise LabError(f"mmdebstrap could not make Debian {release}: {said}")
         part.rename(archive)

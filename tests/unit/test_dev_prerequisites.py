@@ -1,0 +1,160 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the script dev finds missing on a machine, and what it says to a user who may not become root."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# The tools and the lab are started from the clone, not through Ansible's names.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule" / "shared"))
+
+from lab import engine as engines
+from lab import images
+from lab.engine import LabError
+
+from tools.dev import prerequisites
+from tools.dev.places import DevError
+
+SOCKET = "/var/run/docker.sock"
+SUDO_ALLOWS = "exit 0"
+SUDO_ASKS = 'test "$1" = -v'
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Be an ordinary user on a machine with the named programs, each a shell script."""
+
+    access = os.access
+
+    def become(*, docker_group: bool = False, **programs: str) -> None:
+        for name, script in programs.items():
+            path = tmp_path / name
+            path.write_text(f"#!/bin/sh\n{script}\n", encoding="ascii")
+            path.chmod(stat.S_IRWXU)
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        monkeypatch.setattr(os, "access", lambda path, mode: docker_group if path == SOCKET else access(path, mode))
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(prerequisites, "search_path", lambda: [str(tmp_path)])
+
+    return become
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("programs", [{}, {"podman": "exit 0"}, {"sudo": "exit 1", "podman": "exit 0"}])
+def test_a_user_who_may_not_become_root_is_told_so(
+    user: Callable[..., None], monkeypatch: pytest.MonkeyPatch, programs: dict[str, str], terminal: bool
+) -> None:
+    user(**programs)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal)
+    with pytest.raises(DevError) as caught:
+        prerequisites.prepare_lab(yes=True)
+    assert str(caught.value) == "the lab needs root: start this as root, or as a user whom sudo lets run commands"
+
+
+@pytest.mark.parametrize(
+    ("script", "terminal", "detached", "allowed"),
+    [
+        (SUDO_ALLOWS, False, False, True),
+        (SUDO_ALLOWS, False, True, True),
+        (SUDO_ASKS, True, False, True),
+        # Without a terminal nobody can be asked for the password, and one typed there does not count elsewhere.
+        (SUDO_ASKS, False, False, False),
+        (SUDO_ASKS, True, True, False),
+    ],
+)
+def test_a_password_is_asked_for_where_it_helps(
+    user: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    terminal: bool,
+    detached: bool,
+    allowed: bool,
+) -> None:
+    user(sudo=script)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal)
+    monkeypatch.setattr(prerequisites, "packages_for_lab", list)
+    monkeypatch.setattr(prerequisites, "engine", engines.Podman)
+    if not allowed:
+        monkeypatch.setattr(prerequisites, "engine", _no_engine)
+        with pytest.raises(DevError, match=" commands( without a password)?$"):
+            prerequisites.prepare_lab(yes=True, detached=detached)
+        return
+    assert prerequisites.prepare_lab(yes=True, detached=detached) == "podman"
+
+
+def _no_engine() -> engines.Engine:
+    raise DevError("no container engine is ready")
+
+
+def test_docker_serves_its_group_without_root(user: Callable[..., None]) -> None:
+    user(docker_group=True, docker="echo '{}'")
+    assert prerequisites.prepare_lab(yes=True) == "docker"
+
+
+def test_an_engine_says_that_there_is_no_sudo(user: Callable[..., None], tmp_path: Path) -> None:
+    user(podman="exit 0")
+    with pytest.raises(LabError, match="^podman needs root, and there is no sudo$"):
+        engines.find("podman", state=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ((), ["openssh-client", "podman", "runc", "netavark", "iptables", "nftables", "mmdebstrap"]),
+        (("ssh", "runc", "nft", "iptables"), ["podman", "netavark", "mmdebstrap"]),
+        (("ssh", "podman", "runc", "/usr/lib/podman/netavark", "iptables", "nft", "mmdebstrap"), []),
+    ],
+)
+def test_packages_for_a_machine_without_an_engine(
+    monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], expected: list[str]
+) -> None:
+    monkeypatch.setattr(prerequisites, "which", lambda program: program if program in there else None)
+    monkeypatch.setattr(prerequisites, "engine", _no_engine)
+    assert prerequisites.packages_for_lab() == expected
+
+
+class FakeEngine(engines.Podman):
+    """Has no images; pulls those that a registry has."""
+
+    def __init__(self, registry: tuple[str, ...]) -> None:
+        super().__init__()
+        self.registry = registry
+
+    def has_image(self, tag: str) -> bool:
+        return False
+
+    def argv(self, *args: str) -> list[str]:
+        return ["true" if args[-1] in self.registry else "false"]
+
+
+@pytest.mark.parametrize(
+    ("registry", "refuse", "expected"),
+    [
+        (("docker.io/library/debian:12-slim", "docker.io/library/debian:13-slim"), "", []),
+        (("docker.io/library/debian:12-slim", "docker.io/library/debian:13-slim"), "1", ["mmdebstrap"]),
+        (("docker.io/library/debian:12-slim",), "", ["mmdebstrap"]),
+        ((), "", ["mmdebstrap"]),
+    ],
+)
+def test_mmdebstrap_is_wanted_where_no_registry_has_debian(
+    monkeypatch: pytest.MonkeyPatch, registry: tuple[str, ...], refuse: str, expected: list[str]
+) -> None:
+    monkeypatch.setenv("LAB_NO_REGISTRY", refuse)
+    monkeypatch.setattr(images, "REGISTRY", "docker.io/library")
+    monkeypatch.setattr(prerequisites, "which", lambda program: program if program == "ssh" else None)
+    monkeypatch.setattr(prerequisites, "engine", lambda: FakeEngine(registry))
+    assert prerequisites.packages_for_lab() == expected
+
+
+def test_another_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LAB_NO_REGISTRY", raising=False)
+    monkeypatch.setattr(images, "REGISTRY", "registry.test:5000/mirror")
+    assert images.public_image("trixie") == "registry.test:5000/mirror/debian:13-slim"
