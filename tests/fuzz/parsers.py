@@ -28,6 +28,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import (
     _networks,
     _postfix,
     _preflight,
+    _reports,
     _spf,
 )
 
@@ -74,6 +75,15 @@ _PEM = f"-----BEGIN PRIVATE KEY-----\n{_PKCS8}\n-----END PRIVATE KEY-----\n"
 _P = "MCowBQYDK2VwAyEA11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
 # One question and one PTR answer, whose names share a part by a pointer.
 _MESSAGE = "\0\1\x81\x80\0\1\0\1\0\0\0\0\7example\3org\0\0\x0c\0\1\xc0\x0c\0\x0c\0\1\0\0\0\x3c\0\5\2mx\xc0\x0c"
+
+_AGGREGATE = """<feedback><report_metadata><org_name>x</org_name><date_range><begin>1</begin><end>2</end></date_range>
+</report_metadata><policy_published><domain>example.org</domain><p>none</p></policy_published><record><row><source_ip>
+192.0.2.1</source_ip><count>1</count><policy_evaluated><dkim>pass</dkim></policy_evaluated></row></record></feedback>"""
+_TLS_REPORT = (
+    '{"organization-name": "x", "date-range": {"start-datetime": "2026-11-01T00:00:00Z", "end-datetime":'
+    ' "2026-11-01T23:59:59+01:00"}, "policies": [{"policy": {"policy-type": "sts", "policy-domain": "example.org"},'
+    ' "summary": {"total-successful-session-count": 1}, "failure-details": [{"failed-session-count": 3}]}]}'
+)
 
 PARSERS: dict[str, Parser] = {
     "spf record": Parser(
@@ -234,6 +244,37 @@ PARSERS: dict[str, Parser] = {
             "  sl\n 1: 00000000000000000000000001000000:0019 0:0 0A 0:0 0:0 0 0 0 5 1\n",
         ),
         (" 0A ", ":", "FFFFFFFF", "g"),
+    ),
+    "aggregate report": Parser(
+        lambda text: _reports.parse_aggregate(text.encode("utf-8", "replace")),
+        (_AGGREGATE,),
+        (
+            "<!DOCTYPE x [",
+            "<!ENTITY a 'b'>",
+            "&a;",
+            "<record>",
+            "</record>",
+            "<![CDATA[",
+            "<?xml encoding='utf-16'?>",
+            "xmlns:a='b'",
+        ),
+        (_reports.ReportError,),
+    ),
+    "tls report": Parser(
+        lambda text: _reports.parse_tls(text.encode("utf-8", "replace")),
+        (_TLS_REPORT,),
+        (
+            "null",
+            "[]",
+            "{}",
+            "1e400",
+            "NaN",
+            "-0",
+            '"0001-01-01T00:00:00+23:59"',
+            '"9999-12-31T23:59:59-23:59"',
+            "[" * 2000,
+        ),
+        (_reports.ReportError,),
     ),
     "network": Parser(
         _networks.parse,

@@ -1,0 +1,438 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reports that receivers send: read whatever their form, refused where hostile, summed up into advice."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import gzip
+import io
+import ipaddress
+import json
+import os
+import re
+import zipfile
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.postmaster.mail.plugins.module_utils import _report_files
+from ansible_collections.postmaster.mail.plugins.module_utils._networks import parse as network
+from ansible_collections.postmaster.mail.plugins.module_utils._report_evidence import (
+    Advice,
+    Demand,
+    KnownSender,
+    Summary,
+    advise,
+    gather,
+    gather_tls,
+)
+from ansible_collections.postmaster.mail.plugins.module_utils._report_files import find_reports
+from ansible_collections.postmaster.mail.plugins.module_utils._reports import (
+    AggregateReport,
+    Authentication,
+    ReportError,
+    Row,
+    TlsReport,
+    parse_aggregate,
+    parse_tls,
+)
+from ansible_collections.postmaster.mail.plugins.module_utils._reports_client import SourceError, from_paths
+from hypothesis import given
+from hypothesis import strategies as st
+
+# Two rows in the form of RFC 9990 appendix B: one aligned, one that came through a list.
+XML = """<?xml version="1.0" encoding="UTF-8"?>
+<feedback xmlns="urn:ietf:params:xml:ns:dmarc-2.0">
+  <report_metadata>
+    <org_name>mx.example.net</org_name><email>dmarc@mx.example.net</email><report_id>one</report_id>
+    <date_range><begin>1762000000</begin><end>1762086399</end></date_range>
+  </report_metadata>
+  <policy_published><domain>Example.org</domain><p>none</p><np>reject</np><testing>n</testing></policy_published>
+  <record>
+    <row><source_ip>192.0.2.25</source_ip><count>7</count>
+      <policy_evaluated><disposition>none</disposition><dkim>pass</dkim><spf>fail</spf></policy_evaluated></row>
+    <identifiers><header_from>example.org</header_from><envelope_from>example.org</envelope_from></identifiers>
+    <auth_results>
+      <dkim><domain>example.org</domain><selector>k1</selector><result>pass</result></dkim>
+      <spf><domain>example.org</domain><scope>mfrom</scope><result>softfail</result></spf>
+    </auth_results>
+  </record>
+  <record>
+    <row><source_ip>2001:db8::7</source_ip><count>2</count>
+      <policy_evaluated><disposition>none</disposition><dkim>fail</dkim><spf>fail</spf>
+        <reason><type>mailing_list</type><comment>known list</comment></reason></policy_evaluated></row>
+    <identifiers><header_from>example.org</header_from></identifiers>
+    <auth_results><spf><domain>lists.example.com</domain><result>pass</result></spf></auth_results>
+  </record>
+</feedback>
+"""
+# After RFC 8460 appendix B.
+TLS: dict[str, Any] = {
+    "organization-name": "Company-X",
+    "date-range": {"start-datetime": "2026-11-01T00:00:00Z", "end-datetime": "2026-11-01T23:59:59Z"},
+    "report-id": "tls-1",
+    "policies": [
+        {
+            "policy": {"policy-type": "sts", "policy-domain": "example.org"},
+            "summary": {"total-successful-session-count": 50, "total-failure-session-count": 3},
+            "failure-details": [
+                {
+                    "result-type": "certificate-expired",
+                    "receiving-mx-hostname": "mx.example.org",
+                    "failed-session-count": 3,
+                }
+            ],
+        }
+    ],
+}
+
+
+def test_an_aggregate_report_is_read_whole() -> None:
+    report = parse_aggregate(XML.encode())
+    assert (report.reporter, report.report_id, report.domain) == ("mx.example.net", "one", "example.org")
+    assert report.begin == datetime(2025, 11, 1, 12, 26, 40, tzinfo=UTC)
+    assert report.policy == {"p": "none", "np": "reject", "testing": "n"}
+    assert report.rows[0] == Row(
+        source=ipaddress.ip_address("192.0.2.25"),
+        count=7,
+        disposition="none",
+        dkim_aligned=True,
+        spf_aligned=False,
+        header_from="example.org",
+        envelope_from="example.org",
+        dkim=(Authentication("example.org", "pass", selector="k1"),),
+        spf=(Authentication("example.org", "softfail", scope="mfrom"),),
+    )
+    assert report.rows[1].reasons == ("mailing_list",)
+    assert report.rows[1].authenticated == ("lists.example.com",)
+
+
+def test_a_tls_report_is_read_whole() -> None:
+    report = parse_tls(json.dumps(TLS).encode())
+    (result,) = report.results
+    assert (result.type, result.domain, result.successes, result.failures) == ("sts", "example.org", 50, 3)
+    assert [(one.kind, one.mx, one.count) for one in result.details] == [("certificate-expired", "mx.example.org", 3)]
+
+
+BOMB = (
+    """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><feedback>&b;</feedback>"""
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is no XML: no element found: line 1, column 0"),
+        (b"<feedback>", "is no XML: no element found: line 1, column 10"),
+        (b"<html/>", "is XML, but no DMARC report: its root is not feedback"),
+        (BOMB.encode(), "has a document type definition, which no report needs and attacks are made of"),
+        (b"<feedback>" + b"<a>" * 40 + b"</a>" * 40, "has more elements, or deeper ones, than any honest report"),
+        (b"<feedback></feedback>", "does not say which domain it is about"),
+        (XML.replace("1762000000", "soon").encode(), "its date range 'soon' is no time"),
+        (XML.replace("1762000000", "9" * 400).encode(), "its date range '999999999999999999999999999999999999999999999999999999999999' is no time"),
+        (b"<?xml version='1.0' encoding='x-nothing'?><feedback/>", "is in an encoding that cannot be read"),
+    ],
+)  # fmt: skip
+def test_what_is_no_report_is_refused_in_a_sentence(content: bytes, sentence: str) -> None:
+    with pytest.raises(ReportError) as caught:
+        parse_aggregate(content)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("192.0.2.25", "192.0.2", "record 1: the source '192.0.2' is no IP address"),
+        (">7<", ">many<", "record 1: the count 'many' is no number of messages"),
+        (">7<", ">-7<", "record 1: the count '-7' is no number of messages"),
+        (">7<", f">{'9' * 5000}<", f"record 1: the count '{'9' * 60}' is no number of messages"),
+    ],
+)
+def test_a_row_without_sense_is_left_out_and_told(old: str, new: str, problem: str) -> None:
+    report = parse_aggregate(XML.replace(old, new).encode())
+    assert report.skipped == (problem,)
+    assert len(report.rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"{", "is no JSON"),
+        (b"[" * 100_000, "is no JSON"),
+        (b"{}", "is JSON, but no TLS report: it has no policies"),
+        (json.dumps({**TLS, "date-range": {}}).encode(), "its date range 'None' is no time"),
+        (
+            json.dumps({**TLS, "policies": [{"summary": {"total-successful-session-count": -1}}]}).encode(),
+            "its total-successful-session-count '-1' is no number of sessions",
+        ),
+    ],
+)
+def test_a_broken_tls_report_is_refused_in_a_sentence(content: bytes, sentence: str) -> None:
+    with pytest.raises(ReportError) as caught:
+        parse_tls(content)
+    assert str(caught.value) == sentence
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_any_content_is_read_or_refused(content: bytes) -> None:
+    for found in find_reports(content, "x"):
+        assert found.problem and "\n" not in found.problem
+
+
+# --- what reports come in --------------------------------------------------------------------
+
+
+def zipped(**members: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def mailed(content: bytes, maintype: str = "application", subtype: str = "octet-stream") -> bytes:
+    message = EmailMessage()
+    message["Subject"] = "Report domain: example.org"
+    message.set_content("<p>This is a report.</p>")
+    message.add_attachment(content, maintype=maintype, subtype=subtype, filename="any name.bin")
+    return bytes(message)
+
+
+def forwarded(content: bytes) -> bytes:
+    message = EmailMessage()
+    message.set_content("Is this for you?")
+    message.add_attachment(email.message_from_bytes(content, policy=email.policy.default))
+    return bytes(message)
+
+
+FORMS = {
+    "bare": XML.encode(),
+    "with a byte order mark": b"\xef\xbb\xbf" + XML.encode(),
+    "gzip": gzip.compress(XML.encode()),
+    "zip": zipped(**{"a.xml": XML.encode()}),
+    "message with gzip": mailed(gzip.compress(XML.encode())),
+    "message with zip": mailed(zipped(x=XML.encode()), subtype="zip"),
+    "message with xml": mailed(XML.encode(), subtype="xml"),
+    "forwarded message": forwarded(mailed(gzip.compress(XML.encode()))),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_report_is_found_in_whatever_it_comes(form: str) -> None:
+    (found,) = find_reports(FORMS[form], "x")
+    assert found.problem == ""
+    assert isinstance(found.report, AggregateReport) and found.report.report_id == "one"
+
+
+def test_archives_that_grow_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_report_files, "UNPACKED_LIMIT", 1024 * 1024)
+    many = zipped(**{f"{number}.xml": b"<feedback>" + bytes(600_000) for number in range(3)})
+    for content in (gzip.compress(bytes(5_000_000)), zipped(x=bytes(5_000_000)), many):
+        assert [found.problem for found in find_reports(content, "x")] == ["unpacks to more than 1 MiB"]
+    crowd = zipped(**{str(number): b"" for number in range(60)})
+    assert [found.problem for found in find_reports(crowd, "x")] == ["is an archive of more than 50 files"]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (gzip.compress(XML.encode())[:-200], "is a gzip file that ends too soon"),
+        (b"\x1f\x8bnothing", "is a gzip file that cannot be read"),
+        (zipped(x=XML.encode())[:-30], "is a zip archive that cannot be read"),
+        (bytes(40 * 1024 * 1024), "is larger than 32 MiB"),
+    ],
+)
+def test_damaged_files_are_told(content: bytes, problem: str) -> None:
+    assert [found.problem for found in find_reports(content, "x")] == [problem]
+
+
+def test_files_folders_and_maildirs_are_read(tmp_path: Path) -> None:
+    for folder in ("box/cur", "box/new", "box/tmp"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "box/cur/1:2,S").write_bytes(FORMS["message with gzip"])
+    (tmp_path / "box/tmp/2").write_bytes(b"half a mess")
+    (tmp_path / "a.xml").write_text(XML)
+    os.mkfifo(tmp_path / "pipe")  # reading it would wait for ever
+    names = [os.path.relpath(name, tmp_path) for name, dummy in from_paths([str(tmp_path)])]
+    assert names == ["a.xml", "box/cur/1:2,S"]
+    with pytest.raises(SourceError, match="nowhere is neither a file nor a folder: name where the reports are"):
+        list(from_paths([str(tmp_path / "nowhere")]))
+
+
+# --- evidence and advice ---------------------------------------------------------------------
+
+BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def row(source: str, count: int, *, passes: bool, vouched: str = "", reasons: tuple[str, ...] = ()) -> Row:
+    spf = (Authentication(vouched, "pass"),) if vouched else ()
+    address = ipaddress.ip_address(source)
+    return Row(address, count, "none", passes, False, "example.org", reasons=reasons, spf=spf)
+
+
+def report(*rows: Row, days: int = 20, policy: str = "none", report_id: str = "1") -> AggregateReport:
+    end = BEGIN + timedelta(days=days)
+    return AggregateReport("mx.example.net", report_id, BEGIN, end, "example.org", {"p": policy}, rows)
+
+
+OURS = KnownSender("our relays", (network("192.0.2.0/28"),))
+LETTERS = KnownSender("newsletters", domains=("letters.example",))
+GOOD = row("192.0.2.1", 1000, passes=True, vouched="example.org")
+
+
+@pytest.mark.parametrize(
+    ("rows", "days", "policy", "expected"),
+    [
+        ([GOOD], 20, "none", Advice("none", "quarantine", "mail of ours passes: 1000 messages in 20 days")),
+        ([GOOD], 20, "quarantine", Advice("quarantine", "reject", "mail of ours passes: 1000 messages in 20 days")),
+        ([GOOD], 20, "reject", Advice("reject", "reject", "the ladder ends here: keep reading the reports")),
+        ([GOOD], 20, "nonsense", Advice("none", "quarantine", "mail of ours passes: 1000 messages in 20 days")),
+        ([GOOD], 3, "none", Advice("none", "none", "the reports cover 3 days, and a step needs 14 days")),
+        (
+            [row("192.0.2.1", 50, passes=True)],
+            20,
+            "none",
+            Advice("none", "none", "the reports cover 50 messages, and a step needs 100"),
+        ),
+        # A stranger's forgeries are what the policy is for: they hold nothing up.
+        ([GOOD, row("198.51.100.9", 900, passes=False)], 20, "none", Advice("none", "quarantine", "mail of ours passes: 1900 messages in 20 days")),
+        # Nor does mail that a list has changed on its way.
+        (
+            [GOOD, row("198.51.100.9", 900, passes=False, vouched="lists.example", reasons=("mailing_list",))],
+            20,
+            "none",
+            Advice("none", "quarantine", "mail of ours passes: 1900 messages in 20 days"),
+        ),
+        (
+            [GOOD, row("192.0.2.2", 100, passes=False)],
+            20,
+            "none",
+            Advice(
+                "none",
+                "none",
+                "sources that may be ours fail: a stricter policy would lose their mail",
+                (
+                    "our relays: 100 of 1100 messages fail, 100 of them without any authentication: "
+                    "put its addresses into SPF and have it sign for example.org",
+                ),
+            ),
+        ),
+        (
+            [GOOD, row("198.51.100.7", 100, passes=False, vouched="bounces.letters.example")],
+            20,
+            "reject",
+            Advice(
+                "reject",
+                "reject",
+                "mail of ours is being lost: mend what is named",
+                (
+                    "newsletters: 100 of 100 messages fail: it authenticates as bounces.letters.example; "
+                    "have it sign with DKIM for example.org",
+                ),
+            ),
+        ),
+        (
+            [GOOD, row("198.51.100.7", 100, passes=False, vouched="crm.example")],
+            20,
+            "none",
+            Advice(
+                "none",
+                "none",
+                "sources that may be ours fail: a stricter policy would lose their mail",
+                (
+                    "crm.example: 100 messages authenticate, but not as example.org: if it sends for you, "
+                    "name it as a sender and have it sign with your domain; if not, add it to ignore",
+                ),
+            ),
+        ),
+        # Within the tolerance.
+        ([GOOD, row("192.0.2.2", 5, passes=False)], 20, "none", Advice("none", "quarantine", "mail of ours passes: 1005 messages in 20 days")),
+    ],
+)  # fmt: skip
+def test_the_next_step_follows_from_the_evidence(rows: list[Row], days: int, policy: str, expected: Advice) -> None:
+    evidence = gather([report(*rows, days=days, policy=policy)], [OURS, LETTERS])["example.org"]
+    assert advise(evidence, Demand()) == expected
+
+
+def test_an_ignored_source_holds_nothing_up() -> None:
+    evidence = gather([report(GOOD, row("198.51.100.7", 100, passes=False, vouched="crm.example"))], [OURS])[
+        "example.org"
+    ]
+    assert advise(evidence, Demand()).next == "none"
+    assert advise(evidence, Demand(ignore=frozenset({"crm.example"}))).next == "quarantine"
+
+
+def test_a_report_that_came_twice_counts_once() -> None:
+    assert gather([report(GOOD), report(GOOD)])["example.org"].messages == 1000
+    assert gather([report(GOOD), report(GOOD, report_id="2")])["example.org"].messages == 2000
+
+
+def test_the_table_tells_sources_apart() -> None:
+    rows = (GOOD, row("198.51.100.7", 40, passes=False, vouched="crm.example"), row("203.0.113.5", 9, passes=False))
+    evidence = gather([report(*rows)], [OURS])
+    tls = gather_tls([parse_tls(json.dumps(TLS).encode())])
+    assert Summary(evidence, tls, Demand()).lines() == [
+        "example.org: 1049 messages, 2026-11-01 to 2026-11-21, reported by mx.example.net",
+        "  aligned       1000        0 failing  our relays",
+        "  unaligned       40       40 failing  crm.example (1 addresses)",
+        "  unknown          9        9 failing  203.0.113.5",
+        "  p=none, stay: sources that may be ours fail: a stricter policy would lose their mail",
+        "  mend crm.example: 40 messages authenticate, but not as example.org: if it sends for you, "
+        "name it as a sender and have it sign with your domain; if not, add it to ignore",
+        "example.org: TLS for 50 sessions, failures 3, policies sts",
+        "         3 certificate-expired at mx.example.org",
+    ]
+
+
+# --- real reports ----------------------------------------------------------------------------
+
+
+def _real(folder: str) -> list[Path]:
+    data = os.environ.get("MAIL_TEST_DATA")
+    return sorted(path for path in (Path(data) / folder).iterdir() if path.suffix in (".xml", ".eml")) if data else []
+
+
+needs_data = pytest.mark.skipif(not os.environ.get("MAIL_TEST_DATA"), reason="not run: MAIL_TEST_DATA is not set")
+
+
+@needs_data
+def test_real_aggregate_reports_are_read_as_expected() -> None:
+    paths = _real("dmarc-feedback")
+    assert len(paths) == 10
+    for path in paths:
+        (found,) = find_reports(path.read_bytes(), path.name)
+        assert isinstance(found.report, AggregateReport), (path.name, found.problem)
+        told = json.loads(path.with_suffix(".json").read_text())
+        _compare(found.report, told)
+
+
+def _compare(report: AggregateReport, told: dict[str, Any]) -> None:
+    meta = told["report_metadata"]
+    assert (report.reporter, report.report_id) == (meta["org_name"], meta["report_id"])
+    assert (report.begin.timestamp(), report.end.timestamp()) == tuple(meta["date_range"].values())
+    assert report.domain == told["policy_published"]["domain"].lower()
+    assert report.policy["p"] == told["policy_published"]["p"].lower()
+    assert report.skipped == () and len(report.rows) == len(told["record"])
+    for row, one in zip(report.rows, told["record"], strict=True):
+        evaluated = one["row"]["policy_evaluated"]
+        assert (str(row.source), row.count) == (one["row"]["source_ip"], one["row"]["count"])
+        assert (row.dkim_aligned, row.spf_aligned) == (evaluated["dkim"] == "Pass", evaluated["spf"] == "Pass")
+        assert row.header_from == one["identifiers"]["header_from"]
+        for ours, theirs in ((row.dkim, one["auth_results"]["dkim"]), (row.spf, one["auth_results"]["spf"])):
+            expected = [(entry["domain"], re.sub("[^a-z]", "", entry["result"].lower())) for entry in theirs]
+            assert [(entry.domain, entry.result) for entry in ours] == expected
+
+
+@needs_data
+def test_real_tls_reports_are_read_as_expected() -> None:
+    paths = _real("tlsrpt")
+    assert paths
+    for path in paths:
+        (found,) = find_reports(path.read_bytes(), path.name)
+        assert isinstance(found.report, TlsReport), (path.name, found.problem)
+        told = parse_tls(path.with_suffix(".json").read_bytes())
+        assert found.report == told
