@@ -323,7 +323,8 @@ def judge_mta(packages: Mapping[str, Package], mta: str, *, replace: bool) -> Ch
         "mta",
         OBSTACLE,
         f"Another mail transport agent is installed ({names}): remove it with"
-        f" `apt-get purge {' '.join(others)}`, or allow the role to replace it by {mta}.",
+        f" `apt-get purge {' '.join(others)}`, or have it replaced by {mta}"
+        " with `satellite_replace_mta: true` (on a relay `relay_replace_mta: true`).",
     )
 
 

@@ -235,7 +235,8 @@ OBSTACLES = [
         {"mta": "postfix"},
         {"installed": EXIM},
         "Another mail transport agent is installed (exim4-daemon-light): remove it with"
-        " `apt-get purge exim4-daemon-light`, or allow the role to replace it by postfix.",
+        " `apt-get purge exim4-daemon-light`, or have it replaced by postfix"
+        " with `satellite_replace_mta: true` (on a relay `relay_replace_mta: true`).",
     ),
     (
         {"ports": PORT_25},
