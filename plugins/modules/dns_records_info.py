@@ -22,15 +22,10 @@ requirements:
   - dnspython >= 2.3 on the host that runs the module (Debian package python3-dnspython)
 extends_documentation_fragment:
   - postmaster.mail.action_group.dns
+  - postmaster.mail.read_only
 attributes:
   check_mode:
-    description: Can run in check mode; it never changes anything. It does not wait there.
-    support: full
-  diff_mode:
-    description: There is nothing to compare, since nothing is changed.
-    support: none
-  idempotent:
-    description: It changes nothing.
+    description: Does the same in check mode, but does not wait there.
     support: full
 options:
   records:

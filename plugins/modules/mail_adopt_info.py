@@ -22,16 +22,7 @@ requirements:
   - cryptography >= 38 on the host (Debian package python3-cryptography), to recognise Ed25519 keys.
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
-attributes:
-  check_mode:
-    description: Does the same in check mode.
-    support: full
-  diff_mode:
-    description: There is nothing to show, as nothing changes.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
+  - postmaster.mail.read_only
 options: {}
 seealso:
   - module: postmaster.mail.dkim_key

@@ -18,16 +18,7 @@ description:
     lookups, two SPF records, private addresses, two keys under one selector.
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
-attributes:
-  check_mode:
-    description: Can run in check mode; it never changes anything.
-    support: full
-  diff_mode:
-    description: There is nothing to compare, since nothing is changed.
-    support: none
-  idempotent:
-    description: The same input gives the same records.
-    support: full
+  - postmaster.mail.read_only
 options:
   domains:
     description: The mail domains, usually C(mail_domains) of the inventory.
@@ -54,9 +45,13 @@ options:
             description: A key of O(hosts), whose addresses may send.
             type: str
           known:
-            description: A service of the catalogue.
+            description:
+              - A service of the catalogue, see
+                U(https://github.com/postmaster-mail/postmaster.mail/blob/main/docs/senders.md).
             type: str
-            choices: [brevo, google_workspace]
+            choices: [amazon_ses, brevo, fastmail, gandi, google_workspace, hubspot, icloud, infomaniak, ionos,
+              mailbox_org, mailchimp, mailerlite, mailersend, mailgun, mailjet, mandrill, microsoft_365, migadu, ovh,
+              postmark, proton, salesforce, scaleway_tem, sendgrid, sparkpost, zendesk, zoho_mail]
           include:
             description: A domain whose SPF record is included.
             type: str
@@ -84,6 +79,16 @@ options:
             type: str
           dkim_selector:
             description: Its selector, where it is not the one the service uses by default.
+            type: str
+          dkim_cnames:
+            description:
+              - With O(domains[].senders[].known), the aliases of the DKIM keys that its console shows, each selector with its
+                target, such as C(selector1).
+            type: dict
+          bounce:
+            description:
+              - With O(domains[].senders[].known), the label below the domain that bounces go to, such as V(pm-bounces). It
+                becomes an alias for the service's host, so that SPF aligns, too.
             type: str
       spf_all:
         description:
@@ -382,6 +387,8 @@ SENDER_SPEC: dict[str, Any] = {
     "verification": {"type": "str"},
     "dkim_value": {"type": "str"},
     "dkim_selector": {"type": "str"},
+    "dkim_cnames": {"type": "dict"},
+    "bounce": {"type": "str"},
 }
 DMARC_SPEC: dict[str, Any] = {
     "policy": {"type": "str", "choices": POLICIES},

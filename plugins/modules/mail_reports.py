@@ -21,16 +21,7 @@ description:
   - Changes nothing, neither in the mailbox nor anywhere else.
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
-attributes:
-  check_mode:
-    description: Does the same in check mode.
-    support: full
-  diff_mode:
-    description: There is nothing to show, as nothing changes.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
+  - postmaster.mail.read_only
 options:
   paths:
     description:
@@ -200,15 +191,16 @@ table:
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postmaster.mail.plugins.module_utils import _report_evidence as evidence
+from ansible_collections.postmaster.mail.plugins.module_utils._imap_client import ImapError, Mailbox, since
 from ansible_collections.postmaster.mail.plugins.module_utils._networks import NetworkError, parse
 from ansible_collections.postmaster.mail.plugins.module_utils._report_files import Found, find_reports
-from ansible_collections.postmaster.mail.plugins.module_utils._reports import AggregateReport, ReportError, TlsReport
-from ansible_collections.postmaster.mail.plugins.module_utils._reports_client import Mailbox, SourceError, from_paths
+from ansible_collections.postmaster.mail.plugins.module_utils._reports import AggregateReport, TlsReport
+from ansible_collections.postmaster.mail.plugins.module_utils._reports_client import SourceError, from_paths
 
 IMAP = {
     "host": {"type": "str", "required": True},
@@ -244,7 +236,9 @@ def _fetch(params: dict[str, Any]) -> Iterator[Found]:
         yield from found
     if params["imap"]:
         given = {key: value for key, value in params["imap"].items() if value is not None}
-        for name, content in Mailbox(**given).messages(datetime.now(UTC).date()):
+        days = given.pop("days")
+        first = since(datetime.now(UTC).date() - timedelta(days=days)) if days else "ALL"
+        for name, content in Mailbox(**given).messages(first):
             yield from find_reports(content, name)
 
 
@@ -277,7 +271,7 @@ def main() -> None:
     try:
         senders = _known(params["senders"])
         found = list(_fetch(params))
-    except (NetworkError, SourceError, ReportError) as err:
+    except (NetworkError, SourceError, ImapError) as err:
         module.fail_json(msg=str(err))
     reports = {one.report.key: one.report for one in found if one.report is not None}
     wanted = {domain.lower().rstrip(".") for domain in params["domains"]}
