@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import tarfile
 from email import message_from_string, policy
@@ -125,6 +126,17 @@ def test_no_secret_of_a_host_is_readable_by_others() -> None:
                 file = archive.extractfile(member) if member.isfile() else None
                 content = file.read().decode() if file else ""
                 assert member.mode & 0o077 == 0 or not any(s in content for s in secrets), (host.name, member.name)
+
+
+def test_the_package_proxy_runs_as_a_user_of_the_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(os, "getgid", lambda: 1000)
+    renderer = render.Renderer(PLAN, Credentials())
+    files = {file.path: file.content for file in renderer.files(hosts.BY_NAME["resolver"])}
+    unit = files["/etc/systemd/system/apt-cacher-ng.service.d/lab.conf"]
+    # systemd starts nothing for a user without a name, and the host knows none of the controller's.
+    assert "User=root\n" in unit
+    assert "--reuid=1000 --regid=1000" in unit
 
 
 def test_inventory_holds_the_running_hosts_only() -> None:
