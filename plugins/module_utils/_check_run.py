@@ -1,0 +1,248 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs all rows of the mail check on many domains at once, and tells faults from changes under way. Private.
+
+Each row runs as often as it waits for answers; the collector behind it asks every question once. What a row looked
+at in the domain's own zone is then asked of every name server there. Where one of them says something else than the
+resolver, the row is judged as that server sees it, too: what only some see is propagating.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from ansible_collections.postmaster.mail.plugins.module_utils import (
+    _check_dkim,
+    _check_dmarc,
+    _check_dns,
+    _check_host,
+    _check_message,
+    _check_mx,
+    _check_spf,
+    _check_tls,
+)
+from ansible_collections.postmaster.mail.plugins.module_utils._check import (
+    BY_ID,
+    PROPAGATING,
+    ROWS,
+    UNKNOWN,
+    WRONG,
+    CheckError,
+    Finding,
+    Found,
+    Report,
+    unknown,
+)
+from ansible_collections.postmaster.mail.plugins.module_utils._check_view import (
+    Answer,
+    Dns,
+    DnsAnswer,
+    Options,
+    Pending,
+    Question,
+    Server,
+    View,
+)
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, DomainError, check_name, is_under
+
+Judge = Callable[[View], Iterator[Found]]
+
+JUDGES: Mapping[str, Judge] = {
+    **_check_host.ROWS,
+    **_check_mx.ROWS,
+    **_check_spf.ROWS,
+    **_check_dkim.ROWS,
+    **_check_dmarc.ROWS,
+    **_check_message.ROWS,
+    **_check_tls.ROWS,
+    **_check_dns.ROWS,
+}
+DOMAIN_LIMIT = 1000
+QUESTION_LIMIT = 3000  # for one domain; a large one with four name servers takes some 300
+# These rows compare the servers themselves, or look at things that no name server of the domain tells.
+ONE_VIEW = frozenset(("dns.consistency", "dnssec"))
+
+
+class Collector(Protocol):
+    """Answers questions, and keeps the answers."""
+
+    @property
+    def facts(self) -> Mapping[Question, Answer]:
+        """Those that are known."""
+
+    async def ask(self, questions: Iterable[Question]) -> None:
+        """Come back when each of ``questions`` has its answer in ``facts``. Never raises."""
+
+
+def domain_names(names: Iterable[str]) -> list[str]:
+    """The domains to check, absolute and each once. Raises :class:`CheckError`."""
+    found = []
+    for name in names:
+        text = name.strip()
+        if not text.isascii():
+            try:
+                text = text.encode("idna").decode("ascii")
+            except UnicodeError as err:
+                raise CheckError(f"{name!r} is no domain name: write it in its xn-- form") from err
+        try:
+            found.append(check_name(text, what="domain"))
+        except DomainError as err:
+            raise CheckError(str(err)) from err
+        if "." not in found[-1].rstrip(".") or found[-1].startswith("*"):
+            raise CheckError(f"{name!r} is no mail domain: write a name such as example.org")
+    if not found:
+        raise CheckError("no domain is named: give domains: [example.org]")
+    if len(set(found)) > DOMAIN_LIMIT:
+        raise CheckError(f"{len(set(found))} domains are too many for one call: give {DOMAIN_LIMIT} at most")
+    return list(dict.fromkeys(found))
+
+
+async def check(
+    domains: Iterable[str],
+    collector: Collector,
+    options: Options,
+    *,
+    ignore: Iterable[str] = (),
+    timeout: float = 300,
+) -> Report:
+    """All rows of all ``domains`` but those that ``ignore`` names, within ``timeout`` seconds.
+
+    Raises :class:`CheckError` for a request that makes no sense.
+    """
+    names = domain_names(domains)
+    left_out = frozenset(ignore)
+    for row in left_out - set(BY_ID):
+        raise CheckError(f"ignore names {row!r}, which is no check; see the table in the guide on checks")
+    runs = [_Domain(name, collector, options) for name in names]
+    rows = [row.id for row in ROWS if row.id not in left_out]
+    tasks = {asyncio.ensure_future(run.row(row)): (run, row) for run in runs for row in rows}
+    done, late = await asyncio.wait(tasks, timeout=timeout)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late)
+    found: list[Finding] = []
+    for task, (run, row) in tasks.items():
+        if task in done:
+            results = task.result()
+        else:
+            results = [
+                unknown(f"not answered within the {timeout:g} seconds for all", "raise timeout, or check fewer domains")
+            ]
+        found += [Finding.of(BY_ID[row], run.domain.rstrip("."), one) for one in results]
+    return Report(tuple(name.rstrip(".") for name in names), tuple(found), left_out)
+
+
+class _Domain:
+    """One domain while it is judged: what the resolver's view and each server's have in common for all rows."""
+
+    def __init__(self, domain: str, collector: Collector, options: Options) -> None:
+        self.domain = domain
+        self._collector = collector
+        self._options = options
+        self._asked = 0
+        self._memos: dict[Server | None, dict[str, tuple[object, frozenset[tuple[str, str]]]]] = {}
+
+    def _view(self, server: Server | None = None) -> View:
+        return View(self.domain, self._collector.facts, self._options, server, memo=self._memos.setdefault(server, {}))
+
+    async def _settle(
+        self, judge: Callable[[View], list[Found]], server: Server | None = None
+    ) -> tuple[list[Found], View]:
+        """What ``judge`` finds, asked again until nothing is pending."""
+        while True:
+            view = self._view(server)
+            try:
+                return judge(view), view
+            except Pending as pending:
+                if not await self._ask(pending):
+                    return [
+                        unknown(f"it takes more than {QUESTION_LIMIT} questions", "look at its records by hand")
+                    ], view
+
+    async def _ask(self, pending: Pending) -> bool:
+        """Get answers; False where a domain wants too many, which only a hostile one does."""
+        self._asked += len(pending.questions)
+        if self._asked > QUESTION_LIMIT:
+            return False
+        await self._collector.ask(pending.questions)
+        return True
+
+    async def row(self, row: str) -> list[Found]:
+        """What the row finds, in all views."""
+
+        def judge(view: View) -> list[Found]:
+            try:
+                return list(JUDGES[row](view))
+            except DnsTimeout as err:
+                return [unknown(str(err), "try again, or name another resolver")]
+
+        found, view = await self._settle(judge)
+        if row in ONE_VIEW:
+            return found
+        views = [found]
+        for server in await self._dissenters(view):
+            told, dummy = await self._settle(judge, server)
+            views.append(told)
+        return merge(views)
+
+    async def _dissenters(self, view: View) -> list[Server]:
+        """The name servers that say something else than the resolver of what ``view`` looked at, one of each kind."""
+
+        def compare(_view: View) -> list[Server]:
+            zone = view.zone
+            keys = [key for key in view.used if zone != "." and is_under(key[0], zone)]
+            servers = view.servers if keys else []
+            wanted = [Dns(name, rdtype, server.address) for server in servers for name, rdtype in keys]
+            told = dict(zip(wanted, view.all(wanted), strict=True))
+            return [server for server in servers if self._differs(server, keys, told, view)]
+
+        while True:
+            try:
+                return compare(view)
+            except Pending as pending:
+                if not await self._ask(pending):
+                    return []
+
+    def _differs(self, server: Server, keys: Iterable[tuple[str, str]], told: Mapping[Dns, Answer], view: View) -> bool:
+        for name, rdtype in keys:
+            answer, seen = told[Dns(name, rdtype, server.address)], view.facts[Dns(name, rdtype)]
+            if not isinstance(answer, DnsAnswer) or not isinstance(seen, DnsAnswer):
+                continue
+            if not answer.usable or not answer.authoritative or answer.referral or answer.same(seen):
+                continue
+            # A server tells the first part of a chain of aliases only, where the rest lies in other zones.
+            if answer.chain and not answer.values and answer.chain == seen.chain[: len(answer.chain)]:
+                continue
+            return True
+        return False
+
+
+def _subject(found: Found) -> tuple[str, str]:
+    return found.subject, found.remedy
+
+
+def merge(views: list[list[Found]]) -> list[Found]:
+    """One list out of those of several views: what not all of them have is propagating."""
+    # Where one view can be judged, another that cannot has nothing to add.
+    views = [found for found in views if not found or any(item.verdict != UNKNOWN for item in found)] or views[:1]
+    if len(views) == 1:
+        return views[0]
+    known: dict[tuple[str, str], Found] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for found in views:
+        for key, one in {_subject(item): item for item in found}.items():
+            known.setdefault(key, one)
+            counts[key] = counts.get(key, 0) + 1
+    some_are_content = any(all(item.verdict != WRONG for item in found) for found in views)
+    merged = []
+    for key, one in known.items():
+        partial = counts[key] < len(views)
+        if partial and one.verdict == WRONG and some_are_content:
+            one = replace(one, verdict=PROPAGATING, seen=f"only some servers say so: {one.seen}")
+        if not (partial and one.verdict == UNKNOWN):
+            merged.append(one)
+    return merged

@@ -1,0 +1,539 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.postmaster.mail.plugins.module_utils import _check_run as run
+from ansible_collections.postmaster.mail.plugins.module_utils import _check_view as v
+from ansible_collections.postmaster.mail.plugins.module_utils import _dkim
+from ansible_collections.postmaster.mail.plugins.module_utils._check import (
+    BY_ID,
+    OK,
+    PROPAGATING,
+    ROWS,
+    UNKNOWN,
+    WRONG,
+    CheckError,
+    Finding,
+    Found,
+    Report,
+    visible,
+)
+from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import Mail
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def _load(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+world = _load("check_world")
+World, DOMAIN, ADDRESS, ADDRESS6, SERVERS = world.World, world.DOMAIN, world.ADDRESS, world.ADDRESS6, world.SERVERS
+signed, inbound, signing_key = world.signed, world.inbound, world.signing_key
+LETTER, SIGNED = world.LETTER, world.SIGNED_FIELDS
+REVERSE = "25.113.0.203.in-addr.arpa."
+SPF = "v=spf1 a:mx.example.org -all"
+
+
+def checked(made: Any, *names: str, **options: object) -> Report:
+    """The report on a world."""
+    collector = world.Slow(made)
+    return asyncio.run(run.check(names or [DOMAIN], collector, made.options, **options))
+
+
+def key_text(bits: int = 2048, algorithm: str = "rsa", **changes: object) -> str:
+    return str(replace(signing_key(bits, algorithm).record, **changes))
+
+
+def other(letter: str) -> Mail:
+    """A message without a valid signature, as the letter is."""
+    return Mail((world.RECEIVED + letter).encode())
+
+
+def with_key(made: Any, value: str, **key: str) -> Any:
+    """Another key of the signer's, published as it is."""
+    mine = v.SignerKey(DOMAIN, "sel1", value, **key)
+    made.put("sel1._domainkey", "TXT", value)
+    return made.tell(dkim_keys=(mine,), mail=None)
+
+
+def without_message(made: Any) -> Any:
+    return made.tell(mail=None, bulk=False)
+
+
+SOUND_ELSE = {"mail": None, "bulk": False}
+# 512 bits: no library makes such a key any more.
+RSA_512 = base64.b64encode(_dkim._rsa_public((1 << 511) | 1, 65537)).decode()
+ARC = "".join(
+    f"{name}: i=1; a=rsa-sha256; cv=none; d=f.example; s=x; b=AAAA\r\n" for name in ("ARC-Seal", "ARC-Message-Signature")
+) + "ARC-Authentication-Results: i=1; f.example; spf=pass\r\n"
+
+
+def smtp(made: Any, **changes: object) -> Any:
+    made.smtp = replace(made.smtp, **changes)
+    return made
+
+
+def https(made: Any, **changes: object) -> Any:
+    made.https = replace(made.https, **changes)
+    return made
+
+
+def no_dane(made: Any) -> Any:
+    return made.put("_25._tcp.mx", "TLSA")
+
+
+def sts_for(made: Any, *names: str) -> Any:
+    """A policy that names other hosts."""
+    lines = "".join(f"mx: {name}\r\n" for name in names)
+    return https(made, body=world.POLICY.replace("mx: mx.example.org\r\n", lines).encode())
+
+
+def many_includes(made: Any) -> Any:
+    """Eleven lookups, the domain's own addresses first."""
+    names = [f"i{number}.example.net" for number in range(10)]
+    for name in names:
+        made.put(f"{name}.", "TXT", f"v=spf1 ip4:192.0.2.{len(name)} -all")
+    return made.put("", "TXT", f"v=spf1 a:mx.example.org {' '.join(f'include:{name}' for name in names)} -all")
+
+
+def parked(made: Any) -> Any:
+    """A domain without mail, its record elsewhere."""
+    made.put("", "MX", "0 .").put("", "TXT", "x").put("other", "MX", "10 mx.example.org.")
+    made.put("_dmarc", "TXT", "v=DMARC1; p=reject; rua=mailto:d@other.example.org")
+    return made.tell(outbound=(), dnsbl_ip=(), mail=None, bulk=False)
+
+
+def other_key() -> bytes:
+    """The public half of a key that the signer has not."""
+    return bytes(world._dkim.generate("rsa", 2048).public)
+
+
+def with_ed25519(made: Any) -> Any:
+    """A message signed with Ed25519 alone, beside an RSA key that nobody uses."""
+    text, private = world.ed25519_key()
+    made.put("sel2._domainkey", "TXT", text).tell(selectors=("sel1", "sel2"))
+    signer = world.dkim.DKIM(LETTER.encode(), signature_algorithm=b"ed25519-sha256")
+    header = signer.sign(b"sel2", b"example.org", private, include_headers=[name.encode() for name in SIGNED])
+    return made.tell(mail=Mail(world.RECEIVED.encode() + header + LETTER.encode()))
+
+
+def two_signatures() -> Mail:
+    """One that holds, and an older one that does not."""
+    good = signed().raw
+    broken = world.signed(LETTER.replace("Hello\r\n\r\n", "")).raw
+    start, end = broken.index(b"DKIM-Signature"), broken.index(b"From:")
+    place = good.index(b"DKIM-Signature")
+    damaged = broken[start:end].replace(b"bh=", b"bh=AAAA")
+    return Mail(good[:place] + damaged + good[place:])
+
+
+def psd(made: Any) -> Any:
+    """The policy stands at a public suffix by RFC 7489, which the walk of RFC 9989 takes for the organisation's."""
+    made.put("_dmarc", "TXT").put("_dmarc.org.", "TXT", "v=DMARC1; p=reject; rua=mailto:dmarc@example.org")
+    return made
+
+
+def foreign_dane(made: Any) -> Any:
+    """A mail server in another zone, which is not signed."""
+    made.put("", "MX", "10 mx.example.net.").put("example.net.", "SOA", "ns1.example.net. h.example.net. 1 2 3 4 5")
+    made.put("mx.example.net.", "A", ADDRESS).put("mx.example.net.", "AAAA", ADDRESS6)
+    made.put("_25._tcp.mx.example.net.", "TLSA", f"3 1 1 {world.key_digest()}", f"3 1 1 {'00' * 32}")
+    return sts_for(made, "mx.example.net")
+
+
+def bogus_host(made: Any) -> Any:
+    """A mail server in a zone whose signatures do not hold."""
+    sts_for(made.put("", "MX", "10 mx.example.org.", "20 mx.bogus.example."), "mx.example.org", "mx.bogus.example")
+    for rdtype in ("SOA", "A", "AAAA", "TLSA", "DS"):
+        made.broken[("mx.bogus.example.", rdtype, "")] = v.DnsAnswer(v.FAILED, text="SERVFAIL")
+    return made
+
+
+def test_all_is_well() -> None:
+    report = checked(World())
+    assert report.findings == [] and report.unknowns == []
+    assert report.verdicts()[DOMAIN] == {row.id: OK for row in ROWS}
+    assert report.table() == [DOMAIN, "  50 ok, 0 propagating, 0 wrong, 0 unknown of 50 checks"]
+
+
+def test_without_options_rows_that_need_them_are_unknown() -> None:
+    made = World()
+    made.options = v.Options(now=made.options.now)
+    report = checked(made)
+    assert report.findings == []
+    told = {row for row, verdict in report.verdicts()[DOMAIN].items() if verdict == UNKNOWN}
+    assert told == {row.id for row in ROWS if row.needs} | {"dnsbl.ip/domain"}
+    assert all(item.remedy for item in report.unknowns)
+
+
+# -- one fault for every row: (row, severity, a part of what is seen, a part of the remedy, the fault) ----------
+
+Fault = Callable[[Any], Any]
+FAULTS: list[tuple[str, str, str, str, Fault]] = [
+    ("ptr.exists", "F", "no PTR record", f"{REVERSE} PTR mx.example.org", lambda w: w.put(REVERSE, "PTR")),
+    ("ptr.fcrdns", "F", "names mail.example.org, which does not lead back", "A 203.0.113.25",
+     lambda w: w.put(REVERSE, "PTR", "mail.example.org.", "mx.example.org.").put("mx", "A", "203.0.113.99").put("mail", "A", "203.0.113.99")
+     .put("", "TXT", f"v=spf1 ip4:{ADDRESS} ip6:{ADDRESS6} -all").put("mx", "TXT", f"v=spf1 ip4:{ADDRESS} ip6:{ADDRESS6} -all")),
+    ("helo.name", "W", "HELO says relay.example.org, the PTR mx.example.org", "myhostname",
+     lambda w: w.put("relay", "A", ADDRESS).tell(outbound=(v.Outbound(ADDRESS, "relay.example.org"),))),
+    ("helo.name", "W", "no full name", "myhostname", lambda w: w.tell(outbound=(v.Outbound(ADDRESS, "relay"),))),
+    ("helo.name", "W", "has no address", "relay.example.org. 3600 IN A 203.0.113.25",
+     lambda w: w.tell(outbound=(v.Outbound(ADDRESS, "relay.example.org"),))),
+    ("helo.name", "W", "a customer's line", "PTR mx.example.org",
+     lambda w: w.put(REVERSE, "PTR", "25-113-0-203.dyn.example.net.").put("25-113-0-203.dyn.example.net.", "A", ADDRESS)),
+    ("egress.ip", "F", "saw 203.0.113.77", "ip4:203.0.113.77",
+     lambda w: w.tell(mail=signed(received=world.RECEIVED.replace(ADDRESS, "203.0.113.77")))
+     .put("", "TXT", "v=spf1 a:mx.example.org ip4:203.0.113.77 -all")),
+    ("ingress.src", "F", "your server took 10.0.0.1", "MASQUERADE", lambda w: w.tell(inbound_mail=inbound("mx.example.org", client="10.0.0.1"))),
+    ("ingress.src", "F", f"your server took {ADDRESS}", "MASQUERADE", lambda w: w.tell(inbound_mail=inbound("mx.example.org", client=ADDRESS))),
+    ("port25.out", "F", "no connection to mx.elsewhere.example", "smarthost", lambda w: setattr(w, "connect", v.ConnectAnswer("no route")) or w),
+    ("mx.exists", "W", "fall back on the domain's own addresses", "IN MX 10 mail.example.org.",
+     lambda w: w.put("", "MX").put("", "A", ADDRESS)),
+    ("mx.exists", "F", "neither an MX record nor an address", "IN MX 0 .", lambda w: parked(w).put("", "MX").put("", "TXT", SPF)),
+    ("mx.target", "F", "is an alias of real.example.org", "example.org. 3600 IN MX 10 real.example.org.",
+     lambda w: w.put("", "MX", "10 in.example.org.").put("real", "A", ADDRESS).put("real", "AAAA", ADDRESS6).put("in", "TXT", "v=spf1 -all")
+     .aliases.update({"in.example.org.": "real.example.org."}) or sts_for(no_dane(w), "in.example.org")),
+    ("mx.target", "F", "has no address", "IN A", lambda w: sts_for(w.put("", "MX", "10 mx.example.org.", "20 mx2.example.org.").put("mx2", "TXT", "v=spf1 -all"), "*.example.org")),
+    ("mx.target", "F", "holds an address", "a host with addresses",
+     lambda w: sts_for(w.put("", "MX", "10 mx.example.org.", "20 203.0.113.25."), "mx.example.org", "203.0.113.25")),
+    ("mx.target", "F", "nobody outside can reach 10.1.2.3", "public address",
+     lambda w: sts_for(w.put("", "MX", "10 mx.example.org.", "20 mx2.example.org.").put("mx2", "A", "10.1.2.3").put("mx2", "TXT", "v=spf1 -all"), "*.example.org")),
+    ("mx.null", "F", "beside the null MX stands mx.example.org", "delete", lambda w: w.put("", "MX", "0 .", "10 mx.example.org.")
+     .put("", "TXT", "v=spf1 -all").put("_dmarc", "TXT", "v=DMARC1; p=reject; rua=mailto:d@other.example.org").put("other", "MX", "10 mx.example.org.").tell(outbound=(), dnsbl_ip=(), **SOUND_ELSE)),
+    ("mx.null", "W", "its SPF record lets hosts send", '"v=spf1 -all"', lambda w: w.put("", "MX", "0 .")
+     .put("_dmarc", "TXT", "v=DMARC1; p=reject; rua=mailto:d@other.example.org").put("other", "MX", "10 mx.example.org.")),
+    ("spf.single", "F", "2 SPF records", "one record", lambda w: w.put("", "TXT", SPF, "V=SPF1 mx -all").tell(outbound=(), dnsbl_ip=(), **SOUND_ELSE)),
+    ("spf.single", "F", "no SPF record", 'TXT "v=spf1 mx ~all"', lambda w: w.put("", "TXT", "x").tell(outbound=(), dnsbl_ip=(), **SOUND_ELSE)),
+    ("spf.syntax", "F", "nclude:_spf.example.net", "correct the term", lambda w: w.put("", "TXT", f"{SPF} nclude:_spf.example.net").tell(outbound=(), dnsbl_ip=(), **SOUND_ELSE)),
+    ("spf.syntax", "F", "ip4:300.1.1.1", "inc.example.net", lambda w: w.put("", "TXT", "v=spf1 a:mx.example.org include:inc.example.net -all").put("inc.example.net.", "TXT", "v=spf1 ip4:300.1.1.1 -all")),
+    ("spf.lookups", "F", "11 lookups in the worst case", "remove includes",
+     lambda w: many_includes(w).tell(outbound=(), dnsbl_ip=(), **SOUND_ELSE)),
+    ("spf.lookups", "W", "your own addresses pass after 1, 1", "remove includes", lambda w: many_includes(w)),
+    ("spf.lookups", "F", "leads back to", "remove include:loop.example.org", lambda w: w.put("", "TXT", "v=spf1 a:mx.example.org include:loop.example.org -all").put("loop", "TXT", "v=spf1 include:loop.example.org -all")),
+    ("spf.void", "F", "3 lookups of a client over IPv4 lead to nothing", "remove these terms",
+     lambda w: w.put("", "TXT", "v=spf1 a:mx.example.org a:x1.example.org a:x2.example.org mx:x3.example.org -all")),
+    ("spf.void", "W", "over IPv6", "addresses", lambda w: w.put("x1", "A", ADDRESS).put("x2", "A", ADDRESS).put("x3", "A", ADDRESS).put("", "TXT", "v=spf1 a:mx.example.org a:x1.example.org a:x2.example.org a:x3.example.org -all")),
+    ("spf.mx-ptr-limits", "F", "leads to 11 hosts", "replace mx:many.example.org",
+     lambda w: w.put("", "TXT", "v=spf1 a:mx.example.org mx:many.example.org -all").put("many", "MX", *(f"10 m{n}.example.org." for n in range(11)))),
+    ("spf.size", "W", "the record has", "include", lambda w: w.put("", "TXT", "v=spf1 a:mx.example.org " + " ".join(f"ip4:192.0.2.{n}" for n in range(30)) + " -all")),
+    ("spf.size", "W", "make an answer of some", "delete", lambda w: w.put("", "TXT", SPF, "x" * 250, "y" * 250)),
+    ("spf.ptr", "W", "the term ptr", "ip4 and ip6", lambda w: w.put("", "TXT", "v=spf1 a:mx.example.org ptr -all")),
+    ("spf.all", "F", "lets the whole world send", 'TXT "v=spf1 a:mx.example.org ~all"', lambda w: w.put("", "TXT", "v=spf1 a:mx.example.org +all")),
+    ("spf.all", "W", "?all says nothing", "~all", lambda w: w.put("", "TXT", "v=spf1 a:mx.example.org ?all")),
+    ("spf.all", "W", "ends without all", "~all", lambda w: w.put("", "TXT", "v=spf1 a:mx.example.org")),
+    ("spf.all", "W", "never tried: ip4:192.0.2.1", "move all to the end", lambda w: w.put("", "TXT", f"{SPF} ip4:192.0.2.1")),
+    ("spf.all", "W", "redirect=_spf.example.net is ignored", "delete one", lambda w: w.put("", "TXT", f"{SPF} redirect=_spf.example.net")),
+    ("spf.include-target", "F", "leads to no SPF record", "remove include:none.example.net", lambda w: w.put("", "TXT", "v=spf1 a:mx.example.org include:none.example.net -all")),
+    ("spf.include-target", "F", "leads to 2 SPF records", "merged", lambda w: w.put("", "TXT", "v=spf1 a:mx.example.org include:two.example.net -all").put("two.example.net.", "TXT", "v=spf1 -all", "v=spf1 ?all")),
+    ("spf.covers-ip", "F", f"mail from {ADDRESS6} gets fail", f"add ip6:{ADDRESS6}", lambda w: w.put("", "TXT", f"v=spf1 ip4:{ADDRESS} -all")),
+    ("spf.covers-ip", "F", "as HELO mx.example.org it gets fail", 'mx.example.org. 3600 IN TXT "v=spf1 ip4:203.0.113.25 -all"',
+     lambda w: w.put("mx", "TXT", "v=spf1 -all").tell(outbound=(v.Outbound(ADDRESS, "mx.example.org"),))),
+    ("spf.nonsender", "I", "the mail server's own name has no SPF", "mx.example.org. 3600 IN TXT", lambda w: w.put("mx", "TXT")),
+    ("spf.nonsender", "I", "no SPF record: anyone can send", '"v=spf1 -all"', lambda w: parked(w)),
+    ("dkim.present", "F", "no key is published", "sel2._domainkey.example.org. 3600 IN TXT", lambda w: w.tell(selectors=("sel1", "sel2"))),
+    ("dkim.present", "F", "2 TXT records under one selector", "leave the one", lambda w: w.put("sel1._domainkey", "TXT", key_text(), key_text(1024)).tell(**SOUND_ELSE)),
+    ("dkim.present", "F", "by a wildcard", "delete the wildcard", lambda w: w.put("no-such-selector-7f3a._domainkey", "TXT", "v=DKIM1; p=")),
+    ("dkim.syntax", "F", "p= holds base64", "sel1._domainkey.example.org. 3600 IN TXT",
+     lambda w: w.put("sel1._domainkey", "TXT", key_text().replace("p=M", 'p=M" "')).tell(**SOUND_ELSE)),
+    ("dkim.syntax", "F", "the text ends after 255 octets", "sel1._domainkey.example.org. 3600 IN TXT", lambda w: w.put("sel1._domainkey", "TXT", key_text()[:255]).tell(**SOUND_ELSE)),
+    ("dkim.match", "F", "not the one that the signer holds", "sel1._domainkey.example.org. 3600 IN TXT",
+     lambda w: w.put("sel1._domainkey", "TXT", key_text(2047 + 1, "rsa", public_key=other_key())).tell(**SOUND_ELSE)),
+    ("dkim.keysize", "F", "the key has 512 bits", "2048", lambda w: with_key(w, f"v=DKIM1; k=rsa; p={RSA_512}").tell(bulk=False)),
+    ("dkim.keysize", "W", "the key has 1024 bits", "2048", lambda w: with_key(w, key_text(1024)).tell(bulk=False)),
+    ("dkim.alg", "W", "an Ed25519 key alone", "RSA key", lambda w: with_key(w, key_text(256, "ed25519")).tell(bulk=False)),
+    ("dkim.alg", "F", "an Ed25519 key alone", "RSA key", lambda w: with_ed25519(w)),
+    ("dkim.alg", "F", "rsa-sha1", "rsa-sha256", lambda w: w.tell(mail=signed(algorithm="rsa-sha1"))),
+    ("dkim.flags", "W", "t=y", "delete t=y", lambda w: w.put("sel1._domainkey", "TXT", key_text(flags=("y",)))),
+    ("dkim.flags", "F", "the key is revoked", "sel1._domainkey.example.org. 3600 IN TXT", lambda w: w.put("sel1._domainkey", "TXT", "v=DKIM1; p=").tell(**SOUND_ELSE)),
+    ("dkim.flags", "F", "h=sha1 forbids SHA-256", "h=sha256", lambda w: w.put("sel1._domainkey", "TXT", key_text(hashes=("sha1",))).tell(**SOUND_ELSE)),
+    ("dkim.flags", "F", "s=tlsrpt: the key is not for mail", "leave s out", lambda w: w.put("sel1._domainkey", "TXT", key_text(services=("tlsrpt",))).tell(**SOUND_ELSE)),
+    ("dkim.rotation", "W", "the key is 538 days old", "rotate_dkim", lambda w: with_key(w, key_text(), activated="2025-05-31T00:00:00Z").tell(bulk=False)),
+    ("dkim.rotation", "W", "retired 2 days ago and is gone", "old1._domainkey.example.org. 3600 IN TXT",
+     lambda w: w.tell(dkim_keys=(*w.options.dkim_keys, v.SignerKey(DOMAIN, "old1", key_text(1024), "retired", retired="2026-11-18T00:00:00Z")))),
+    ("dkim.rotation", "W", "the next key is not published", "new1._domainkey.example.org. 3600 IN TXT",
+     lambda w: w.tell(dkim_keys=(*w.options.dkim_keys, v.SignerKey(DOMAIN, "new1", key_text(1024), "pending")))),
+    ("dkim.sig", "W", "a second From can be added", "OversignHeaders", lambda w: w.tell(mail=signed(fields=list(dict.fromkeys(SIGNED))))),
+    ("dkim.sig", "W", "anyone can append", "l=", lambda w: w.tell(mail=signed(length=True))),
+    ("dkim.sig", "F", "the signature is not valid", "nothing change", lambda w: w.tell(mail=two_signatures())),
+    ("dkim.sig", "W", "does not end in CR LF", "end the last line", lambda w: w.tell(mail=Mail(signed().raw.removesuffix(b"\r\n")))),
+    ("dmarc.present", "F", "no DMARC record, neither here nor above", "_dmarc.example.org. 3600 IN TXT", lambda w: w.put("_dmarc", "TXT").tell(bulk=False)),
+    ("dmarc.present", "F", "2 DMARC records", "leave one", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject", "v=DMARC1; p=none").tell(bulk=False)),
+    ("dmarc.present", "F", "no receiver takes this", "in this case", lambda w: w.put("_dmarc", "TXT", "v=dmarc1; p=reject").tell(bulk=False)),
+    ("dmarc.walk", "W", "the organisational domain is", "_dmarc.example.org. 3600 IN TXT", lambda w: psd(w)),
+    ("dmarc.policy", "W", "p=none only watches", "p=quarantine", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=none; rua=mailto:dmarc@example.org")),
+    ("dmarc.policy", "W", "p is missing", "p=reject", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; rua=mailto:dmarc@example.org")),
+    ("dmarc.policy", "W", "t=y lowers reject to quarantine", "delete t=y", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject; t=y; rua=mailto:dmarc@example.org")),
+    ("dmarc.policy", "W", "sp=none is weaker", "delete sp=none", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject; sp=none; rua=mailto:dmarc@example.org")),
+    ("dmarc.removed", "W", "pct=50", "delete it", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject; pct=50; rua=mailto:dmarc@example.org")),
+    ("dmarc.removed", "I", "ruq=1: no such tag", "delete it", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject; ruq=1; rua=mailto:dmarc@example.org")),
+    ("dmarc.rua", "W", "no rua", "add rua=mailto:dmarc@example.org", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject")),
+    ("dmarc.rua", "W", "does not say that it takes them", 'example.org._report._dmarc.other.example. 3600 IN TXT "v=DMARC1;"',
+     lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject; rua=mailto:d@other.example").put("other.example.", "MX", "10 mx.example.org.")),
+    ("dmarc.rua", "W", "takes no mail", "name another", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject; rua=mailto:d@gone.example.org")),
+    ("dmarc.align", "F", "adkim=s wants the very domain", "d=example.org", lambda w: w.tell(mail=signed(domain="sub.example.org")).put("sel1._domainkey.sub", "TXT", key_text()).put("_dmarc", "TXT", "v=DMARC1; p=reject; adkim=s; rua=mailto:dmarc@example.org")),
+    ("bulk.both", "F", "SPF of example.net for 203.0.113.25 gives none", "spf.covers-ip",
+     lambda w: w.tell(mail=signed(received=world.RECEIVED.replace("<news@example.org>", "<news@example.net>")))),
+    ("bulk.oneclick", "F", "no List-Unsubscribe with an https", "List-Unsubscribe: <https", lambda w: w.tell(mail=signed(LETTER.replace("<https://example.org/u/1>", "<mailto:u@example.org>")))),
+    ("bulk.oneclick", "F", "no List-Unsubscribe-Post", "One-Click", lambda w: w.tell(mail=signed(LETTER.replace("List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n", "")))),
+    ("bulk.oneclick", "F", "covers both", "list-unsubscribe-post", lambda w: w.tell(mail=signed(fields=SIGNED[:-1]))),
+    ("bulk.spamrate", "F", "0.4 % complain", "clean", lambda w: w.tell(spam_rate=0.4)),
+    ("bulk.spamrate", "W", "0.2 % complain", "clean", lambda w: w.tell(spam_rate=0.2)),
+    ("msg.format", "F", "2 fields Subject", "leave one", lambda w: w.tell(mail=signed(LETTER.replace("Subject: Hello\r\n", "Subject: Hello\r\nSubject: again\r\n")))),
+    ("msg.format", "F", "no field Date", "add it", lambda w: w.tell(mail=signed(LETTER.replace("Date: Fri, 20 Nov 2026 11:00:00 +0000\r\n", "")))),
+    ("msg.format", "W", "the Date is 2026-11-01", "clock", lambda w: w.tell(mail=signed(LETTER.replace("Fri, 20 Nov", "Sun, 01 Nov")))),
+    ("msg.format", "F", "a line has 1200 octets", "quoted-printable", lambda w: w.tell(mail=signed(LETTER + "x" * 1200 + "\r\n"))),
+    ("msg.format", "F", "CR without LF", "CR LF", lambda w: w.tell(mail=signed(LETTER + "a\rb\r\n"))),
+    ("tls.starttls", "F", "STARTTLS is not offered", "smtpd_tls_security_level", lambda w: smtp(no_dane(w), starttls=False, tls="", certificates=())),
+    ("tls.starttls", "F", "STARTTLS is offered and fails: boom", "look at", lambda w: smtp(no_dane(w), tls="", tls_error="boom", certificates=())),
+    ("tls.starttls", "F", "TLSv1.1 is the best", ">=TLSv1.2", lambda w: smtp(w, tls="TLSv1.1")),
+    ("tls.starttls", "W", "does not hold: expired", "mx.example.org", lambda w: smtp(w, trouble="expired")),
+    ("mtasts.dns+policy", "I", "no MTA-STS record", '"v=STSv1; id=20261120T120000;"', lambda w: w.put("_mta-sts", "TXT")),
+    ("mtasts.dns+policy", "F", "2 records", "leave one", lambda w: w.put("_mta-sts", "TXT", "v=STSv1; id=1;", "v=STSv1; id=2;")),
+    ("mtasts.dns+policy", "F", "id has 1 to 32", "v=STSv1; id=", lambda w: w.put("_mta-sts", "TXT", "v=STSv1; id=a-b;")),
+    ("mtasts.dns+policy", "F", "cannot be fetched: no way", "HTTPS", lambda w: https(w, error="no way")),
+    ("mtasts.dns+policy", "F", "status 301", "without a redirect", lambda w: https(w, status=301)),
+    ("mtasts.dns+policy", "W", "text/html", "text/plain", lambda w: https(w, content_type="text/html")),
+    ("mtasts.dns+policy", "F", "a policy has a field mode", "correct the policy file", lambda w: https(w, body=b"version: STSv1\n")),
+    ("mtasts.match", "F", "names no mx.example.org", "add mx: mx.example.org", lambda w: sts_for(w, "other.example.org")),
+    ("mtasts.match", "W", "mode: testing protects nothing", "enforce", lambda w: https(w, body=world.POLICY.replace("enforce", "testing").encode())),
+    ("mtasts.match", "W", "less than a day", "max_age", lambda w: https(w, body=world.POLICY.replace("1209600", "600").encode())),
+    ("mtasts.match", "F", "exceeds a year", "max_age", lambda w: https(w, body=world.POLICY.replace("1209600", "99999999").encode())),
+    ("tlsrpt", "I", "no TLS reporting record", '"v=TLSRPTv1; rua=mailto:tls@example.org"', lambda w: w.put("_smtp._tls", "TXT")),
+    ("tlsrpt", "W", "2 records", "leave one", lambda w: w.put("_smtp._tls", "TXT", "v=TLSRPTv1; rua=mailto:a@b.example", "v=TLSRPTv1; rua=mailto:a@c.example")),
+    ("tlsrpt", "W", "rua", "v=TLSRPTv1; rua=mailto:tls@example.org", lambda w: w.put("_smtp._tls", "TXT", "v=TLSRPTv1;")),
+    ("dane", "F", "no record matches the certificate", "TLSA 3 1 1", lambda w: w.put("_25._tcp.mx", "TLSA", f"3 1 1 {'11' * 32}", f"3 1 1 {'22' * 32}")),
+    ("dane", "F", "usage 0 or 1", "3 1 1", lambda w: w.put("_25._tcp.mx", "TLSA", f"1 1 1 {'11' * 32}", f"3 1 1 {world.key_digest()}", f"3 1 1 {'22' * 32}")),
+    ("dane", "I", "one record alone", "next key", lambda w: w.put("_25._tcp.mx", "TLSA", f"3 1 1 {world.key_digest()}")),
+    ("dnssec", "F", "the signatures do not hold", "DS record", lambda w: bogus_host(w)),
+    ("dnssec", "I", "not signed", "sign example.org", lambda w: no_dane(w).put("", "DS")),
+    ("dnsbl.ip/domain", "F", "bl.example.net lists it (127.0.0.4)", "removal", lambda w: w.put("25.113.0.203.bl.example.net.", "A", "127.0.0.4")),
+    ("dnsbl.ip/domain", "F", "dbl.example.net lists it (127.0.1.2): spam", "removal",
+     lambda w: w.put("example.org.dbl.example.net.", "A", "127.0.1.2").put("example.org.dbl.example.net.", "TXT", "spam")),
+    ("relay+smuggling", "F", "strangers to strangers", "reject_unauth_destination", lambda w: setattr(w, "relay", v.RelayAnswer("", "RCPT", 250, "Ok")) or w),
+    ("relay+smuggling", "F", "\\n.\\r\\n ends a message", "smtpd_forbid_bare_newline", lambda w: w.endings.update({b"\n.\r\n": v.RelayAnswer("", ".", 250, "Ok")}) or w),
+    ("addr.role", "W", "550 5.1.1 no such user", "add an alias for abuse@example.org", lambda w: smtp(w, replies=((250, "2.1.5 Ok"), (550, "5.1.1 no such user")))),
+    ("ar.trust", "F", "2 fields", "remove", lambda w: w.tell(inbound_mail=inbound("mx.example.org", "mx.example.org"))),
+    ("ar.trust", "F", "no Authentication-Results of mx.example.org", "filter", lambda w: w.tell(inbound_mail=inbound("mx.else.example"))),
+    ("ar.trust", "F", "the ARC chain does not verify", "forwarder", lambda w: w.tell(inbound_mail=inbound("mx.example.org", extra=ARC))),
+    ("dns.consistency", "W", "no answer for example.org", "NS record", lambda w: w.broken.update({("*", "*", SERVERS[1]): v.DnsAnswer(v.TIMEOUT)}) or w),
+    ("dns.consistency", "W", "does not serve it (REFUSED)", "load the zone", lambda w: w.broken.update({("example.org.", "SOA", SERVERS[1]): v.DnsAnswer(v.FAILED, text="REFUSED")}) or w),
+    ("dns.consistency", "W", "no answer over TCP", "let TCP through", lambda w: w.broken.update({("example.org.", "SOA", "tcp"): v.DnsAnswer(v.TIMEOUT)}) or w),
+    ("dns.consistency", "W", "its TTL is 86400 seconds", "3600 or less",
+     lambda w: setattr(w, "ttl", 86400) or w.put("new1._domainkey", "TXT", key_text(1024)).tell(dkim_keys=(*w.options.dkim_keys, v.SignerKey(DOMAIN, "new1", key_text(1024), "pending")))),
+    ("caa/bimi/ipv6", "I", "no CAA record", "IN CAA 0 issue", lambda w: w.put("", "CAA")),
+    ("caa/bimi/ipv6", "I", "no mail server is reached over IPv6", "IN AAAA", lambda w: w.put("mx", "AAAA").tell(outbound=(v.Outbound(ADDRESS, "mx.example.org"),))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "severity", "seen", "remedy", "fault"), FAULTS, ids=[f"{n}-{case[0]}" for n, case in enumerate(FAULTS)])
+def test_each_fault_is_found_and_nothing_else(row: str, severity: str, seen: str, remedy: str, fault: Fault) -> None:
+    made = World()
+    report = checked(fault(made) or made)
+    assert {(item.id, item.severity, item.verdict) for item in report.findings} == {(row, severity, WRONG)}, report.table()
+    found = report.findings[0]
+    assert seen in found.seen and remedy in found.remedy and found.reference.split()[0].isalnum()
+    assert report.verdicts()[DOMAIN][row] == WRONG
+
+
+def test_every_row_has_a_fault() -> None:
+    assert {case[0] for case in FAULTS} == set(BY_ID)
+
+
+def test_dane_in_a_zone_that_is_not_signed() -> None:
+    report = checked(foreign_dane(World()))
+    assert {item.id: item.severity for item in report.findings} == {"dane": "F", "dnssec": "I"}
+    assert "example.net is not signed, so no sender uses the TLSA record" in report.findings[0].seen
+
+
+# -- ok, propagating, wrong and unknown ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("server", [SERVERS[0], SERVERS[1], ""], ids=["first", "second", "resolver"])
+@pytest.mark.parametrize(
+    ("row", "name", "rdtype", "values"),
+    [
+        ("spf.all", "example.org.", "TXT", ["v=spf1 a:mx.example.org ?all"]),
+        ("dkim.present", "sel1._domainkey.example.org.", "TXT", []),
+        ("dmarc.policy", "_dmarc.example.org.", "TXT", ["v=DMARC1; p=none; rua=mailto:dmarc@example.org"]),
+        ("mx.target", "example.org.", "MX", ["10 mx.example.org.", "20 203.0.113.25."]),
+    ],
+)
+def test_what_only_some_servers_say_is_propagating(row: str, name: str, rdtype: str, values: list[str], server: str) -> None:
+    made = World().tell(**SOUND_ELSE, dkim_keys=())
+    made.at[(name, rdtype, server)] = values
+    report = checked(made)
+    assert report.verdicts()[DOMAIN][row] == PROPAGATING
+    assert report.failing("I") == []
+    found = next(item for item in report.findings if item.id == row)
+    assert found.seen.startswith("only some servers say so: ")
+    assert f"  ~ {row}" in "\n".join(report.table())
+
+
+def test_a_fault_that_differs_between_servers_is_wrong() -> None:
+    made = World()
+    made.put("", "TXT", "v=spf1 a:mx.example.org ?all")
+    made.at[("example.org.", "TXT", SERVERS[0])] = ["v=spf1 a:mx.example.org +all"]
+    assert checked(made).verdicts()[DOMAIN]["spf.all"] == WRONG
+
+
+def test_serial_numbers_that_differ_are_propagating() -> None:
+    made = World()
+    made.at[("example.org.", "SOA", SERVERS[1])] = ["ns1.example.net. hostmaster.example.org. 2026112000 3600 600 86400 300"]
+    report = checked(made)
+    assert [(item.id, item.verdict) for item in report.findings] == [("dns.consistency", PROPAGATING)]
+    assert "has serial 2026112000" in report.findings[0].seen
+
+
+def test_a_resolver_that_does_not_answer_makes_nothing_wrong() -> None:
+    made = World()
+    made.broken[("*", "*", "")] = v.DnsAnswer(v.TIMEOUT, text="192.0.2.53 does not answer")
+    report = checked(made)
+    assert report.findings == []
+    assert {item.seen for item in report.unknowns if item.id.startswith("spf.") and item.id != "spf.covers-ip"} == {"192.0.2.53 does not answer"}
+
+
+def test_an_answer_that_some_lists_refuse_is_unknown_and_never_listed() -> None:
+    for code in ("127.255.255.252", "127.255.255.254", "127.255.255.255", "198.51.100.1"):
+        made = World().put("25.113.0.203.bl.example.net.", "A", code)
+        report = checked(made)
+        assert report.findings == [] and report.verdicts()[DOMAIN]["dnsbl.ip/domain"] == UNKNOWN, code
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "why"),
+    [
+        ("2.0.0.127.bl.example.net.", [], "does not list 2.0.0.127"),
+        ("2.0.0.127.bl.example.net.", ["127.255.255.254"], "does not answer public resolvers"),
+        ("1.0.0.127.bl.example.net.", ["127.0.0.2"], "it lists 1.0.0.127"),
+        ("invalid.dbl.example.net.", ["127.0.1.2"], "it lists invalid"),
+        ("test.dbl.example.net.", [], "does not list test"),
+    ],
+)
+def test_a_list_that_fails_its_self_test_is_not_believed(name: str, values: list[str], why: str) -> None:
+    made = World().put(name, "A", *values).put("25.113.0.203.bl.example.net.", "A", "127.0.0.4").put("example.org.dbl.example.net.", "A", "127.0.1.2")
+    zone = "bl" if name.endswith(".bl.example.net.") else "dbl"
+    report = checked(made)
+    assert any(why in item.seen for item in report.unknowns)
+    assert not any(item.seen.startswith(f"{zone}.example.net lists") for item in report.findings)
+
+
+# -- strangers' data ----------------------------------------------------------------------------------
+
+
+def test_loops_of_aliases_end() -> None:
+    made = World()
+    made.aliases.update({"mx.example.org.": "a.example.org.", "a.example.org.": "b.example.org.", "b.example.org.": "a.example.org."})
+    for rdtype in ("A", "AAAA", "TXT"):
+        made.dns.pop(("mx.example.org.", rdtype))
+    verdicts = checked(made).verdicts()[DOMAIN]
+    assert verdicts["mx.target"] == UNKNOWN and verdicts["dkim.present"] == OK
+
+
+NASTY = st.text(alphabet=st.characters(max_codepoint=255), max_size=80)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["", "mx", "_dmarc", "sel1._domainkey", "_mta-sts", "_smtp._tls", "_dmarc.org."]), st.lists(NASTY, max_size=3), max_size=5
+    ),
+    st.lists(st.sampled_from(["10 .", "0 mx.example.org.", "10 \\000.example.org.", "65535 *.example.org.", "7 127.0.0.1."]), max_size=4),
+    st.binary(max_size=300),
+    st.sampled_from(["v=spf1 ", "v=DMARC1; ", "v=STSv1; ", "v=DKIM1; ", "v=TLSRPTv1; ", ""]),
+)
+def test_whatever_strangers_publish_ends_in_a_report(texts: dict[str, list[str]], hosts: list[str], letter: bytes, prefix: str) -> None:
+    made = World().put("", "MX", *hosts).tell(mail=Mail(letter), inbound_mail=Mail(letter))
+    for name, values in texts.items():
+        made.put(name, "TXT", *(prefix + value for value in values))
+    made.https = replace(made.https, body=letter)
+    report = checked(made)
+    assert all(line.isprintable() for line in report.table())
+    assert set(report.verdicts()[DOMAIN]) == set(BY_ID)
+
+
+# -- the request and the report -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([], "no domain is named"),
+        (["exa mple.org"], "the label 'exa mple'"),
+        (["org"], "'org' is no mail domain"),
+        (["*.example.org"], "no mail domain"),
+        ([f"d{number}.example" for number in range(1001)], "1001 domains are too many"),
+    ],
+)
+def test_domains_that_are_none(names: list[str], said: str) -> None:
+    with pytest.raises(CheckError, match=said.replace("*", r"\*")):
+        run.domain_names(names)
+
+
+def test_domains_are_made_ascii_and_named_once() -> None:
+    assert run.domain_names(["B\u00fccher.example", "xn--bcher-kva.example.", "example.org"]) == ["xn--bcher-kva.example.", "example.org."]
+
+
+def test_checks_can_be_left_out() -> None:
+    made = World().put("_smtp._tls", "TXT").put("", "CAA")
+    report = checked(made, ignore=["tlsrpt"])
+    assert [item.id for item in report.findings] == ["caa/bimi/ipv6"]
+    assert "tlsrpt" not in report.verdicts()[DOMAIN]
+    with pytest.raises(CheckError, match="ignore names 'tls.rpt', which is no check"):
+        checked(made, ignore=["tls.rpt"])
+
+
+def test_time_is_bounded() -> None:
+    class Stuck(world.Slow):  # type: ignore[name-defined, misc]
+        async def ask(self, questions: object) -> None:
+            await asyncio.sleep(60)
+
+    made = World()
+    report = asyncio.run(run.check([DOMAIN], Stuck(made), made.options, timeout=0.05))
+    assert report.findings == [] and len(report.unknowns) == sum(1 for verdict in report.verdicts()[DOMAIN].values() if verdict == UNKNOWN)
+    assert "not answered within the 0.05 seconds" in report.unknowns[0].seen
+
+
+def test_a_domain_that_wants_too_many_questions_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "QUESTION_LIMIT", 20)
+    report = checked(World())
+    assert report.findings == [] and any("more than 20 questions" in item.seen for item in report.unknowns)
+
+
+def test_failing_counts_what_is_wrong_and_as_grave() -> None:
+    def finding(severity: str, verdict: str = WRONG) -> Finding:
+        return Finding.of(BY_ID["spf.all"], DOMAIN, Found(severity, "seen", "remedy", verdict=verdict))
+
+    report = Report((DOMAIN,), (finding("F"), finding("W"), finding("I"), finding("F", PROPAGATING), finding("F", UNKNOWN)))
+    assert [len(report.failing(one)) for one in ("F", "W", "I", "never")] == [1, 2, 3, 0]
+
+
+def test_records_to_paste_stay_on_one_line() -> None:
+    made = World().put("_smtp._tls", "TXT").put("_mta-sts", "TXT")
+    lines = [line.strip() for line in checked(made).table()]
+    assert '-> _smtp._tls.example.org. 3600 IN TXT "v=TLSRPTv1; rua=mailto:tls@example.org"' in lines
+
+
+def test_texts_of_strangers_are_made_visible() -> None:
+    assert visible("a\x1b[31m\n\u202eb") == "a\\x1b[31m\\x0a\\x202eb"
+    assert len(visible("x" * 1000)) == 400
+
+
+def test_rows_are_numbered_and_named_once() -> None:
+    assert [row.number for row in ROWS] == list(range(1, 51)) and len(BY_ID) == 50
+    assert all(row.title and row.reference and row.remedy and row.severity in "FWI" for row in ROWS)
