@@ -197,8 +197,8 @@ def _host_terms(domain: Domain, group: str, hosts: Mapping[str, Sequence[str]]) 
 
 
 def _services(domain: Domain) -> None:
-    """DKIM and ownership records of the services that send for the domain."""
-    for sender in domain.senders:
+    """DKIM, bounce and ownership records of the services that send for the domain."""
+    for index, sender in enumerate(domain.senders):
         service = CATALOGUE.get(str(sender.get("known") or ""))
         if service is None:
             continue
@@ -206,23 +206,50 @@ def _services(domain: Domain) -> None:
             value = str(sender["verification"])
             text = value if value.startswith(service.verification) else service.verification + value
             domain.add_txt(domain.name, text, f"the verification for {service.title}")
-        if sender.get("dkim_value"):
-            selector = str(sender.get("dkim_selector") or service.txt_selector)
-            name = domain.check_name(f"{selector}._domainkey.{domain.bare}", "the name of the DKIM record")
-            text = str(sender["dkim_value"])
-            domain.add_txt(name, text, f"the DKIM value of {service.title}")
-        elif service.aliases:
-            domain.records += [_alias(domain, alias.selector, alias.target) for alias in service.aliases]
-        else:
-            domain.warn(
-                f"the DKIM record of {service.title} is not described; copy it from its console into dkim_value"
-            )
+        _service_keys(domain, f"senders[{index}]", sender, service)
+        if sender.get("bounce"):
+            _service_bounce(domain, f"senders[{index}]", str(sender["bounce"]), service)
 
 
-def _alias(domain: Domain, selector: str, target: str) -> Record:
-    filled = target.format(domain=domain.bare, dashed=domain.bare.replace(".", "-"))
-    name = domain.check_name(f"{selector}._domainkey.{domain.bare}", "the name of the DKIM record")
-    return Record(name, "CNAME", domain.ttl, filled)
+def _service_keys(domain: Domain, item: str, sender: Mapping[str, Any], service: KnownSender) -> None:
+    """The service's DKIM records: a text, aliases as its console shows them, or those that all customers have."""
+    if sender.get("dkim_value"):
+        selector = str(sender.get("dkim_selector") or service.txt_selector)
+        if not selector:
+            raise domain.fail(f"{item}: {service.title} chooses its selectors; give dkim_selector with dkim_value")
+        text = str(sender["dkim_value"])
+        domain.add_txt(_selector_name(domain, selector), text, f"the DKIM value of {service.title}")
+    elif sender.get("dkim_cnames"):
+        for selector, target in sender["dkim_cnames"].items():
+            filled = domain.check_name(str(target), f"the target of {selector} in dkim_cnames")
+            domain.add(_selector_name(domain, str(selector)), "CNAME", filled)
+    elif service.aliases:
+        for alias in service.aliases:
+            filled = alias.target.format(domain=domain.bare, dashed=domain.bare.replace(".", "-"))
+            domain.add(_selector_name(domain, alias.selector), "CNAME", filled)
+    elif service.own_aliases:
+        names = " and ".join(service.own_aliases)
+        domain.warn(
+            f"the DKIM records of {service.title} are not described; copy the targets of {names} from its console "
+            "into dkim_cnames"
+        )
+    else:
+        domain.warn(f"the DKIM record of {service.title} is not described; copy it from its console into dkim_value")
+
+
+def _selector_name(domain: Domain, selector: str) -> str:
+    return domain.check_name(f"{selector}._domainkey.{domain.bare}", "the name of the DKIM record")
+
+
+def _service_bounce(domain: Domain, item: str, name: str, service: KnownSender) -> None:
+    """The bounce domain, by which SPF helps DMARC (RFC 9989 section 4.4.2)."""
+    if not service.bounce_target:
+        raise domain.fail(
+            f"{item}: the bounce domain of {service.title} is not the same alias for all; "
+            "publish what its console shows"
+        )
+    inside = f"{name.rstrip('.')}.{domain.bare}"
+    domain.add(domain.check_name(inside, f"{item}.bounce"), "CNAME", service.bounce_target)
 
 
 # -- DKIM ---------------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ options:
             type: str
             choices: [amazon_ses, brevo, fastmail, gandi, google_workspace, hubspot, icloud, infomaniak, ionos,
               mailbox_org, mailchimp, mailerlite, mailersend, mailgun, mailjet, mandrill, microsoft_365, migadu, ovh,
-              postmark, proton, salesforce, scaleway_tem, sendgrid, sparkpost, zendesk, zoho_mail]
+              postmark, proton, salesforce, scaleway_tem, sendgrid, sparkpost, zendesk, zoho_mail,
+              zoho_mail_eu]
           include:
             description: A domain whose SPF record is included.
             type: str
@@ -82,13 +83,13 @@ options:
             type: str
           dkim_cnames:
             description:
-              - With O(domains[].senders[].known), the aliases of the DKIM keys that its console shows, each selector with its
-                target, such as C(selector1).
+              - With O(domains[].senders[].known), the aliases of the DKIM keys that its console shows - each selector
+                with its target.
             type: dict
           bounce:
             description:
-              - With O(domains[].senders[].known), the label below the domain that bounces go to, such as V(pm-bounces). It
-                becomes an alias for the service's host, so that SPF aligns, too.
+              - With O(domains[].senders[].known), the label below the domain that bounces go to, such as V(pm-bounces).
+                It becomes an alias for the service's host, so that SPF aligns, too.
             type: str
       spf_all:
         description:

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.postmaster.mail.plugins.module_utils._records import derive
 from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import RecordsError
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE
 from ansible_collections.postmaster.mail.plugins.module_utils._tlsa import tlsa_for
+from ansible_collections.postmaster.mail.plugins.modules import mail_records
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import HealthCheck, given, settings
@@ -312,7 +315,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"senders": [{"mx": True, "a": "x.test"}]}, "senders[0] names a and mx"),
     (
         {"senders": [{"known": "carrier_pigeon"}]},
-        "no sender 'carrier_pigeon' is known; known are brevo, google_workspace",
+        "no sender 'carrier_pigeon' is known; known are amazon_ses, brevo",
     ),
     ({"senders": [{"known": "brevo", "verification": "\n"}]}, "not visible ASCII"),
     ({"senders": [{"known": "google_workspace", "dkim_value": "x", "dkim_selector": "a b"}]}, "the label 'a b'"),
@@ -423,12 +426,99 @@ def test_a_key_of_another_domain_is_left_out_with_a_warning() -> None:
     assert derived.warnings == ("the DKIM key s._domainkey.b.example belongs to no described domain and is left out",)
 
 
-def test_catalogue() -> None:
-    for name, sender in CATALOGUE.items():
-        derived = derive(
-            [{"name": "a.example", "senders": [{"known": name, "verification": "x", "dkim_value": "v=DKIM1; p="}]}]
-        )
-        assert len(derived.records) == 4 and sender.title and sender.source.startswith("https://")
+def test_a_service_is_described_by_what_its_console_shows() -> None:
+    cnames = {"selector1": "a.dkim.mail.microsoft", "selector2": "b.dkim.mail.microsoft."}
+    postmark = {"known": "postmark", "dkim_value": "k=rsa; p=AA", "dkim_selector": "20261120pm", "bounce": "pm-bounces"}
+    lines = _lines({"name": "a.example", "senders": [{"known": "microsoft_365", "dkim_cnames": cnames}, postmark]})
+    assert lines == [
+        "a.example. TXT v=spf1 include:spf.protection.outlook.com ~all",
+        "selector1._domainkey.a.example. CNAME a.dkim.mail.microsoft.",
+        "selector2._domainkey.a.example. CNAME b.dkim.mail.microsoft.",
+        "20261120pm._domainkey.a.example. TXT k=rsa; p=AA",
+        "pm-bounces.a.example. CNAME pm.mtasv.net.",
+        "_dmarc.a.example. TXT v=DMARC1; p=none",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sender", "message"),
+    [
+        ({"known": "postmark", "dkim_value": "p=AA"}, "senders[0]: Postmark chooses its selectors; give dkim_selector"),
+        ({"known": "sendgrid", "dkim_cnames": {"s1": "a b"}}, "the target of s1 in dkim_cnames 'a b'"),
+        ({"known": "sendgrid", "bounce": "em1"}, "the bounce domain of SendGrid is not the same alias for all"),
+        ({"known": "postmark", "bounce": "a b"}, "senders[0].bounce 'a b.a.example'"),
+    ],
+)
+def test_services_that_are_not_described_enough(sender: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecordsError) as caught:
+        derive([{"name": "a.example", "senders": [sender]}])
+    assert message in str(caught.value)
+
+
+def test_an_estate_with_a_gateway_mailboxes_and_newsletters() -> None:
+    """A gateway that signs, Google Workspace on the main domain, Brevo on a subdomain: three keys, one SPF record each."""
+    main, news = "openfoodfacts.org", "hello.openfoodfacts.org"
+    derived = derive(
+        [
+            {
+                "name": main,
+                "senders": [
+                    {"hosts": "gateway"},
+                    {"known": "google_workspace", "dkim_value": "v=DKIM1; k=rsa; p=GGGG"},
+                    {"known": "brevo"},
+                ],
+            },
+            {"name": news, "senders": [{"known": "brevo", "verification": "abc"}]},
+        ],
+        hosts={"gateway": ["192.0.2.26"]},
+        dkim_keys=[_key(f"pmg-openfoodfacts._domainkey.{main}", "v=DKIM1; h=sha256; k=rsa; p=" + "A" * 390)],
+    )
+    found = [(record.name, "".join(record.strings) or record.rdata) for record in derived.records]
+    assert [text for name, text in found if text.startswith("v=spf1")] == [
+        "v=spf1 ip4:192.0.2.26 include:_spf.google.com include:spf.brevo.com ~all",
+        "v=spf1 include:spf.brevo.com ~all",
+    ]
+    assert not any("lookups" in warning for warning in derived.warnings)
+    assert [(name, text[:12]) for name, text in found if "._domainkey." in name] == [
+        (f"google._domainkey.{main}.", "v=DKIM1; k=r"),
+        (f"brevo1._domainkey.{main}.", "b1.openfoodf"),
+        (f"brevo2._domainkey.{main}.", "b2.openfoodf"),
+        (f"pmg-openfoodfacts._domainkey.{main}.", "v=DKIM1; h=s"),
+        (f"brevo1._domainkey.{news}.", "b1.hello-ope"),
+        (f"brevo2._domainkey.{news}.", "b2.hello-ope"),
+    ]
+    assert [name for name, text in found if text.startswith("v=DMARC1")] == [f"_dmarc.{main}."]
+    assert all(len(string) <= 255 for record in derived.records for string in record.strings)
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+def test_catalogue(name: str) -> None:
+    service = CATALOGUE[name]
+    sender = {
+        "known": name,
+        "verification": "x",
+        "dkim_value": "v=DKIM1; p=",
+        "dkim_selector": service.txt_selector or "s",
+    }
+    assert len(derive([{"name": "a.example", "senders": [sender]}]).records) == 4
+    assert service.title and service.source.startswith("https://")
+    bare = derive([{"name": "a.example", "senders": [{"known": name}]}])
+    assert len([record for record in bare.records if record.type == "CNAME"]) == len(service.aliases)
+    assert bool(service.aliases) != any("DKIM record" in warning for warning in bare.warnings)
+    assert service.spf_lookups == 0 or service.spf_lookups >= len(service.spf)
+
+
+def test_the_catalogue_is_documented() -> None:
+    options = yaml.safe_load(mail_records.DOCUMENTATION)["options"]["domains"]["suboptions"]["senders"]["suboptions"]
+    assert options["known"]["choices"] == sorted(CATALOGUE)
+    text = Path(__file__).parents[2].joinpath("docs", "senders.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    assert [row[0] for row in rows] == [f"| `{name}`" for name in sorted(CATALOGUE)]
+    for row, (_name, service) in zip(rows, sorted(CATALOGUE.items()), strict=True):
+        assert row[1] == f"[{service.title}]({service.source})"
+        assert all(f"`{term}`" in row[2] for term in service.spf) and (service.spf or row[2] == "-")
+        assert all(f"`{alias.selector}`" in row[3] for alias in service.aliases)
+        assert service.note in row[5]
 
 
 TEXTS = st.one_of(
