@@ -36,11 +36,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.plugin_utils import _adopt_inventory
 
 
 def adopted_domains(results: Mapping[str, Mapping[str, Any]]) -> str:
     """The file's text; see DOCUMENTATION."""
+    # Every task that uses a filter loads all filters of the collection; only adoption shall pay for this one.
+    from ansible_collections.postmaster.mail.plugins.plugin_utils import _adopt_inventory
+
     try:
         return _adopt_inventory.domains_file(results)
     except (_adopt_inventory.AdoptionError, AttributeError) as err:

@@ -40,11 +40,13 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.plugin_utils import _adopt_inventory
 
 
 def adopted_report(found: Mapping[str, Any], host: str, groups: Collection[str] = ()) -> list[str]:
     """The lines; see DOCUMENTATION."""
+    # Every task that uses a filter loads all filters of the collection; only adoption shall pay for this one.
+    from ansible_collections.postmaster.mail.plugins.plugin_utils import _adopt_inventory
+
     try:
         return _adopt_inventory.report(found, host, groups)
     except (_adopt_inventory.AdoptionError, AttributeError) as err:
