@@ -114,6 +114,14 @@ class Ptr:
 
 
 @dataclass(frozen=True)
+class Unit:
+    """What systemd knows of a unit: ``active``, ``inactive`` or ``absent``, and the state of its file."""
+
+    state: str = "absent"
+    file_state: str = ""
+
+
+@dataclass(frozen=True)
 class Request:
     """All that one preflight asks about."""
 
@@ -155,7 +163,8 @@ class Host(Protocol):
     def source_addresses(self) -> Mapping[str, str]: ...
     def has_global_ipv6(self) -> bool: ...
     def etckeeper_ready(self) -> bool: ...
-    def services(self, names: Sequence[str]) -> Mapping[str, str]: ...
+    def services(self, names: Sequence[str]) -> Mapping[str, Unit]: ...
+    def in_runlevel(self, name: str) -> bool: ...
     def names(self) -> tuple[str, str]: ...
 
 
@@ -232,16 +241,17 @@ def parse_if_inet6(text: str) -> bool:
     return False
 
 
-def parse_systemctl_show(text: str, names: Sequence[str]) -> dict[str, str]:
-    """``systemctl show -p LoadState -p ActiveState`` of ``names``, as active, inactive or absent."""
-    states = dict.fromkeys(names, "absent")
+def parse_systemctl_show(text: str, names: Sequence[str]) -> dict[str, Unit]:
+    """``systemctl show -p LoadState -p ActiveState -p UnitFileState`` of ``names``."""
+    units = dict.fromkeys(names, Unit())
     blocks = [block for block in text.strip().split("\n\n") if block.strip()]
     for name, block in zip(names, blocks, strict=False):
         values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         if values.get("LoadState") in ("not-found", None):
             continue
-        states[name] = "active" if values.get("ActiveState") in ("active", "reloading") else "inactive"
-    return states
+        state = "active" if values.get("ActiveState") in ("active", "reloading") else "inactive"
+        units[name] = Unit(state, values.get("UnitFileState", ""))
+    return units
 
 
 # --- the request -----------------------------------------------------------------------------
@@ -516,6 +526,7 @@ def _facts(
 ) -> dict[str, object]:
     provided = {name for package in packages.values() for name in package.provides}
     hostname, fqdn = host.names()
+    units = host.services(request.services) if request.services else {}
     return {
         "distribution": os_release.get("ID", ""),
         "release": os_release.get("VERSION_CODENAME", ""),
@@ -527,8 +538,14 @@ def _facts(
         "versions": {name: packages[name].version for name in request.packages if name in packages},
         "mtas": sorted(name for name, package in packages.items() if "mail-transport-agent" in package.provides),
         "etckeeper": "etckeeper" in packages and host.etckeeper_ready(),
-        "services": dict(host.services(request.services)) if request.services else {},
+        "services": {name: unit.state for name, unit in units.items()},
+        "enabled_services": [name for name, unit in units.items() if _starts_at_boot(name, unit, host)],
     }
+
+
+def _starts_at_boot(name: str, unit: Unit, host: Host) -> bool:
+    # A unit made of an init script has no file of its own to be enabled.
+    return unit.file_state == "enabled" or (unit.file_state == "generated" and host.in_runlevel(name))
 
 
 def fqdn_from_hosts(text: str, hostname: str) -> str | None:

@@ -8,6 +8,7 @@ A preflight runs at the start of every role at every run, so it starts one proce
 
 from __future__ import annotations
 
+import glob
 import os
 import socket
 import time
@@ -172,12 +173,17 @@ class LocalHost:
         """Whether /etc is under version control, whichever of etckeeper's systems it is."""
         return any(os.path.isdir(self._path(f"/etc/{name}")) for name in (".git", ".hg", ".bzr", "_darcs"))
 
-    def services(self, names: Sequence[str]) -> Mapping[str, str]:
+    def services(self, names: Sequence[str]) -> Mapping[str, pf.Unit]:
         try:
-            argv = ["systemctl", "show", "-p", "LoadState", "-p", "ActiveState", "--", *names]
+            argv = ["systemctl", "show", "-p", "LoadState", "-p", "ActiveState", "-p", "UnitFileState", "--", *names]
             return pf.parse_systemctl_show(self._runner.run(argv, timeout=20).stdout, names)
         except CommandError:
-            return dict.fromkeys(names, "absent")
+            return dict.fromkeys(names, pf.Unit())
+
+    def in_runlevel(self, name: str) -> bool:
+        """Whether an init script starts in a runlevel that is for use, as ``systemctl is-enabled`` finds it."""
+        pattern = f"etc/rc[2-5].d/S[0-9][0-9]{glob.escape(name.removesuffix('.service'))}"
+        return bool(glob.glob(pattern, root_dir=self._root))
 
     def names(self) -> tuple[str, str]:
         """The host's short and full name, the full one as ``hostname -f`` finds it."""

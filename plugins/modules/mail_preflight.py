@@ -107,7 +107,7 @@ options:
         type: str
         required: true
   services:
-    description: Units whose state is wanted in RV(services).
+    description: Units whose state is wanted in RV(services) and RV(enabled_services).
     type: list
     elements: str
     default: []
@@ -224,6 +224,12 @@ services:
   returned: always
   type: dict
   sample: {postfix: active}
+enabled_services:
+  description: Those of O(services) that start at boot.
+  returned: always
+  type: list
+  elements: str
+  sample: [postfix]
 """
 
 from typing import Any

@@ -72,6 +72,8 @@ class FakeHost:
     zone: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
     dns_down: bool = False
     sources: Mapping[str, str] = field(default_factory=lambda: {"ipv4": "192.0.2.25"})
+    units: Mapping[str, pf.Unit] = field(default_factory=lambda: {"postfix": pf.Unit("active", "enabled")})
+    scripts: Sequence[str] = ()
 
     def os_release(self) -> Mapping[str, str]:
         return self.release
@@ -108,8 +110,11 @@ class FakeHost:
     def etckeeper_ready(self) -> bool:
         return True
 
-    def services(self, names: Sequence[str]) -> Mapping[str, str]:
-        return dict.fromkeys(names, "active")
+    def services(self, names: Sequence[str]) -> Mapping[str, pf.Unit]:
+        return {name: self.units.get(name, pf.Unit()) for name in names}
+
+    def in_runlevel(self, name: str) -> bool:
+        return name in self.scripts
 
     def names(self) -> tuple[str, str]:
         return "relay", "relay.example.org"
@@ -176,15 +181,32 @@ def test_global_ipv6(text: str, expected: bool) -> None:
 
 def test_systemctl_show() -> None:
     text = (
-        "LoadState=loaded\nActiveState=active\n\nLoadState=not-found\nActiveState=inactive\n\n"
+        "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\nLoadState=not-found\nActiveState=inactive\n\n"
         "LoadState=loaded\nActiveState=failed\n"
     )
     assert pf.parse_systemctl_show(text, ["a", "b", "c", "d"]) == {
-        "a": "active",
-        "b": "absent",
-        "c": "inactive",
-        "d": "absent",
+        "a": pf.Unit("active", "enabled"),
+        "b": pf.Unit("absent"),
+        "c": pf.Unit("inactive"),
+        "d": pf.Unit("absent"),
     }
+
+
+@pytest.mark.parametrize(
+    ("file_state", "scripts", "expected"),
+    [
+        ("enabled", (), ["exim4"]),
+        ("enabled-runtime", (), []),
+        ("disabled", ("exim4",), []),
+        ("masked", (), []),
+        ("", (), []),
+        ("generated", ("exim4",), ["exim4"]),
+        ("generated", ("postfix",), []),
+    ],
+)
+def test_what_starts_at_boot(file_state: str, scripts: tuple[str, ...], expected: list[str]) -> None:
+    host = FakeHost(units={"exim4": pf.Unit("inactive", file_state)}, scripts=scripts)
+    assert pf.examine(pf.Request(services=("exim4",)), host).facts["enabled_services"] == expected
 
 
 @pytest.mark.parametrize(
@@ -395,6 +417,7 @@ def test_facts() -> None:
         "mtas": ["exim4-daemon-light", "postfix"],
         "etckeeper": True,
         "services": {"postfix": "active"},
+        "enabled_services": ["postfix"],
     }
 
 
@@ -448,13 +471,17 @@ def test_the_port_reads_a_tree_of_files(tmp_path: Path) -> None:
     os.symlink("socket:[111]", tmp_path / "proc/7/fd/5")
     os.symlink("/usr/lib/postfix/sbin/master (deleted)", tmp_path / "proc/7/exe")
     (tmp_path / "etc/.git").mkdir()
+    for link in ("rc2.d/S01exim4", "rc2.d/K01postfix", "rc0.d/S01postfix"):
+        (tmp_path / "etc" / link).parent.mkdir(exist_ok=True)
+        (tmp_path / "etc" / link).touch()
     host = LocalHost(root=str(tmp_path), runner=ScriptedRunner("LoadState=loaded\nActiveState=active\n"))
     assert host.os_release() == {"ID": "debian"}
     assert set(host.packages()) == {"postfix", "exim4-daemon-light"}
     assert "/usr/sbin/postfix" in host.package_files("postfix")
     assert host.has_global_ipv6()
     assert host.etckeeper_ready()
-    assert host.services(["postfix"]) == {"postfix": "active"}
+    assert host.services(["postfix"]) == {"postfix": pf.Unit("active")}
+    assert (host.in_runlevel("exim4.service"), host.in_runlevel("exim"), host.in_runlevel("postfix")) == (True, False, False)
     assert host.holders({item.inode for item in host.listeners()}) == {
         111: (pf.Holder(7, ("master",), "/usr/lib/postfix/sbin/master", "postfix@-.service"),)
     }
