@@ -7,6 +7,8 @@ from __future__ import annotations
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import Resolver, SpfResult, check_host
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_compose import compose
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_explain import Explanation, explain
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_flatten import Flattened, flatten
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_macro import DomainSpec, Macro
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import (
     LOOKUP_LIMIT,
@@ -37,6 +39,8 @@ __all__ = [
     "Directive",
     "DnsTimeout",
     "DomainSpec",
+    "Explanation",
+    "Flattened",
     "Macro",
     "Modifier",
     "Resolver",
@@ -46,6 +50,8 @@ __all__ = [
     "Term",
     "check_host",
     "compose",
+    "explain",
+    "flatten",
     "is_spf",
     "parse",
     "term",

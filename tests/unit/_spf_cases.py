@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from ansible_collections.postmaster.mail.plugins.module_utils._spf import DnsTimeout, SpfResult, check_host
@@ -105,7 +105,7 @@ def community(path: Path, *, suffix: str = "") -> Iterator[Case]:
 class _OnlyText(yaml.SafeLoader):
     """Reads every scalar as text: addresses such as 1:2:3 are no numbers, 1.2 is no fraction."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
 
 def _suffixed(name: str, suffix: str) -> str:
