@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import Resolver, SpfResult, check_host
-from ansible_collections.postmaster.mail.plugins.module_utils._spf_compose import compose
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_compose import compose, merge
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_explain import Explanation, explain
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_flatten import Flattened, flatten
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_macro import DomainSpec, Macro
@@ -27,6 +27,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import
     parse,
     term,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_survey import Planned, Survey, survey
 
 __all__ = [
     "LOOKUP_LIMIT",
@@ -43,16 +44,20 @@ __all__ = [
     "Flattened",
     "Macro",
     "Modifier",
+    "Planned",
     "Resolver",
     "SpfError",
     "SpfRecord",
     "SpfResult",
+    "Survey",
     "Term",
     "check_host",
     "compose",
     "explain",
     "flatten",
     "is_spf",
+    "merge",
     "parse",
+    "survey",
     "term",
 ]

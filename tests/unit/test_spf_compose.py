@@ -1,0 +1,169 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SPF records made of what exists and of what is wanted, and what a record costs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
+    Planned,
+    SpfError,
+    SpfRecord,
+    check_host,
+    compose,
+    merge,
+    parse,
+    survey,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_spf_flatten import RECORDS, SENDERS, zone
+
+MANY = " ".join(f"a:h{number}.test" for number in range(9))
+
+
+@pytest.mark.parametrize(
+    ("existing", "wanted", "ours", "expected"),
+    [
+        # Nothing there, or nothing of SPF
+        ([], "ip4:192.0.2.1 -all", [], "ip4:192.0.2.1 -all"),
+        (["google-site-verification=x"], "-all", [], "-all"),
+        # Terms of others stay; ours come; there is one all, and it stands last.
+        (["include:a.test ~all"], "ip4:192.0.2.1 -all", [], "ip4:192.0.2.1 include:a.test -all"),
+        (
+            ["ip4:192.0.2.9 include:a.test ~all"],
+            "include:b.test ip4:192.0.2.1",
+            [],
+            "ip4:192.0.2.9 ip4:192.0.2.1 include:a.test include:b.test ~all",
+        ),
+        (["all include:a.test"], "ip4:192.0.2.1 -all", [], "ip4:192.0.2.1 -all"),
+        # The same term in another spelling or with another qualifier
+        (["IP4:192.0.2.1/32 A:X.Test. ?all"], "ip4:192.0.2.1 a:x.test ~all", [], "IP4:192.0.2.1/32 A:X.Test. ~all"),
+        (["?include:a.test mx ~all"], "include:a.test", [], "include:a.test mx ~all"),
+        (["mx/24 ~all"], "mx", [], "mx/24 mx ~all"),
+        # What was ours goes when it is no longer wanted.
+        (
+            ["ip4:192.0.2.1 include:a.test ~all"],
+            "ip4:192.0.2.2",
+            ["ip4:192.0.2.1"],
+            "ip4:192.0.2.2 include:a.test ~all",
+        ),
+        (["ip4:192.0.2.1 ~all"], "ip4:192.0.2.1", ["ip4:192.0.2.1/32"], "ip4:192.0.2.1 ~all"),
+        (["include:a.test ~all"], "", ["+INCLUDE:a.test."], "~all"),
+        # An exception of others keeps standing before what it excepts from.
+        (["-ip4:192.0.2.1 ~all"], "ip4:192.0.2.0/24", [], "-ip4:192.0.2.1 ip4:192.0.2.0/24 ~all"),
+        (["-include:a.test ~all"], "ip4:192.0.2.0/24", [], "-include:a.test ip4:192.0.2.0/24 ~all"),
+        # Redirects
+        (["redirect=a.test"], "ip4:192.0.2.1", [], "ip4:192.0.2.1 redirect=a.test"),
+        (["redirect=a.test"], "ip4:192.0.2.1 -all", [], "ip4:192.0.2.1 include:a.test -all"),
+        (["include:a.test redirect=a.test"], "-all", [], "include:a.test -all"),
+        (["~all redirect=a.test"], "ip4:192.0.2.1 -all", [], "ip4:192.0.2.1 -all"),
+        (["mx ~all"], "redirect=a.test", [], "mx redirect=a.test"),
+        (["redirect=a.test"], "redirect=b.test", [], "redirect=b.test"),
+        # Other modifiers
+        (["mx ~all exp=why.test x=1"], "exp=because.test x=2", [], "mx ~all exp=because.test x=2 x=1"),
+        # Never two records
+        (["mx ~all", "ip4:192.0.2.1 -all", "other"], "", [], "mx ip4:192.0.2.1 ~all"),
+    ],
+)
+def test_merge(existing: list[str], wanted: str, ours: list[str], expected: str) -> None:
+    texts = [text if text in ("other", "google-site-verification=x") else f"v=spf1 {text}" for text in existing]
+    found = merge(texts, parse(f"v=spf1 {wanted}"), ours=ours)
+    assert str(found) == f"v=spf1 {expected}"
+    assert parse(str(found)) == found
+    assert str(merge([str(found)], parse(f"v=spf1 {wanted}"), ours=ours)) == str(found)
+
+
+def test_what_merge_takes() -> None:
+    text = "v=spf1 mx ~all"
+    for existing in (text, parse(text), [text]):
+        for wanted in ("v=spf1 ip4:192.0.2.1", parse("v=spf1 ip4:192.0.2.1"), ["ip4:192.0.2.1"]):
+            assert str(merge(existing, wanted)) == "v=spf1 ip4:192.0.2.1 mx ~all"
+    assert merge(None, "v=spf1 -all") == parse("v=spf1 -all")
+    with pytest.raises(SpfError, match="no mechanism 'nclude'"):
+        merge("v=spf1 nclude:a.test -all", "v=spf1 mx")
+
+
+@given(st.lists(RECORDS, max_size=2), RECORDS)
+def test_merging_again_changes_nothing_and_loses_nothing(existing: list[str], wanted: str) -> None:
+    found = merge(existing, wanted)
+    assert parse(str(found)) == found
+    assert merge(str(found), wanted) == found
+    ends = [item for item in found.directives if item.mechanism == "all"]
+    assert (len(ends) <= 1 and found.directives[-len(ends) :] == tuple(ends)) or not ends
+    # Whatever passed alone still stands in it, unless the other record says something else of the same.
+    texts = {str(item).lstrip("+") for item in found.directives}
+    for item in parse(wanted).reached:
+        assert item.mechanism == "all" or any(str(item).lstrip("+-~?") == text.lstrip("-~?") for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("modifiers", "expected"),
+    [
+        (["exp=why.test"], "v=spf1 mx -all exp=why.test"),
+        (["redirect=a.test"], "v=spf1 mx redirect=a.test"),
+        (["x=1", "exp=why.test", "x=1"], "v=spf1 mx -all x=1 exp=why.test"),
+    ],
+)
+def test_compose_with_modifiers(modifiers: list[str], expected: str) -> None:
+    assert str(compose(["mx"], all_="-all", modifiers=modifiers)) == expected
+
+
+@pytest.mark.parametrize("modifiers", [["mx"], ["exp=a.test", "exp=b.test"], ["redirect=a"]])
+def test_compose_refuses_what_is_no_modifier(modifiers: list[str]) -> None:
+    with pytest.raises(SpfError):
+        compose(["mx"], modifiers=modifiers)
+
+
+# -- what a record costs ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("record", "lookups", "voids", "faults", "unknown"),
+    [
+        ("ip4:192.0.2.1 -all", 0, [], 0, 0),
+        ("include:a.test mx:x.test ptr -all", 5, [], 0, 0),
+        ("a:no.test mx:no.test exists:no.test ptr -all", 4, ["a:no.test", "mx:no.test", "exists:no.test"], 0, 0),
+        ("a:six.test a:a..test -all", 2, ["a:a..test"], 0, 0),
+        ("redirect=r.test", 3, [], 0, 0),
+        ("-all redirect=r.test include:a.test", 0, [], 0, 0),
+        ("include:nothing.test include:two.test -all", 2, [], 2, 0),
+        ("include:loop.test -all", 12, [], 1, 0),
+        ("include:%{d}.x.test exists:%{i}.x.test -all", 2, [], 0, 2),
+        ("include:timeout.test a:timeout.test -all", 2, [], 0, 2),
+    ],
+)
+def test_survey(record: str, lookups: int, voids: list[str], faults: int, unknown: int) -> None:
+    found = survey(f"v=spf1 {record}", domain="corp.test", resolver=zone(*SENDERS))
+    assert (found.lookups, found.voids, len(found.faults), len(found.unknown)) == (lookups, voids, faults, unknown)
+
+
+def test_limits_are_told_with_a_remedy() -> None:
+    found = survey(f"v=spf1 {MANY} include:a.test -all", domain="corp.test", resolver=zone(*SENDERS))
+    lookups, voids = found.over
+    assert lookups.startswith("it needs 12 lookups") and "flatten" in lookups
+    assert voids.startswith("9 of its terms have no answer") and "remove a:h0.test" in voids
+
+
+@given(RECORDS)
+def test_a_survey_ends(record: str) -> None:
+    survey(record, domain="corp.test", resolver=zone(*SENDERS, f"corp.test TXT {record}"))
+
+
+def test_planned_records_answer_as_if_they_were_published() -> None:
+    resolver = Planned(
+        zone(*SENDERS, "corp.test spf -all", "corp.test TXT other"), {"Corp.Test.": "v=spf1 include:b.test -all"}
+    )
+    found = check_host(ip="198.51.100.1", sender="a@corp.test", helo="x", resolver=resolver)
+    assert found.result == "pass"
+    assert resolver.query("host.test", "A") == ["198.51.100.1", "198.51.100.2"]
+
+
+def test_records_are_values() -> None:
+    assert isinstance(merge(None, []), SpfRecord) and str(merge(None, [])) == "v=spf1"
