@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that mail_records derives, published to Knot DNS, read back, and dmarc_record on what is there.
+
+Needs the Debian package knot; without it the tests are skipped with 'not run'.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import discover
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError
+from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import DnsServer
+from ansible_collections.postmaster.mail.plugins.modules import dmarc_record, dns_records, mail_records
+
+testing = pytest.importorskip("ansible.module_utils.testing", reason="not run: ansible-core is too old")
+
+SECRET = "c2VjcmV0IG9mIHRoZSBlc3RhdGUgZm9yIHRlc3RzIQ=="
+PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+KNOT = """
+server:
+  rundir: {dir}
+  listen: 127.0.0.1@{port}
+database:
+  storage: {dir}
+key:
+  - id: estate.
+    algorithm: hmac-sha256
+    secret: {secret}
+acl:
+  - id: updates
+    key: estate.
+    action: update
+template:
+  - id: default
+    acl: updates
+zone:
+  - domain: corp.example.
+    file: {dir}/corp.zone
+  - domain: .
+    file: {dir}/root.zone
+"""
+ZONE = "$TTL 60\n@ SOA ns1.corp.example. hostmaster.corp.example. 1 3600 600 86400 30\n@ NS ns1.corp.example.\n"
+PEM = """-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+-----END PUBLIC KEY-----
+"""
+DOMAIN = {
+    "name": "corp.example",
+    "senders": [{"ip4": "192.0.2.25"}, {"known": "brevo", "verification": "abc"}],
+    "mx": [{"host": "mx.corp.example"}],
+    "dmarc": {"policy": "none", "rua": ["dmarc@corp.example"], "nonexistent_policy": "reject"},
+    "mta_sts": {"mode": "enforce", "host": "web.corp.example"},
+    "tls_rpt": {"rua": ["tls@corp.example"]},
+    "tlsa": [{"host": "mx.corp.example", "current": PEM, "next": "3 1 1 " + "AB" * 32}],
+    "autoconfig": {"submissions": "mail.corp.example", "pop3s": "."},
+    "caa": ["letsencrypt.org", '0 issuewild ";"'],
+    "bimi": {"logo": "https://corp.example/logo.svg"},
+    "no_mail": ["www"],
+    "reports_for": ["shop.test"],
+    "ttl": 60,
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DnsServer]:
+    knotd = shutil.which("knotd", path=PATH)
+    if knotd is None:
+        pytest.skip("not run: knotd is not installed (Debian package knot)")
+    directory = tmp_path_factory.mktemp("knot")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    (directory / "corp.zone").write_text(ZONE)
+    (directory / "root.zone").write_text(ZONE)
+    (directory / "conf").write_text(KNOT.format(dir=directory, port=port, secret=SECRET))
+    with (directory / "out").open("wb") as output:
+        process = subprocess.Popen([knotd, "-c", str(directory / "conf")], stdout=output, stderr=output)
+    answering = DnsServer("127.0.0.1", port=port, timeout=5, recursive=True)
+    try:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(DnsError):
+                answering.query("corp.example", "SOA")
+                break
+            time.sleep(0.1)
+        yield answering
+    finally:
+        answering.close()
+        process.terminate()
+        process.wait(10)
+
+
+def _main(main: Callable[[], None], args: dict[str, Any]) -> dict[str, Any]:
+    stream = io.StringIO()
+    with testing.patch_module_args(args), contextlib.redirect_stdout(stream), contextlib.suppress(SystemExit):
+        main()
+    result: dict[str, Any] = json.loads(stream.getvalue().strip().splitlines()[-1])
+    assert not result.get("failed"), result["msg"]
+    return result
+
+
+def _publish(server: DnsServer, records: list[dict[str, Any]]) -> dict[str, Any]:
+    args = {"server": server.address, "port": server.port, "tsig_name": "estate.", "tsig_secret": SECRET}
+    return _main(dns_records.main, {**args, "records": records})
+
+
+def _edit(server: DnsServer, **options: Any) -> dict[str, Any]:
+    result = _main(
+        dmarc_record.main, {"resolver": f"{server.address}@{server.port}", "domain": "corp.example", **options}
+    )
+    record: dict[str, Any] = result["records"][0]
+    assert result["changed"] is record["changed"]
+    return record
+
+
+def test_every_derived_record_is_published_and_read_back(server: DnsServer) -> None:
+    records = _main(mail_records.main, {"domains": [DOMAIN]})["records"]
+    assert {record["type"] for record in records} == {"MX", "TXT", "CNAME", "TLSA", "SRV", "CAA"}
+    assert _publish(server, records)["changed"]
+    assert not _publish(server, records)["changed"]
+    for name, rdtype, expected in [
+        ("_25._tcp.mx.corp.example", "TLSA", {r["rdata"] for r in records if r["type"] == "TLSA"}),
+        ("_pop3s._tcp.corp.example", "SRV", {"0 0 0 ."}),
+        ("_submissions._tcp.corp.example", "SRV", {"0 1 465 mail.corp.example."}),
+        ("corp.example", "CAA", {'0 issue "letsencrypt.org"', '0 issuewild ";"'}),
+        ("www.corp.example", "MX", {"0 ."}),
+        ("_smtp._tls.corp.example", "TXT", {"v=TLSRPTv1; rua=mailto:tls@corp.example"}),
+        ("shop.test._report._dmarc.corp.example", "TXT", {"v=DMARC1;"}),
+    ]:
+        assert set(server.query(name, rdtype)) == expected
+
+
+def test_a_record_is_edited_where_it_lies(server: DnsServer) -> None:
+    _publish(server, _main(mail_records.main, {"domains": [DOMAIN]})["records"])
+    edited = _edit(server, policy="quarantine", testing=True)
+    assert edited["before"] == "v=DMARC1; p=none; np=reject; rua=mailto:dmarc@corp.example"
+    assert edited["after"] == "v=DMARC1; p=quarantine; np=reject; t=y; rua=mailto:dmarc@corp.example"
+    assert (edited["policy"], edited["organizational_domain"]) == ("none", "corp.example")
+    assert [row["id"] for row in edited["differences"]][-1:] == ["t"]
+    assert _publish(server, [{**edited["record"], "ttl": 60}])["changed"]
+    assert not _edit(server, policy="quarantine", testing=True)["changed"]
+    # What exists and what does not, by the server's own word: below www there is nothing, _tcp has names below.
+    policies = {name: discover(f"{name}.corp.example", server).policy for name in ("www", "_tcp", "gone")}
+    assert policies == {"www": "none", "_tcp": "none", "gone": "quarantine"}
