@@ -108,3 +108,14 @@ def txt_strings(rdata: str) -> list[bytes]:
 def txt_value(rdata: str) -> bytes:
     """The content of a TXT record: its strings joined without a gap (RFC 7208 section 3.3)."""
     return b"".join(txt_strings(rdata))
+
+
+def plain_rdata(rdtype: str, rdata: str) -> str:
+    """A record's data as a provider's form takes it: TXT unquoted and in one piece, unless it cannot be shown so."""
+    if rdtype != "TXT":
+        return rdata
+    try:
+        text = txt_value(rdata).decode("ascii")
+    except (TextError, UnicodeError):
+        return rdata
+    return text if text.isprintable() else rdata

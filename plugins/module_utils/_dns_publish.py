@@ -18,6 +18,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import
     normalise,
     parse_zone_text,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._dns_loss import Replacement, replacements
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_plan import (
     Action,
     Key,
@@ -45,6 +46,7 @@ class Publication:
     place: str
     updates: int = 0
     zones: list[str] = field(default_factory=list)
+    replaced: list[Replacement] = field(default_factory=list)
     waited: dict[str, Any] = field(default_factory=dict)
 
 
@@ -94,13 +96,15 @@ def publish(
     *,
     zone: str | None = None,
     exclusive: bool = True,
+    losses: bool = True,
     wait: Mapping[str, Any] | None = None,
     check: bool = False,
 ) -> Publication:
     """Make ``server`` hold ``records``; with ``check`` only say what would change.
 
-    ``wait`` has servers, port, resolver and timeout as the module documents them. Raises
-    :class:`DnsError`, of which :class:`NotVisible` tells what was published all the same.
+    Without ``losses`` nothing is changed where :func:`replacements` finds some. ``wait`` has servers, port,
+    resolver and timeout as the module documents them. Raises :class:`DnsError`, of which
+    :class:`NotVisible` tells what was published all the same.
     """
     zone = _checked_zone(zone, records)
     try:
@@ -108,6 +112,9 @@ def publish(
         current = {key: answer.rrset for key, answer in answers.items()}
         changes = plan(current, records, exclusive=exclusive)
         _check_aliases(server, answers, changes)
+        replaced = replacements(changes, records)
+        if not losses and not check:
+            _refuse_losses(replaced)
         zones = by_zone(changes.actions, _zones(server, {a.record.name for a in changes.actions}, answers, zone))
         sent = 0
         if check:
@@ -115,12 +122,18 @@ def publish(
                 server.check_key(name)
         else:
             sent = _apply(server, records, changes, zones, exclusive)
-        done = Publication(changes, server.label, sent, sorted(zones))
+        done = Publication(changes, server.label, sent, sorted(zones), replaced)
         if wait and not check:
             _wait(server, records, zone, exclusive, wait, done)
     finally:
         server.close()
     return done
+
+
+def _refuse_losses(replaced: Iterable[Replacement]) -> None:
+    lost = [str(one) for one in replaced if one.lost]
+    if lost:
+        raise DnsError(f"{'; '.join(lost)}: put what shall stay into the records, or allow losses; nothing was changed")
 
 
 def _checked_zone(zone: str | None, records: Iterable[Wanted]) -> str | None:
@@ -250,7 +263,13 @@ def _wait(
 
 
 def publish_file(
-    path: str, records: Sequence[Wanted], *, exclusive: bool = True, mode: int = 0o644, check: bool = False
+    path: str,
+    records: Sequence[Wanted],
+    *,
+    exclusive: bool = True,
+    losses: bool = True,
+    mode: int = 0o644,
+    check: bool = False,
 ) -> Publication:
     """Make the fragment at ``path`` hold ``records``; what else is in it stays."""
     state = _files.read(path)
@@ -261,6 +280,9 @@ def publish_file(
         values = sets[key].values if key in sets else ()
         sets[key] = RRset(*key, record.ttl, (*values, record.rdata))
     changes = plan(sets, records, exclusive=exclusive)
+    replaced = replacements(changes, records)
+    if not losses and not check:
+        _refuse_losses(replaced)
     for key in changes.keys:
         sets.pop(key, None)
     sets |= {(rrset.name, rrset.type): rrset for rrset in changes.after}
@@ -269,4 +291,4 @@ def publish_file(
         _files.write_atomic(
             path, FRAGMENT_HEADER + "".join(line + "\n" for line in lines), mode=None if state else mode
         )
-    return Publication(changes, path)
+    return Publication(changes, path, replaced=replaced)

@@ -57,7 +57,7 @@ class Said:
         }
 
 
-def _mail_key(text: object) -> tuple[str, bytes] | None:
+def mail_key(text: object) -> tuple[str, bytes] | None:
     """Type and octets of the key in a DKIM record that verifiers of mail use; None if it is none."""
     try:
         record = DkimRecord.parse(text.decode("ascii") if isinstance(text, bytes) else str(text))
@@ -77,8 +77,8 @@ def same_key(wanted: Sequence[Wanted], found: RRset | None) -> bool:
     record = wanted[0].record
     if record.type != "TXT" or "_domainkey" not in record.name.split(".") or not record.rdata:
         return False
-    key = _mail_key(comparable("TXT", record.rdata))
-    return key is not None and key == _mail_key(comparable("TXT", found.values[0]))
+    key = mail_key(comparable("TXT", record.rdata))
+    return key is not None and key == mail_key(comparable("TXT", found.values[0]))
 
 
 def state_of(wanted: Sequence[Wanted], found: RRset | None, *, exact: bool, exclusive: bool, ttl: bool) -> str:

@@ -111,6 +111,15 @@ options:
         TTL they share stay.
     type: bool
     default: true
+  losses:
+    description:
+      - Whether records may lose something that is there now and not in the new ones - a term of an SPF record, a tag of
+        a DMARC record, an address for reports, another DKIM key, an MX host. V(refuse) changes nothing in that case
+        and says what would be lost; check mode only lists it, in RV(replaced).
+      - What is asked to be absent, TLSA records and the number of an MTA-STS policy are no loss.
+    type: str
+    choices: [allow, refuse]
+    default: allow
   wait:
     description:
       - Wait until the records are visible. Not done in check mode.
@@ -192,6 +201,30 @@ zones:
   type: list
   elements: str
   sample: ["example.org."]
+replaced:
+  description: The records that gave way to others of their name and type, or would in check mode.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the records.
+      type: str
+    type:
+      description: Their type.
+      type: str
+    before:
+      description: The data that goes.
+      type: list
+      elements: str
+    after:
+      description: The data that comes.
+      type: list
+      elements: str
+    lost:
+      description: What of it is in no record of this name and type any more, see O(losses).
+      type: list
+      elements: str
 visible:
   description: The servers that answer with all records, and after how many seconds of waiting they did.
   returned: when O(wait) is given and not in check mode
@@ -251,6 +284,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "records": {"type": "list", "elements": "dict", "required": True, "options": RECORD_SPEC},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "exclusive": {"type": "bool", "default": True},
+    "losses": {"type": "str", "choices": ["allow", "refuse"], "default": "allow"},
     "wait": {"type": "dict", "options": WAIT_SPEC},
     "zone_file": {"type": "path"},
     "mode": {"type": "str", "default": "0644"},
@@ -273,6 +307,7 @@ def _run(module: AnsibleModule) -> Publication:
             params["zone_file"],
             records,
             exclusive=params["exclusive"],
+            losses=params["losses"] == "allow",
             mode=_mode(params["mode"]),
             check=module.check_mode,
         )
@@ -281,6 +316,7 @@ def _run(module: AnsibleModule) -> Publication:
         records,
         zone=params["zone"],
         exclusive=params["exclusive"],
+        losses=params["losses"] == "allow",
         wait=params["wait"],
         check=module.check_mode,
     )
@@ -293,6 +329,7 @@ def _result(done: Publication) -> dict[str, Any]:
         "updates": done.updates,
         "changed_records": [" ".join(key) for key in done.plan.keys],
         "zones": done.zones,
+        "replaced": [one.as_dict() for one in done.replaced],
         **done.waited,
     }
 

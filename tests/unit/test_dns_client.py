@@ -323,6 +323,19 @@ def test_publish_updates_once_and_then_no_more() -> None:
     assert not again.plan.changed and len(server.updates) == 1
 
 
+def test_losses_are_refused_before_anything_is_sent() -> None:
+    server = FakeServer(_txt("a.test", "v=spf1 include:x.test -all"), _txt("a.test", "other"))
+    records = [Wanted(_txt("a.test", "v=spf1 -all")), Wanted(_txt("_b.test", "x"))]
+    with pytest.raises(DnsError, match=r"a\.test\. TXT is .* would lose include:x\.test: .*nothing was changed"):
+        publish(server, records, losses=False)
+    assert not server.updates
+    foreseen = publish(server, records, losses=False, check=True)
+    assert [one.lost for one in foreseen.replaced] == [("include:x.test",)]
+    more = [Wanted(_txt("a.test", "v=spf1 include:x.test a -all"))]
+    assert publish(server, more, losses=False).updates == 1
+    assert publish(server, records).updates == 1
+
+
 def test_a_server_that_drops_a_change_is_found_out() -> None:
     server = FakeServer(ignore="MX")
     server.timeout = 0.1
@@ -366,6 +379,15 @@ def test_a_fragment_keeps_what_it_is_not_told_of(tmp_path: Path) -> None:
     assert Path(path).stat().st_mode & 0o777 == 0o640
     publish_file(path, [Wanted(Record("a.test.", "MX", 60, ""), present=False)])
     assert Path(path).read_text().splitlines()[1:] == ['b.test. 60 IN TXT "y"']
+
+
+def test_a_fragment_loses_nothing_unless_it_may(tmp_path: Path) -> None:
+    path = tmp_path / "mail.inc"
+    publish_file(str(path), [Wanted(_txt("a.test", "v=spf1 a -all"))])
+    text = path.read_text()
+    with pytest.raises(DnsError, match="would lose a:"):
+        publish_file(str(path), [Wanted(_txt("a.test", "v=spf1 -all"))], losses=False)
+    assert path.read_text() == text
 
 
 def test_a_file_of_another_form_is_not_touched(tmp_path: Path) -> None:

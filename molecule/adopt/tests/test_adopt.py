@@ -66,20 +66,33 @@ def adopt(lab: Lab, directory: Path, hosts: tuple[str, ...], **extra: object) ->
     return Adopted(directory, run)
 
 
-def site(lab: Lab, directory: Path, hosts: tuple[str, ...], **options: Any) -> Played:
-    """Runs site.yml with what was adopted, and with what the vault would hold."""
+def dns(lab: Lab) -> dict[str, str]:
+    """Where records are published: what a relay signs with must be there."""
+    known = lab.known["dns"]
+    return {
+        "mail_dns_server": known["primary"],
+        "mail_dns_tsig_name": "estate.",
+        "mail_dns_tsig_secret": known["tsig"]["estate."],
+    }
+
+
+def site(lab: Lab, directory: Path, hosts: tuple[str, ...], *, check: bool = False) -> Played:
+    """Runs site.yml with what was adopted, and with what the vault would hold.
+
+    Adoption knows nothing of DNS, so check mode has no server to compare records with.
+    """
     provider = {key: lab.known["provider"][key] for key in ("username", "password")}
     vault = {
         f"vault_{role}_{key}": value for role in ("satellite", "relay_smarthost") for key, value in provider.items()
     }
-    extra = {**EXTRA, **vault}
-    return play(lab, PLAYBOOKS / "site.yml", limit=limit(hosts), inventories=[directory], extra=extra, **options)
+    extra = {**EXTRA, **vault, **({} if check else dns(lab))}
+    return play(lab, PLAYBOOKS / "site.yml", limit=limit(hosts), inventories=[directory], extra=extra, check=check)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def hosts(lab: Lab) -> None:
     """Half of the hosts by our roles, half as guides on the net would have them."""
-    ours = {"inventories": [HERE.parent / "estate"], "limit": limit(OURS)}
+    ours = {"inventories": [HERE.parent / "estate"], "limit": limit(OURS), "extra": dns(lab)}
     with ThreadPoolExecutor(2) as pool:
         runs = [
             pool.submit(play, lab, PLAYBOOKS / "site.yml", **ours),  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""dns_records against real name servers on the loopback: Knot DNS (signed zones, a secondary) and BIND.
+"""dns_records and dns_records_info against real name servers on the loopback: Knot DNS (signed zones, a secondary) and BIND.
 
 Needs the Debian packages knot and bind9 for the daemons; what is not installed is skipped with 'not run'.
 """
@@ -23,7 +23,7 @@ import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import DnsServer, TsigKey
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_publish import publish, wanted
-from ansible_collections.postmaster.mail.plugins.modules import dns_records
+from ansible_collections.postmaster.mail.plugins.modules import dns_records, dns_records_info
 
 testing = pytest.importorskip("ansible.module_utils.testing", reason="not run: ansible-core is too old")
 
@@ -222,12 +222,25 @@ def _call(daemon: Daemon, records: list[dict[str, Any]], *, check: bool = False,
         "_ansible_diff": True,
         **options,
     }
-    args = {name: value for name, value in args.items() if value is not None}
+    result = _main(dns_records.main, {name: value for name, value in args.items() if value is not None})
+    assert SECRET not in json.dumps(result)
+    return result
+
+
+def _info(daemon: Daemon, records: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
+    """What dns_records_info returns; the servers are those that the daemon lists."""
+    primary = f"{daemon.address}@{daemon.port}"
+    args = {"primary": primary, "port": daemon.port, "records": records, "timeout": 2, **options}
+    result = _main(dns_records_info.main, args)
+    assert not result.get("failed") and result["changed"] is False, result
+    return result
+
+
+def _main(main: Callable[[], None], args: dict[str, Any]) -> dict[str, Any]:
     with testing.patch_module_args(args), _captured() as output:
         with contextlib.suppress(SystemExit):
-            dns_records.main()
+            main()
     result: dict[str, Any] = json.loads(output()[-1])
-    assert SECRET not in json.dumps(result)
     return result
 
 
@@ -415,6 +428,40 @@ def test_a_dead_secondary_is_named(tmp_path: Path) -> None:
     with _running("knot", tmp_path / "one", address="127.0.0.1", port=port) as first:
         said = _fail(first, [_txt("_a.corp.example", "new")], wait={"timeout": 1, "port": port})
         assert "ns2.corp.example. (127.0.0.2 port" in said and "cannot be reached" in said
+
+
+def test_what_servers_say_is_told_apart(tmp_path: Path) -> None:
+    port = _free_port(["127.0.0.1", "127.0.0.2"])
+    new = _txt("_a.corp.example", "new")
+    with _running("knot", tmp_path / "one", address="127.0.0.1", port=port) as first:
+        with _running("knot", tmp_path / "two", address="127.0.0.2", port=port, secondary=True) as second:
+            _level(first, second)
+            before = _info(first, [new])["records"][0]
+            assert (before["verdict"], before["zone"], before["negative_ttl"]) == ("missing", "corp.example.", 30)
+            _run(first, [new])
+            late = _info(first, [new, _txt("corp.example", "v=spf1 -all")])
+            assert [one["verdict"] for one in late["records"]] == ["propagating", "ok"]
+            assert late["records"][0]["seen"].startswith("ns2.corp.example. (127.0.0.2 port")
+            assert not late["ok"]
+            _refresh(second)
+            there = _info(first, [new], wait={"timeout": 20})
+            assert there["ok"] and there["records"][0]["found"] == ['"new"']
+            _run(first, [_txt("_a.corp.example", "newer")])
+            _refresh(second)
+            assert _info(first, [_txt("_a.corp.example", "newer")], wait={"timeout": 20})["ok"]
+            assert _info(first, [new])["records"][0]["verdict"] == "wrong"
+        dead = _info(first, [_txt("_a.corp.example", "newer")])["records"][0]
+        assert dead["verdict"] == "unknown" and "cannot be reached" in dead["seen"]
+        assert [one["state"] for one in dead["servers"]] == ["ok", "unknown"]
+
+
+def test_a_thousand_records_are_seen(primary: Daemon) -> None:
+    records = [_txt(f"rsa-{n}._domainkey.corp.example", f"v=DKIM1; k=rsa; p={n:0392d}") for n in range(1000)]
+    _run(primary, records)
+    start = time.monotonic()
+    seen = _info(primary, records, servers=[f"{primary.address}@{primary.port}"])
+    print(f"{primary.kind}: 1,000 records seen in {time.monotonic() - start:.1f} s")
+    assert seen["ok"] and len(seen["records"]) == 1000
 
 
 def test_records_of_one_call_may_be_in_several_zones(primary: Daemon) -> None:
