@@ -151,6 +151,7 @@ class Want:
     suffix: str = ""  # ends the selector of a new key that names none
     published: str | None = None  # to be noted of a key that exists
     settle: int | None = None
+    retired: str | None = None
 
     def says(self, text: object) -> str:
         """A message about this item."""
@@ -295,8 +296,8 @@ def present(manifest: Manifest, want: Want, *, now: str, found: Mapping[str, Fou
     if entry is not None:
         noted = _noted(entry, want)
         return Step(manifest.put(noted), noted)
-    if want.published is not None or want.settle is not None:
-        raise PlanError(f"{manifest.domain} has no key {want.selector!r} of which published or settle could be noted")
+    if (want.published, want.settle, want.retired) != (None, None, None):
+        raise PlanError(f"{manifest.domain} has no key {want.selector!r} of which anything could be noted")
     want = _as_found(want, found)
     active, pending = manifest.one(want.kind, ACTIVE), manifest.one(want.kind, PENDING)
     if not want.selector:
@@ -312,7 +313,9 @@ def present(manifest: Manifest, want: Want, *, now: str, found: Mapping[str, Fou
 def _noted(entry: Entry, want: Want) -> Entry:
     """The key with what ``want`` has learnt of its record."""
     published = entry.published if want.published is None else want.published
-    return replace(entry, published=published, settle=entry.settle if want.settle is None else want.settle)
+    settle = entry.settle if want.settle is None else want.settle
+    late = want.retired is not None and entry.state == RETIRED
+    return replace(entry, published=published, settle=settle, retired=want.retired or "" if late else entry.retired)
 
 
 def is_time(text: str) -> bool:

@@ -161,8 +161,9 @@ def _check_want(want: Want, directory: str, options: Options) -> Want:
         raise CallError(want.says(f"selector {err}")) from err
     if path == os.path.join(directory, f"{domain}.{selector}{KEY}"):
         path = ""
-    if want.published and not plan.is_time(want.published):
-        raise CallError(want.says(f"published {want.published!r} is no time such as 2026-11-20T11:00:00Z"))
+    for what, time in (("published", want.published), ("retired", want.retired)):
+        if (time or (what == "retired" and time is not None)) and not plan.is_time(time):
+            raise CallError(want.says(f"{what} {time!r} is no time such as 2026-11-20T11:00:00Z"))
     if want.settle is not None and not 0 <= want.settle < 2**31:
         raise CallError(want.says(f"settle {want.settle} is not between 0 and {2**31 - 1}"))
     making = options.state in ("present", "rotated")

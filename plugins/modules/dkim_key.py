@@ -105,6 +105,9 @@ options:
       settle:
         description: Like O(settle).
         type: int
+      retired:
+        description: Like O(retired).
+        type: str
   published:
     description:
       - With O(state=present) and the O(selector) of a key that exists, since when all name servers answer with what its
@@ -116,6 +119,9 @@ options:
       - With a key that exists, for how many seconds resolvers may keep what was at its record's name before.
       - It is kept in the manifest for the rotation and has no other effect.
     type: int
+  retired:
+    description: With a retired key, until when it signed after all, in UTC.
+    type: str
   state:
     description:
       - V(present) makes sure that there is such a key. The first key of an algorithm is active at once, one under a
@@ -334,6 +340,7 @@ ITEM_SPEC = {
     "path": {"type": "path"},
     "published": {"type": "str"},
     "settle": {"type": "int"},
+    "retired": {"type": "str"},
 }
 ARGUMENT_SPEC = {
     **ITEM_SPEC,
@@ -371,6 +378,7 @@ def build_wants(params: dict[str, Any]) -> list[Want]:
             suffix=suffix,
             published=item["published"],
             settle=item["settle"],
+            retired=item["retired"],
         )
         for number, item in enumerate(items)
     ]
@@ -415,6 +423,7 @@ def main() -> None:
             ("path", "keys"),
             ("published", "keys"),
             ("settle", "keys"),
+            ("retired", "keys"),
         ],
         required_one_of=[("domain", "keys")],
         supports_check_mode=True,

@@ -137,7 +137,7 @@ REFUSED = [
     ("revoked", "mail:retired", Want(D), {}, "name by its selector which key of corp.example comes to its end"),
     ("withdrawn", "mail:retired", Want(D, "mail"), {}, "mail of corp.example is retired: revoke it before it is withdrawn"),
     ("withdrawn", "mail:retired", Want(D, "s2"), {}, "corp.example has no key s2"),
-    ("present", "mail:active", Want(D, "s2", settle=1), {}, "corp.example has no key 's2' of which published or settle could be noted"),
+    ("present", "mail:active", Want(D, "s2", settle=1), {}, "corp.example has no key 's2' of which anything could be noted"),
     ("absent", "mail:active", Want(D, "mail"), {}, "mail is the active key of corp.example, signers use it: activate another key first, or say force=true"),
     ("absent", "mail:active s2:pending", Want(D), {}, "mail is the active key of corp.example, signers use it: activate "
         "another key first, or say force=true"),
@@ -170,6 +170,12 @@ def test_what_is_noted_of_a_record_ends_with_its_state() -> None:
     ]
     assert [(key.revoked, key.withdrawn) for key in lost.after.keys] == [(NOW, NOW)]
     assert Manifest.parse(D, str(lost.after)) == lost.after
+
+
+def test_a_retired_key_that_signed_for_longer() -> None:
+    both = manifest("a:retired b:active")
+    noted = [plan.present(both, Want(D, name, retired=NOW), now=NOW, found={}).key for name in ("a", "b")]
+    assert [key.retired for key in noted if key] == [NOW, ""]
 
 
 def test_absent_remembers_selectors_and_files() -> None:
