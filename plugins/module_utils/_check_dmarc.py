@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ansible_collections.postmaster.mail.plugins.module_utils import _public_suffix
 from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, unknown
 from ansible_collections.postmaster.mail.plugins.module_utils._check_view import View
 from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import (
@@ -59,11 +60,11 @@ def walk(view: View) -> Iterator[Found]:
     if found.record is None or found.record_domain == view.bare:
         return
     try:
-        from ansible_collections.postmaster.mail.plugins.module_utils import _public_suffix
-    except ImportError:
-        yield unknown("the public suffix list is not at hand", "update the collection")
+        old = _public_suffix.organizational_domain(view.bare)
+    except _public_suffix.SuffixListMissing as err:
+        seen, _semicolon, remedy = str(err).partition("; ")
+        yield unknown(seen, remedy)
         return
-    old = _public_suffix.organizational_domain(view.bare)
     if old != found.organizational_domain:
         seen = (
             f"the organisational domain is {found.organizational_domain} by RFC 9989, and {old or 'none'} by RFC 7489"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils import _check_run as run
 from ansible_collections.postmaster.mail.plugins.module_utils import _check_view as v
-from ansible_collections.postmaster.mail.plugins.module_utils import _dkim
+from ansible_collections.postmaster.mail.plugins.module_utils import _dkim, _public_suffix
 from ansible_collections.postmaster.mail.plugins.module_utils._check import (
     BY_ID,
     OK,
@@ -532,6 +532,21 @@ def test_records_to_paste_stay_on_one_line() -> None:
 def test_texts_of_strangers_are_made_visible() -> None:
     assert visible("a\x1b[31m\n\u202eb") == "a\\x1b[31m\\x0a\\x202eb"
     assert len(visible("x" * 1000)) == 400
+
+
+@pytest.fixture(autouse=True)
+def suffixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's own list, if it has one, plays no part."""
+    monkeypatch.setattr(_public_suffix, "installed", lambda: _public_suffix.SuffixList.parse("org\nnet\ntest\n"))
+
+
+def test_without_a_public_suffix_list_the_older_readers_answer_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Any:
+        raise _public_suffix.SuffixListMissing("there is no list; install one")
+
+    monkeypatch.setattr(_public_suffix, "installed", missing)
+    report = checked(psd(World()))
+    assert [(item.id, item.seen, item.remedy) for item in report.unknowns] == [("dmarc.walk", "there is no list", "install one")]
 
 
 def test_rows_are_numbered_and_named_once() -> None:
