@@ -35,7 +35,8 @@ WALK_LIMIT = 8  # queries of one tree walk, section 4.10
 
 _VERSION = re.compile(r"[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|$)")
 _TAG = re.compile(r"[ \t]*([A-Za-z]+)[ \t]*=[ \t]*([\x20-\x3a\x3c-\x7e]+?)[ \t]*")
-_SIZE = re.compile(r"![0-9]{1,19}[kmgt]?$", re.IGNORECASE)  # no report has more octets than 64 bits can count
+# No report has more octets than 64 bits can count; some write white space around the size.
+_SIZE = re.compile(r"[ \t]*![ \t]*[0-9]{1,19}[ \t]*[kmgt]?$", re.IGNORECASE)
 
 
 class DmarcError(TermError):

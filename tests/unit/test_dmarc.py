@@ -44,6 +44,7 @@ READ = [
     ("v=DMARC1; p=none; fo=1 : d; psd=x", "v=DMARC1; p=none; fo=1:d", ["psd=x"]),
     (
         "v=DMARC1; p=none; rua=mailto:a@example.org!10m",
+        "v=DMARC1; p=none; rua=mailto:a@example.org ! 10 K , mailto:b@example.org!2G",
         "v=DMARC1; p=none; rua=mailto:a@example.org",
         ["mailto:a@example.org!10m"],
     ),
@@ -93,6 +94,7 @@ TOLERATED = [
     "v=DMARC1; p=none; future=~; ; not a tag; fo",
     "v=DMARC1; p=none; rua=mailto:a@example.org,b@example.org",
     "v=DMARC1; p=none; rua=mailto:a@example.org!10m",
+    "v=DMARC1; p=none; rua=mailto:a@example.org ! 10 K , mailto:b@example.org!2G",
     "v=DMARC1; sp=none; p=reject",
     "v=DMARC1; p=reject; sp=bad; rua=mailto:a@example.org",
     "v=DMARC1; rua=mailto:a@example.org",
