@@ -145,3 +145,4 @@ class Credentials:
     zone_key: ZoneKey = field(default_factory=ZoneKey)
     tsig: dict[str, str] = field(default_factory=lambda: {name: _tsig() for name in ("estate.", "lab.", "transfer.")})
     provider_password: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    mailbox_password: str = field(default_factory=lambda: secrets.token_urlsafe(18))

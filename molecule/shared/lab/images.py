@@ -33,10 +33,10 @@ BASE_PACKAGES = (
 ).split()
 INTERNET_PACKAGES = (
     "knot knot-dnsutils unbound apt-cacher-ng postfix libsasl2-modules sasl2-bin rspamd swaks libnet-ssleay-perl "
-    "bind9-dnsutils python3-dnspython"
+    "dovecot-imapd bind9-dnsutils python3-dnspython"
 ).split()
 INTERNET_SERVICES = (
-    "knot unbound apt-cacher-ng postfix rspamd saslauthd"  # each host of the internet enables its own
+    "knot unbound apt-cacher-ng postfix rspamd saslauthd dovecot"  # each host of the internet enables its own
 ).split()
 
 SOURCES = """\

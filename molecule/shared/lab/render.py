@@ -21,6 +21,7 @@ from .hosts import BY_NAME, ESTATE, HOSTS, INTERNET, SIDES, Host, Plan
 UNITS = "/usr/lib/systemd/system"
 WANTS = "/etc/systemd/system/multi-user.target.wants"
 PROVIDER_USER = "corp"
+MAILBOX_USER = "inbox"  # outside's one mailbox, by IMAP
 PROVIDER_CUSTOMERS = ("relay1",)  # known to the provider by their addresses; all others need the password
 RESOLV_CONF = "nameserver {}\noptions edns0 trust-ad timeout:2 attempts:3\n"
 
@@ -199,5 +200,6 @@ class Renderer:
             *self._postfix("outside"),
             File("/etc/rspamd/rspamd.conf", self.template("rspamd.conf.j2")),
             File("/etc/rspamd/lab-suffixes", "example\ntest\n"),
-            *self._enabled("rspamd"),
+            File("/etc/dovecot/dovecot.conf", self.template("dovecot.conf.j2"), 0o600),
+            *self._enabled("rspamd", "dovecot"),
         ]

@@ -16,7 +16,7 @@ import yaml
 
 from .credentials import Credentials
 from .hosts import BY_NAME, ESTATE, HOSTS, INTERNET, SIDES, Host, Plan
-from .render import PROVIDER_USER
+from .render import MAILBOX_USER, PROVIDER_USER
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CACHE = REPOSITORY / ".cache" / "lab"
@@ -100,7 +100,12 @@ def facts(plan: Plan, credentials: Credentials, *, engine: str, running: Sequenc
             "password": credentials.provider_password,
             "spf_include": "_spf.provider.test",
         },
-        "outside": {"host": BY_NAME["outside"].fqdn, "maildir": "/var/mail/inbox"},
+        "outside": {
+            "host": BY_NAME["outside"].fqdn,
+            "maildir": "/var/mail/inbox",
+            "username": MAILBOX_USER,
+            "password": credentials.mailbox_password,
+        },
         "ca_file": str(base / "ca.pem"),
         "ssh_key": str(base / "ssh_key"),
         "known_hosts": str(base / "known_hosts"),

@@ -19,9 +19,15 @@ while True:
         except FileNotFoundError:
             continue
         for entry in entries:
-            if entry.name not in seen:
+            # An IMAP server moves messages to cur and adds flags to their names, perhaps in this moment.
+            name = entry.name.partition(":")[0]
+            if name in seen:
+                continue
+            try:
                 with open(entry.path, "rb") as file:
-                    seen[entry.name] = (entry.stat().st_mtime_ns, file.read())
+                    seen[name] = (os.stat(file.fileno()).st_mtime_ns, file.read())
+            except FileNotFoundError:
+                continue
     found = [content for dummy, content in sorted(seen.values()) if token in content]
     if len(found) >= options["count"] or time.monotonic() >= end:
         break
