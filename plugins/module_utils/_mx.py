@@ -70,9 +70,12 @@ def _exchange(text: str, position: int) -> str:
         rule = "this is an address; an MX record names a host (RFC 1035 section 3.3.9)"
         raise MxError(text[:80], position, rule)
     try:
-        return check_name(text, what="the host")
+        name = check_name(text, what="the host")
     except DomainError as err:
         raise MxError(text[:80], position, str(err)) from err
+    if name.startswith("*"):
+        raise MxError(text[:80], position, "the host is a name of its own, not a wildcard (RFC 5321 section 5.1)")
+    return name
 
 
 NULL_MX = MxRecord(0, ".")

@@ -43,6 +43,7 @@ REFUSED = [
     (MxRecord, "10 192.0.2.1.", "192.0.2.1.", 3, "this is an address"),
     (MxRecord, "10 [2001:db8::1]", "[2001:db8::1]", 3, "this is an address"),
     (MxRecord, "10 a..b", "a..b", 3, "an empty label"),
+    (MxRecord, "10 *.a.test", "*.a.test", 3, "not a wildcard"),
     (SrvRecord, "0 1 993", "0 1 993", 0, "a priority, a weight, a port and a host"),
     (SrvRecord, "0 1 x a.test", "x", 4, "the port is a number"),
     (SrvRecord, "70000 1 1 a.test", "70000", 0, "the priority is a number"),
