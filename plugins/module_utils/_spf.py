@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout
-from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import Resolver, SpfResult, check_host
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, Resolver
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import SpfResult, check_host
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_compose import compose, merge
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_explain import Explanation, explain
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_flatten import Flattened, flatten

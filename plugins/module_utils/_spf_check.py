@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import LABEL_LIMIT, NAME_LIMIT, DnsTimeout
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import LABEL_LIMIT, NAME_LIMIT, DnsTimeout, Resolver
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_macro import (
     DomainSpec,
     Rule,
@@ -53,13 +53,6 @@ MASKS = tuple([(1 << bits) - (1 << (bits - length)) for length in range(bits + 1
 
 Hit: TypeAlias = "tuple[str, str]"  # result and term of what matched
 Tables: TypeAlias = "dict[int, dict[int, tuple[int, Hit]]]"  # by mask, by network: position among its neighbours
-
-
-class Resolver(Protocol):
-    """The port to DNS. ``[]`` stands for no answer; :class:`DnsTimeout` for one that could not be had."""
-
-    def query(self, name: str, rdtype: str) -> list[str]:
-        """Presentation texts: TXT unquoted and joined, MX as ``10 mx.example.``, names with the final dot."""
 
 
 class SpfResult(NamedTuple):

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeVar
 
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, Resolver
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import (
     Check,
     Evaluated,
     Hit,
-    Resolver,
     SpfResult,
     Stop,
     Target,

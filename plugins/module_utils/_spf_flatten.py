@@ -19,10 +19,10 @@ from ansible_collections.postmaster.mail.plugins.module_utils._address_set impor
     AddressSet,
     network_text,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import Resolver
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import (
     HOSTS_LIMIT,
     MAPPED,
-    Resolver,
     is_name,
     meant,
 )
@@ -40,6 +40,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import
 )
 
 READ_LIMIT = 200  # records read for one flattening: more is a trap, or nobody's intent
+MAIN_LEAST = 160  # octets that the main record may always have, however much stands beside it
 SIZE_LARGEST = 1180  # octets of one record that still fit, with what surrounds them, in a UDP answer of 1232
 
 
@@ -79,7 +80,7 @@ def flatten(
     flat = reader.read(text, domain, (domain,))
     runs = _runs(flat)
     writer = _Writer(domain, label, flat)
-    records, lookups = writer.write(runs, limit - len(domain) - others, limit)
+    records, lookups = writer.write(runs, max(limit - len(domain) - others, MAIN_LEAST), limit)
     return Flattened(tuple(records), tuple(dict.fromkeys(reader.kept)), tuple(dict.fromkeys(reader.dropped)), lookups)
 
 

@@ -208,7 +208,7 @@ def term(text: str) -> Term:
 
 def parse_term(text: str) -> Term:
     """One term. Raises :class:`Rule`."""
-    if not _VISIBLE.fullmatch(text):
+    if text and not _VISIBLE.fullmatch(text):
         bad = next(c for c in text if not "\x21" <= c <= "\x7e")
         raise Rule(f"the character {bad!r} is not allowed; a record is visible ASCII with spaces between terms")
     match = _MODIFIER.fullmatch(text)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout
-from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import Resolver, is_name
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, Resolver
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import is_name
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import (
     LOOKUP_LIMIT,
     LOOKUP_MECHANISMS,

@@ -1,0 +1,185 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plan: from an SPF record and what is wanted of it to the new record, and what speaks against it. Private, pure.
+
+Section numbers in this file are of RFC 7208.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import Resolver
+from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
+    VERSION,
+    Explanation,
+    Modifier,
+    SpfError,
+    SpfRecord,
+    Survey,
+    compose,
+    explain,
+    merge,
+    parse,
+    term,
+)
+
+# What is refused, and why someone may want it all the same.
+REFUSALS: Mapping[str, str] = {
+    "pass_all": "+all lets the whole internet send as the domain",
+    "two_records": "two SPF records at one name are a permanent error for receivers",
+    "lookups": "more than ten lookups are a permanent error for receivers",
+    "voids": "more than two lookups without an answer are a permanent error for receivers",
+    "broken_target": "an include or redirect without one sound record behind it is a permanent error for receivers",
+    "unreached": "an address that has to pass does not",
+    "stranger": "an address that must not pass does",
+}
+# Addresses that send no mail: benchmarks (RFC 2544) and the discard prefix (RFC 6666).
+STRANGERS = ("198.18.0.1", "100::1")
+
+State = Literal["present", "absent", "exact"]
+
+
+class PlanError(ValueError):
+    """The change cannot be made; the message is one sentence with its remedy."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is wanted of one record.
+
+    ``present`` adds ``terms``, and takes ``replaces`` away unless they are among them; ``absent`` takes ``terms`` away;
+    ``exact`` leaves nothing else. ``all`` is how the record ends, empty where that stays as it is.
+    """
+
+    state: State = "present"
+    terms: tuple[str, ...] = ()
+    all: str = ""
+    replaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a record should not be published; ``id`` is what allows it."""
+
+    id: str
+    text: str
+
+
+def edit(texts: Sequence[str], change: Change) -> SpfRecord:
+    """The record that the SPF records ``texts`` of a name become. Raises :class:`PlanError` and :class:`SpfError`."""
+    for text in (*change.terms, *change.replaces):
+        term(text)
+    ending = (change.all,) if change.all else ()
+    if change.state == "exact":
+        return _exact(change)
+    if change.state == "absent":
+        if not change.terms:
+            raise PlanError("with state: absent, name the terms that shall go")
+        if not texts:
+            raise PlanError("there is no record to take terms from; leave the entry out")
+        return merge(_sound(texts), ending, ours=change.terms)
+    if not texts:
+        return _exact(change)
+    return merge(_sound(texts), (*change.terms, *ending), ours=change.replaces)
+
+
+def _sound(texts: Sequence[str]) -> Sequence[str]:
+    for text in texts:
+        try:
+            parse(text)
+        except SpfError as err:
+            raise PlanError(f"the record there is none: {err}; write it anew with state: exact") from err
+    return texts
+
+
+def written(record: SpfRecord, texts: Sequence[str]) -> str:
+    """The text of ``record``; that which is there already, where it says the same."""
+    if len(texts) == 1:
+        with contextlib.suppress(SpfError):
+            if parse(texts[0]).terms == record.terms:
+                return texts[0]
+    return str(record)
+
+
+def _exact(change: Change) -> SpfRecord:
+    """A record of the given terms alone."""
+    items = [term(text) for text in change.terms]
+    modifiers = [item.text for item in items if isinstance(item, Modifier)]
+    directives = [item for item in items if not isinstance(item, Modifier)]
+    ends = [item.text for item in directives if item.mechanism == "all"]
+    if ends and change.all:
+        raise PlanError(f"{ends[0]} is among the terms, and all is given too; leave out one of them")
+    senders = [item for item in directives if item.mechanism != "all"]
+    redirects = any(item.name == "redirect" for item in items if isinstance(item, Modifier))
+    ending = change.all or (ends[0] if ends else "~all" if senders else "-all")
+    if all(item.qualifier == "+" for item in senders):
+        return compose([item.text for item in senders], all_=ending, modifiers=modifiers)
+    # Where a term forbids something, the order is what was meant.
+    words = [*dict.fromkeys(item.text for item in senders), *([] if redirects else [ending]), *modifiers]
+    return parse(" ".join([VERSION, *words]))
+
+
+# -- what speaks against it ---------------------------------------------------------------------
+
+
+def refusals(record: SpfRecord, count: int, found: Survey | None) -> Iterator[Refusal]:
+    """Why the record should not be published; ``count`` is how many there are now, ``found`` what DNS says."""
+    if count > 1:
+        said = f"there are {count} SPF records now, which is a permanent error for receivers; they would become one"
+        yield Refusal("two_records", said)
+    for fault in record.refusals():
+        yield Refusal("pass_all" if fault.term.lower() in ("all", "+all") else "lookups", str(fault))
+    if found is None:
+        return
+    own = any(one for one in record.refusals() if one.term.lower() not in ("all", "+all"))
+    for text in found.over:
+        if not (own and "lookups with" in text):
+            yield Refusal("lookups" if "lookups with" in text else "voids", text)
+    for text in found.faults:
+        yield Refusal("broken_target", text)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What receivers will say of one address; ``wanted`` is pass, or fail for a stranger."""
+
+    ip: str
+    wanted: Literal["pass", "fail"]
+    told: Explanation
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why the record should not be published, for this address."""
+        result = self.told.result
+        by = f" by {result.term}" if result.term else ""
+        if self.wanted == "pass" and result.result != "pass":
+            why = f": {self.told.reason}" if self.told.reason else ""
+            said = f"{self.ip} has to pass, and the result is {result.result}{by}{why}; add what it sends through"
+            return Refusal("unreached", said)
+        if self.wanted == "fail" and result.result == "pass":
+            return Refusal("stranger", f"{self.ip} must not pass, and does{by}; narrow that term")
+        return None
+
+    def as_dict(self) -> dict[str, object]:
+        result = self.told.result
+        return {
+            "ip": self.ip,
+            "wanted": self.wanted,
+            "result": result.result,
+            "term": result.term,
+            "lookups": result.lookups,
+            "voids": result.voids,
+            "why": self.told.lines(),
+        }
+
+
+def probe(domain: str, ip: str, wanted: Literal["pass", "fail"], resolver: Resolver) -> Probe:
+    """Judge one address as a receiver will. Raises :class:`PlanError` where it is none."""
+    try:
+        return Probe(ip, wanted, explain(ip=ip, sender=f"postmaster@{domain}", helo=domain, resolver=resolver))
+    except SpfError as err:
+        raise PlanError(f"{ip!r} is no IP address; write one such as 192.0.2.25 or 2001:db8::25") from err
