@@ -128,6 +128,18 @@ def test_no_secret_of_a_host_is_readable_by_others() -> None:
                 assert member.mode & 0o077 == 0 or not any(s in content for s in secrets), (host.name, member.name)
 
 
+def test_each_host_writes_its_own_names_as_it_boots() -> None:
+    """A file of the controller's shown inside would belong to its user, and Postfix warns of such."""
+    renderer = render.Renderer(PLAN, Credentials())
+    scripts = {
+        name: {file.path: file.content for file in renderer.files(hosts.BY_NAME[name])}["/usr/local/sbin/lab-network"]
+        for name in ("relay1", "resolver")
+    }
+    assert "\n198.19.31.25 relay1.corp.example relay1\n" in scripts["relay1"]
+    assert "cat > /etc/resolv.conf << 'END'\nnameserver 198.18.31.13\n" in scripts["relay1"]
+    assert "cat > /etc/hosts" in scripts["resolver"] and "/etc/resolv.conf" not in scripts["resolver"]
+
+
 def test_the_package_proxy_runs_as_a_user_of_the_controller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setattr(os, "getgid", lambda: 1000)

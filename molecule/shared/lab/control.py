@@ -102,16 +102,11 @@ def _networks(plan: Plan, engine: Engine) -> None:
 
 
 def _start(plan: Plan, host: Host, engine: Engine, renderer: Renderer) -> None:
-    own = state.folder(plan.name) / "hosts" / host.name
-    state.write(own / "hosts", renderer.hosts_file(host), 0o644)
-    mounts = [Mount(own / "hosts", "/etc/hosts", read_only=False)]
+    mounts: list[Mount] = []
     links = [Link(plan.network(side), plan.v4(host.number, side), plan.v6(host.number, side)) for side in host.sides]
     if host.name == "resolver":  # the way out, to package mirrors and nothing else
         links.append(Link(engine.uplink))
         mounts.append(Mount(state.folder(plan.name) / "packages", "/var/cache/apt-cacher-ng", read_only=False))
-    else:
-        state.write(own / "resolv.conf", renderer.resolv_conf(), 0o644)
-        mounts.append(Mount(own / "resolv.conf", "/etc/resolv.conf", read_only=False))
     container = Container(
         name=plan.container(host),
         hostname=host.fqdn,

@@ -83,7 +83,7 @@ def validates(server: str, name: str) -> bool:
     return answer.rcode == 0 and answer.authenticated
 
 
-def wait(what: str, test: Callable[[], bool], *, timeout: float = 60) -> None:
+def wait(what: str, test: Callable[[], bool], *, timeout: float = 180) -> None:
     """Repeat ``test`` until it holds; :class:`LabError` naming ``what`` after ``timeout`` seconds."""
     end = time.monotonic() + timeout
     while not test():

@@ -91,9 +91,9 @@ class Renderer:
         lines += [f"{address} {host.fqdn} {host.name}" for address in self.plan.addresses(host)]
         return "\n".join(lines) + "\n"
 
-    def resolv_conf(self) -> str:
-        """/etc/resolv.conf of all hosts but the resolver itself."""
-        return RESOLV_CONF.format(self.plan.control(BY_NAME["resolver"]))
+    def resolv_conf(self, host: Host) -> str:
+        """/etc/resolv.conf; the resolver keeps the engine's, its way out."""
+        return "" if host.name == "resolver" else RESOLV_CONF.format(self.plan.control(BY_NAME["resolver"]))
 
     def files(self, host: Host) -> list[File]:
         """All files of a host."""
@@ -141,7 +141,9 @@ class Renderer:
             for number in host.nameless:
                 extra += [f"{self.plan.v4(number, INTERNET)}/24", f"{self.plan.v6(number, INTERNET)}/64"]
         net = str(self.plan.net4(host.sides[0]))
-        return self.template("lab-network.sh.j2", routes=routes, extra=extra, net=net, ca_file=ca_file)
+        # The engines mount files of their own there, so the host writes these as it boots.
+        names = {"/etc/hosts": self.hosts_file(host), "/etc/resolv.conf": self.resolv_conf(host)}
+        return self.template("lab-network.sh.j2", routes=routes, extra=extra, net=net, ca_file=ca_file, names=names)
 
     def _enabled(self, *services: str) -> list[File]:
         return [File(f"{WANTS}/{name}.service", link=f"{UNITS}/{name}.service") for name in services]
