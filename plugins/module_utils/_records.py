@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.postmaster.mail.plugins.module_utils import _spf
 from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import DmarcError, DmarcRecord
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DomainError, check_name, is_under
+from ansible_collections.postmaster.mail.plugins.module_utils._mx import NULL_MX, MxError, MxRecord
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record, absolute
 from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import (
     Domain,
@@ -101,20 +102,19 @@ def _mx(domain: Domain) -> None:
     if domain.null_mx:
         if entries:
             raise domain.fail("it has mx entries and receives: false; leave out one of them (RFC 7505 section 3)")
-        domain.records.append(Record(domain.name, "MX", domain.ttl, "0 ."))
+        domain.add(domain.name, "MX", str(NULL_MX))
         if domain.senders:
             domain.warn("it sends mail but has a null MX: some receivers refuse such mail (RFC 7505 section 4.2)")
         return
     for entry in entries:
         host, priority = str(entry.get("host") or ""), entry.get("priority")
-        priority = 10 if priority is None else int(priority)
-        if _address(host.strip("[]")) is not None:
-            raise domain.fail(f"the mx {host} is an address; an MX record names a host (RFC 1035 section 3.3.9)")
-        if not 0 <= priority <= 65535:
-            raise domain.fail(f"the priority {priority} of the mx {host} is not between 0 and 65535")
-        domain.records.append(
-            Record(domain.name, "MX", domain.ttl, f"{priority} {domain.check_name(host, 'the mx host')}")
-        )
+        try:
+            record = MxRecord(10 if priority is None else int(priority), host)
+        except MxError as err:
+            raise domain.fail(f"the mx {host}: {err.rule}") from err
+        if record.null:
+            raise domain.fail("an mx without a host is a null MX; write receives: false instead (RFC 7505 section 3)")
+        domain.add(domain.name, "MX", str(record))
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -146,6 +146,10 @@ def _spf_record(domain: Domain, hosts: Mapping[str, Sequence[str]]) -> None:
             f"its SPF record needs about {cost} lookups with those of its includes, and 10 are allowed (RFC 7208)"
         )
     domain.records.append(Record.txt(domain.name, str(record), domain.ttl))
+    for text in listed(domain.options.get("texts")):
+        if text.lower().startswith("v=spf1"):
+            raise domain.fail("texts holds an SPF record; describe what it allows in senders (RFC 7208 section 3.2)")
+        domain.add_txt(domain.name, text, "a text in texts")
 
 
 def _known(domain: Domain) -> list[KnownSender]:

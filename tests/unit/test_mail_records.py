@@ -62,6 +62,16 @@ DERIVED: list[tuple[list[dict[str, Any]], list[str]]] = [
             "_dmarc.parked.example. TXT v=DMARC1; p=reject",
         ],
     ),
+    # one with proofs of ownership beside its SPF record
+    (
+        [{"name": "corp.example", **RELAYS, "texts": ["site-verification=one", "two"]}],
+        [
+            f"corp.example. TXT {SPF} ~all",
+            "corp.example. TXT site-verification=one",
+            "corp.example. TXT two",
+            "_dmarc.corp.example. TXT v=DMARC1; p=none",
+        ],
+    ),
     # one that sends through services; their addresses come after those of hosts
     (
         [
@@ -319,10 +329,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"senders": [{"known": "brevo", "verification": "\n"}]}, "not visible ASCII"),
     ({"senders": [{"known": "google_workspace", "dkim_value": "x", "dkim_selector": "a b"}]}, "the label 'a b'"),
-    ({"mx": [{"host": "192.0.2.1"}]}, "the mx 192.0.2.1 is an address"),
-    ({"mx": [{"host": "[2001:db8::1]"}]}, "is an address"),
+    ({"mx": [{"host": "192.0.2.1"}]}, "the mx 192.0.2.1: this is an address; an MX record names a host"),
+    ({"mx": [{"host": "[2001:db8::1]"}]}, "this is an address"),
     ({"mx": [{"host": "mx_ .corp.example"}]}, "the label 'mx_ '"),
-    ({"mx": [{"host": "mx.test", "priority": 65536}]}, "the priority 65536"),
+    ({"mx": [{"host": "mx.test", "priority": 65536}]}, "the mx mx.test: the preference is a number from 0 to 65535"),
+    ({"mx": [{"host": "."}]}, "an mx without a host is a null MX; write receives: false"),
+    ({"mx": [{"host": "*.test"}]}, "the mx *.test: the host is a name of its own"),
     ({"mx": [{"host": "mx.test"}], "receives": False}, "mx entries and receives: false"),
     ({"ttl": -1}, "the ttl -1"),
     ({"dmarc": {"policy": "discard"}}, "'p=discard' cannot stand in its DMARC record"),
