@@ -33,6 +33,19 @@ def by_zone(records: Iterable[Record], zones: Iterable[str]) -> dict[str, list[R
     return dict(found)
 
 
+def files(records: Iterable[Record], zones: Iterable[str]) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Each zone's files by their format, and a sentence for each record that lies in none of the zones."""
+    found = by_zone(records, zones)
+    outside = [
+        f"{record.name} {record.type} lies in none of the zones and is in no file for octoDNS or dnscontrol"
+        for record in found.pop("", [])
+    ]
+    return {
+        zone.rstrip("."): {"octodns": octodns(members, zone), "dnscontrol": dnscontrol(members, zone)}
+        for zone, members in found.items()
+    }, outside
+
+
 def relative(name: str, zone: str) -> str:
     """``name`` without its zone; empty for the zone itself."""
     return name[: -len(zone)].rstrip(".")

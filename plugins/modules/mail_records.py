@@ -266,6 +266,13 @@ options:
             description: The record's selector.
             type: str
             default: default
+      texts:
+        description:
+          - Other TXT records at the domain's own name, such as proofs of ownership, each in one piece.
+          - M(postmaster.mail.dns_records) leaves those alone that it is not told of. octoDNS and dnscontrol do not, so
+            with these name all of them here.
+        type: list
+        elements: str
       no_mail:
         description:
           - Names in the domain that neither send nor receive, such as V(www). They get a null MX and C(v=spf1 -all).
@@ -284,6 +291,11 @@ options:
         description: TTL of the domain's records, in seconds.
         type: int
         default: 3600
+  zones:
+    description: The zones of RV(zones), where they are not the domains themselves. The closest one holds a record.
+    type: list
+    elements: str
+    default: []
   hosts:
     description: Public addresses that the mail of hosts or groups of hosts leaves from, by name.
     type: dict
@@ -350,6 +362,23 @@ zone_text:
   returned: success
   type: str
   sample: "; example.org\nexample.org. 3600 IN MX 10 mx1.example.org.\n"
+zones:
+  description:
+    - The same for other tools, by zone. Every domain is taken as a zone of its own, unless O(zones) names the zones.
+    - Records outside of them are left out, and named in a warning.
+  returned: success
+  type: dict
+  contains:
+    octodns:
+      description: The zone's file for octoDNS's C(YamlProvider) with C(escaped_semicolons=false).
+      type: str
+    dnscontrol:
+      description: JavaScript for dnscontrol that adds the records to a domain declared with C(D()).
+      type: str
+  sample:
+    example.org:
+      octodns: "---\n\"\":\n  - ttl: 3600\n    type: MX\n"
+      dnscontrol: "D_EXTEND(\"example.org\",\n  MX(\"@\", 10, \"mx1.example.org.\", TTL(3600))\n);\n"
 policies:
   description: The MTA-STS policies, and the addresses that a web server must serve them at.
   returned: success
@@ -370,6 +399,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.postmaster.mail.plugins.module_utils import _records_formats
 from ansible_collections.postmaster.mail.plugins.module_utils._records import derive
 from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import RecordsError
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE
@@ -439,11 +469,13 @@ DOMAIN_SPEC: dict[str, Any] = {
     "autoconfig": {"type": "dict", "options": {service: {"type": "str"} for service in SERVICES}},
     "caa": {"type": "list", "elements": "str"},
     "bimi": {"type": "dict", "options": BIMI_SPEC},
+    "texts": {"type": "list", "elements": "str"},
     "no_mail": {"type": "list", "elements": "str"},
     "reports_for": {"type": "list", "elements": "str"},
     "ttl": {"type": "int", "default": 3600},
 }
 ARGUMENT_SPEC: dict[str, Any] = {
+    "zones": {"type": "list", "elements": "str", "default": []},
     "domains": {"type": "list", "elements": "dict", "required": True, "options": DOMAIN_SPEC},
     "hosts": {"type": "dict", "default": {}},
     "dkim_keys": {"type": "list", "elements": "dict", "default": [], "no_log": False},
@@ -461,12 +493,18 @@ def main() -> None:
     except ImportError as err:
         # Only certificates and keys for TLSA records need it.
         module.fail_json(msg=missing_required_lib("cryptography"), exception=str(err))
-    for warning in derived.warnings:
+    zones = params["zones"] or [domain["name"] for domain in params["domains"]]
+    try:
+        files, outside = _records_formats.files(derived.records, zones)
+    except _records_formats.FormatError as err:
+        module.fail_json(msg=str(err))
+    for warning in (*derived.warnings, *outside):
         module.warn(warning)
     module.exit_json(
         changed=False,
         records=[record.as_dict() for record in derived.records],
         zone_text=derived.zone_text,
+        zones=files,
         policies=[asdict(policy) for policy in derived.policies],
     )
 

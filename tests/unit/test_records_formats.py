@@ -16,6 +16,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._records_formats i
     FormatError,
     by_zone,
     dnscontrol,
+    files,
     octodns,
 )
 
@@ -45,6 +46,20 @@ def test_records_are_put_into_the_closest_zone() -> None:
         "sub.example.org.": ["b.sub.example.org."],
         "": ["example.net."],
     }
+
+
+def test_a_record_outside_of_all_zones_is_told() -> None:
+    written, outside = files(
+        [*RECORDS, Record.txt("example.net._report._dmarc.example.com.", "v=DMARC1")], ["example.org"]
+    )
+    assert set(written) == {"example.org"}
+    assert written["example.org"] == {
+        "octodns": octodns(RECORDS, "example.org"),
+        "dnscontrol": dnscontrol(RECORDS, "example.org"),
+    }
+    assert outside == [
+        "example.net._report._dmarc.example.com. TXT lies in none of the zones and is in no file for octoDNS or dnscontrol"
+    ]
 
 
 def test_a_type_that_cannot_be_written_is_named() -> None:
