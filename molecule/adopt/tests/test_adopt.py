@@ -66,7 +66,7 @@ def adopt(lab: Lab, directory: Path, hosts: tuple[str, ...], **extra: object) ->
     return Adopted(directory, run)
 
 
-def dns(lab: Lab) -> dict[str, str]:
+def dns(lab: Lab) -> dict[str, object]:
     """Where records are published: what a relay signs with must be there."""
     known = lab.known["dns"]
     return {
@@ -79,13 +79,14 @@ def dns(lab: Lab) -> dict[str, str]:
 def site(lab: Lab, directory: Path, hosts: tuple[str, ...], *, check: bool = False) -> Played:
     """Runs site.yml with what was adopted, and with what the vault would hold.
 
-    Adoption knows nothing of DNS, so check mode has no server to compare records with.
+    Adoption knows nothing of DNS, so check mode has no server to compare records with. The real run may replace
+    what the other half of the hosts has published, of which the draft of mail_domains knows nothing.
     """
     provider = {key: lab.known["provider"][key] for key in ("username", "password")}
     vault = {
         f"vault_{role}_{key}": value for role in ("satellite", "relay_smarthost") for key, value in provider.items()
     }
-    extra = {**EXTRA, **vault, **({} if check else dns(lab))}
+    extra = {**EXTRA, **vault, **({} if check else {**dns(lab), "mail_records_replace": True})}
     return play(lab, PLAYBOOKS / "site.yml", limit=limit(hosts), inventories=[directory], extra=extra, check=check)
 
 

@@ -150,3 +150,29 @@ def test_with_the_controller_in_the_limit_it_publishes_and_signs(lab: Lab, token
 def test_a_domain_that_is_not_described_is_refused(lab: Lab) -> None:
     run = play(lab, RECORDS, extra={"domain": "other.example"}, must_pass=False)
     assert "other.example is not in mail_domains, which has corp.example, shop.example" in run.failures["localhost"]
+
+
+def test_what_somebody_put_into_a_record_is_not_taken_away(lab: Lab) -> None:
+    """An SPF record that was changed by hand: shown and kept, until someone says that it may go."""
+    ours = lab.query("shop.example", "TXT", server="ns1")
+    theirs = [text.replace("v=spf1 ", "v=spf1 include:_spf.provider.test ") for text in ours]
+    assert theirs != ours
+    lab.update("shop.example.", "TXT", theirs, key="estate.")
+    assert "lost  include:_spf.provider.test" in play(lab, RECORDS, check=True).output
+    run = play(lab, RECORDS, must_pass=False)
+    assert "shop.example. would lose include:_spf.provider.test" in " ".join(run.failures["localhost"].split())
+    shown = [line.split()[0] for line in run.output.splitlines() if "v=spf1" in line]
+    assert shown == ["now", "then"]
+    assert lab.query("shop.example", "TXT", server="ns1") == theirs
+    play(lab, RECORDS, extra={"mail_records_replace": True})
+    assert lab.query("shop.example", "TXT", server="ns2") == ours
+
+
+def test_records_of_others_stay(lab: Lab) -> None:
+    """Verification codes beside SPF, and names that no domain of the estate asks for."""
+    ours = lab.query("shop.example", "TXT", server="ns1")
+    lab.update("shop.example.", "TXT", [*ours, '"some-verification=1"'], key="estate.")
+    lab.update("theirs._domainkey.shop.example.", "TXT", ['"v=DKIM1; p="'], key="estate.")
+    assert play(lab, RECORDS).changed == {}
+    assert '"some-verification=1"' in lab.query("shop.example", "TXT", server="ns2")
+    assert lab.query("theirs._domainkey.shop.example", "TXT", server="ns2") == ['"v=DKIM1; p="']
