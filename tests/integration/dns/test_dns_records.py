@@ -19,6 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dns.dnssec
+import dns.flags
+import dns.message
+import dns.name
+import dns.query
+import dns.rdatatype
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import DnsServer, TsigKey
@@ -354,6 +360,56 @@ def test_answers_larger_than_any_udp_message_are_whole(primary: Daemon) -> None:
     assert len(primary.server().query("big.corp.example.", "TXT")[0]) == 30 * 255
 
 
+def test_what_udp_would_cut_is_read_and_published_whole(primary: Daemon) -> None:
+    question = dns.message.make_query("big.corp.example.", "TXT")
+    assert dns.query.udp(question, primary.address, port=primary.port, timeout=5).flags & dns.flags.TC
+    long = _txt("_long.corp.example", "x" * 20000)
+    assert _run(primary, [long])["changed"] and not _run(primary, [long])["changed"]
+    named = [f"{primary.address}@{primary.port}"]
+    assert _info(primary, [long], servers=named)["ok"]
+
+
+def _signed(daemon: Daemon, name: str, rdtype: str) -> None:
+    """The set, or the proof that there is none, has signatures that verify with the zone's keys."""
+    zone = dns.name.from_text("corp.example.")
+    keys = {zone: _secure(daemon, "corp.example.", "DNSKEY").answer[0]}
+    answer = _secure(daemon, name, rdtype)
+    checked = 0
+    for rrset in (*answer.answer, *answer.authority):
+        if rrset.rdtype != dns.rdatatype.RRSIG:
+            section = answer.answer if rrset in answer.answer else answer.authority
+            signatures = answer.find_rrset(section, rrset.name, rrset.rdclass, dns.rdatatype.RRSIG, rrset.rdtype)
+            dns.dnssec.validate(rrset, signatures, keys)
+            checked += 1
+    assert checked
+
+
+def _secure(daemon: Daemon, name: str, rdtype: str) -> dns.message.Message:
+    question = dns.message.make_query(name, rdtype, want_dnssec=True)
+    return dns.query.tcp(question, daemon.address, port=daemon.port, timeout=5)
+
+
+def test_what_is_published_in_a_signed_zone_is_signed(primary: Daemon) -> None:
+    record = _txt("s1._domainkey.corp.example", "v=DKIM1; p=" + "A" * 392)
+    _run(primary, [record, _txt("corp.example", "v=spf1 mx -all")])
+    _signed(primary, "s1._domainkey.corp.example.", "TXT")
+    _signed(primary, "corp.example.", "TXT")
+    _run(primary, [record], state="absent")
+    assert not _secure(primary, "s1._domainkey.corp.example.", "TXT").answer
+    _signed(primary, "s1._domainkey.corp.example.", "TXT")
+
+
+def test_nothing_is_lost_if_that_is_refused(primary: Daemon) -> None:
+    before = sorted(primary.server().query("corp.example.", "TXT"))
+    records = [_txt("corp.example", "v=spf1 mx ~all"), _txt("_new.corp.example", "x")]
+    assert "would lose -all" in _fail(primary, records, losses="refuse")
+    assert sorted(primary.server().query("corp.example.", "TXT")) == before
+    assert primary.server().query("_new.corp.example.", "TXT") == []
+    (foreseen,) = _run(primary, records, losses="refuse", check=True)["replaced"]
+    assert (foreseen["before"], foreseen["lost"]) == (['"v=spf1 -all"'], ["-all"])
+    assert _run(primary, [_txt("corp.example", "v=spf1 mx -all")], losses="refuse")["changed"]
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -453,6 +509,18 @@ def test_what_servers_say_is_told_apart(tmp_path: Path) -> None:
         dead = _info(first, [_txt("_a.corp.example", "newer")])["records"][0]
         assert dead["verdict"] == "unknown" and "cannot be reached" in dead["seen"]
         assert [one["state"] for one in dead["servers"]] == ["ok", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("x.elsewhere.test", "did not answer for x.elsewhere.test. TXT (REFUSED)"),
+        ("x.child.corp.example", "is not authoritative for x.child.corp.example."),
+    ],
+)
+def test_refused_questions_are_unknown(primary: Daemon, name: str, expected: str) -> None:
+    (seen,) = _info(primary, [_txt(name, "x")], servers=[f"{primary.address}@{primary.port}"])["records"]
+    assert seen["verdict"] == "unknown" and expected in seen["seen"]
 
 
 def test_a_thousand_records_are_seen(primary: Daemon) -> None:
