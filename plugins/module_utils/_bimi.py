@@ -14,7 +14,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._term_error import
 
 VERSION = "BIMI1"
 
-_TAG = re.compile(r"[ \t]*([A-Za-z][A-Za-z0-9_]*)[ \t]*=[ \t]*([\x20-\x3a\x3c-\x7e]*?)[ \t]*")
+_TAG = re.compile(r"[ \t]*([A-Za-z][A-Za-z0-9_]*)[ \t]*=([\t\x20-\x3a\x3c-\x7e]*)")
 
 
 class BimiError(TermError):
@@ -50,10 +50,10 @@ class BimiRecord:
         position = 0
         for piece in pieces:
             match = _TAG.fullmatch(piece)
-            if not match or (not values) != (match.group(1) == "v") or match.group(1) in values:
+            name, value = (match.group(1), match.group(2).strip(" \t")) if match else ("", "\t")
+            if "\t" in value or (not values) != (name == "v") or name in values:
                 rule = f"a record is v={VERSION} and then tags, each once, of the form name=value"
                 raise BimiError(piece.strip()[:80], position, rule)
-            name, value = match.groups()
             if name == "v" and value != VERSION:
                 raise BimiError(piece.strip()[:80], position, f"the version is {VERSION}")
             if name in ("l", "a") and value and not value.lower().startswith("https://"):

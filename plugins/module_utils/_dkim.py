@@ -224,9 +224,10 @@ def _trim(text: str) -> tuple[str, int]:
     """``text`` without folding white space at its ends, and how much went at its start."""
     lead = _FWS.match(text)
     start = lead.end() if lead else 0
-    body = text[start:]
-    match = re.search(r"(?:[ \t]*\r\n)?[ \t]+\Z", body)
-    return (body[: match.start()] if match else body), start
+    body = text[start:].rstrip(" \t")
+    if body.endswith("\r\n") and len(body) < len(text) - start:
+        body = body[:-2].rstrip(" \t")
+    return body, start
 
 
 def _parse_tag(piece: str, position: int) -> _Tag:

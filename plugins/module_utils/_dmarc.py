@@ -34,9 +34,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 WALK_LIMIT = 8  # queries of one tree walk, section 4.10
 
 _VERSION = re.compile(r"[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|$)")
-_TAG = re.compile(r"[ \t]*([A-Za-z]+)[ \t]*=[ \t]*([\x20-\x3a\x3c-\x7e]+?)[ \t]*")
+_TAG = re.compile(r"[ \t]*([A-Za-z]+)[ \t]*=([\t\x20-\x3a\x3c-\x7e]*)")
 # No report has more octets than 64 bits can count; some write white space around the size.
-_SIZE = re.compile(r"[ \t]*![ \t]*[0-9]{1,19}[ \t]*[kmgt]?$", re.IGNORECASE)
+_SIZE = re.compile(r"[0-9]{1,19}[ \t]*[kmgt]?", re.IGNORECASE)
 
 
 class DmarcError(TermError):
@@ -190,11 +190,12 @@ def _tags(text: str, position: int) -> _Found:
         parts.pop()  # one final semicolon is part of the grammar
     for part in parts:
         match = _TAG.fullmatch(part)
-        if match:
+        value = match.group(2).strip(" \t") if match else ""
+        if match and value and "\t" not in value:
             tag = match.group(1).lower()
             if tag in found.tags or tag == "v":
                 raise DmarcError(part.strip(), position, f"{tag} is given twice, so the list is void (RFC 6376, 3.2)")
-            found.tags[tag] = (match.group(2), position + match.start(1))
+            found.tags[tag] = (value, position + match.start(1))
         else:
             rule = "this is not of the form tag=value (section 4.8)"
             found.notes.append(DmarcError(part.strip()[:80], position, rule))
@@ -235,11 +236,17 @@ def _settle_policy(found: _Found, end: int) -> None:
     found.values |= {"p": "none", "sp": None, "np": None}
 
 
+def _without_size(uri: str) -> str:
+    """``uri`` without an obsolete limit on the size of reports (section 4.8)."""
+    before, mark, size = uri.rpartition("!")
+    return before.rstrip(" \t") if mark and _SIZE.fullmatch(size.strip(" \t")) else uri
+
+
 def _uris(tag: str, value: str, position: int, found: _Found) -> tuple[str, ...]:
     """The URIs that can be read; a fault where there is none at all."""
     uris, bad = [], []
     for uri in (part.strip(" \t") for part in value.split(",")):
-        bare = _SIZE.sub("", uri)
+        bare = _without_size(uri)
         try:
             uris.append(_check_uri(tag, bare))
         except ValueError as err:
