@@ -163,13 +163,9 @@ def _bare_address(term: str) -> str:
 
 def _as_sender(term: str) -> dict[str, Any]:
     kind, dummy, value = term.removeprefix("+").partition(":")
-    if (
-        kind.lower() in ("ip4", "ip6", "include", "a")
-        and value
-        and "%" not in value
-        and "/" not in value.partition("/")[0]
-    ):
-        return {kind.lower(): value}
+    kind = kind.lower()
+    if value and (kind in ("ip4", "ip6") or (kind in ("include", "a") and "%" not in value and "/" not in value)):
+        return {kind: value}
     return {"mx": True} if term.removeprefix("+").lower() == "mx" else {"term": term}
 
 
