@@ -11,6 +11,7 @@ from __future__ import annotations
 import binascii
 import contextlib
 import errno
+import functools
 import random
 import socket
 import struct
@@ -109,7 +110,7 @@ def normalise(record: Record) -> Record:
             raise DnsError(
                 f"records of type {record.type} ({record.name}) are not for this module; the server keeps them"
             )
-        rdata = record.rdata and _canonical(dns.rdata.from_text("IN", rdtype, record.rdata, relativize=False))
+        rdata = record.rdata and _canonical(_parsed(dns.rdatatype.to_text(rdtype), record.rdata))
         return Record(owner, dns.rdatatype.to_text(rdtype), record.ttl, rdata, record.strings)
     except (dns.exception.DNSException, ValueError) as err:
         reason = str(err) or type(err).__name__
@@ -124,11 +125,15 @@ def _canonical(rdata: Any) -> str:
     return str(dns.rdata.from_wire(rdata.rdclass, rdata.rdtype, wire, 0, len(wire)).to_text())
 
 
+@functools.lru_cache(maxsize=8192)
+def _parsed(rdtype: str, text: str) -> Any:
+    """dnspython's immutable rdata. A record is parsed when it is checked, weighed and sent."""
+    return dns.rdata.from_text("IN", rdtype, text, relativize=False)
+
+
 def rdata_size(record: Record) -> int:
     """Octets of the record's data on the wire, names uncompressed."""
-    return len(
-        dns.rdata.from_text("IN", record.type, record.rdata, relativize=False).to_wire(origin=dns.name.root) or b""
-    )
+    return len(_parsed(record.type, record.rdata).to_wire(origin=dns.name.root) or b"")
 
 
 def parse_zone_text(text: str, path: str) -> list[Record]:
@@ -299,7 +304,7 @@ class DnsServer:
         message = dns.update.UpdateMessage(zone, id=self._id())
         for action in actions:
             record = action.record
-            rdata = dns.rdata.from_text("IN", record.type, record.rdata, relativize=False)
+            rdata = _parsed(record.type, record.rdata)
             owner = dns.name.from_text(record.name)
             if action.kind != "add":
                 message.delete(owner, rdata)
