@@ -80,3 +80,20 @@ def test_any_text_is_read_or_refused(name: str) -> None:
                     mutator.took(text)
             except (Exception, Stuck) as err:
                 pytest.fail(f"{name}, seed {SEED}, input {number}: {text!r}: {type(err).__name__}: {err}")
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_long_runs_cost_no_time(name: str) -> None:
+    """What a pattern that goes back over white space or a repeated character would take minutes for."""
+    parser = PARSERS[name]
+    units = (" ", " \t", "\t", "\r\n ", "\n", "\\", '"', *";:=.,/%@!()-a1", *filter(None, parser.words))
+    for seed in parser.seeds:
+        for unit in units:
+            run = (unit * 20_000)[:20_000]
+            for place in {0, len(seed) // 3, len(seed) // 2, len(seed) - 1, len(seed)}:
+                with no_hang():
+                    signal.setitimer(signal.ITIMER_PROF, HANG)
+                    try:
+                        check(parser, seed[:place] + run + seed[place:])
+                    except (Exception, Stuck) as err:
+                        pytest.fail(f"{name}: {unit!r} repeated at {place} in {seed!r}: {type(err).__name__}: {err}")
