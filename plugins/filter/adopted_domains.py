@@ -12,12 +12,16 @@ version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
   - Makes the text of a file of variables with C(mail_domains) out of the keys that
-    M(postmaster.mail.mail_adopt_info) returned.
+    M(postmaster.mail.mail_adopt_info) returned, and of what M(postmaster.mail.mail_domain_info) says of their DNS.
+positional: _input, dns
 options:
   _input:
     description: What M(postmaster.mail.mail_adopt_info) returned, by host.
     type: dict
     required: true
+  dns:
+    description: What M(postmaster.mail.mail_domain_info) returned of the domains.
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -38,13 +42,13 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 
-def adopted_domains(results: Mapping[str, Mapping[str, Any]]) -> str:
+def adopted_domains(results: Mapping[str, Mapping[str, Any]], dns: Mapping[str, Any] | None = None) -> str:
     """The file's text; see DOCUMENTATION."""
     # Every task that uses a filter loads all filters of the collection; only adoption shall pay for this one.
     from ansible_collections.postmaster.mail.plugins.plugin_utils import _adopt_inventory
 
     try:
-        return _adopt_inventory.domains_file(results)
+        return _adopt_inventory.domains_file(results, dns)
     except (_adopt_inventory.AdoptionError, AttributeError) as err:
         raise AnsibleFilterError(str(err)) from err
 

@@ -101,6 +101,16 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, False)
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
+    """A text as it is: what looks like a template, DNS may hold anything, must not become one when it is read."""
+    if any(mark in text for mark in ("{{", "{%", "{#")):
+        return dumper.represent_scalar("!unsafe", text, style="'")
+    return dumper.represent_str(text)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 def _dump(value: Any) -> str:
     return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
 
@@ -170,35 +180,53 @@ def _listed(text: str) -> dict[str, str]:
     return listed
 
 
-def domains_file(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The text of ``group_vars/all/adopted.yml``: the domains that relays sign for; empty without any.
-
-    DNS knows more of a domain than its signer does, so this is a beginning to be completed.
-    """
-    algorithms: dict[str, set[str]] = {}
+def signed_domains(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The domains that hosts sign for, each with the ``algorithms`` and ``selectors`` of its keys."""
+    domains: dict[str, dict[str, Any]] = {}
     for found in results.values():
         for key in checked(found)["keys"]:
-            domain, algorithm = (
-                (str(key.get(name)) for name in ("domain", "algorithm")) if isinstance(key, dict) else ("", "")
-            )
+            told = key if isinstance(key, dict) else {}
+            domain, algorithm, selector = (str(told.get(name)) for name in ("domain", "algorithm", "selector"))
             if ad.is_domain(domain) and algorithm in ALGORITHMS:
-                algorithms.setdefault(domain, set()).add(algorithm)
-    if not algorithms:
+                one = domains.setdefault(domain, {"algorithms": set(), "selectors": set()})
+                one["algorithms"].add(algorithm)
+                one["selectors"].add(selector)
+    return dict(sorted(domains.items()))
+
+
+def domains_file(results: Mapping[str, Mapping[str, Any]], dns: Mapping[str, Any] | None = None) -> str:
+    """The text of ``group_vars/all/adopted.yml``: the domains that relays sign for; empty without any.
+
+    ``dns`` is what the module ``mail_domain_info`` returned of them. Without it the file is a beginning to be
+    completed.
+    """
+    signed = signed_domains(results)
+    told = {one["name"]: one for one in (dns or {}).get("mail_domains", ())}
+    domains = [_domain(name, signed.get(name), told.get(name, {})) for name in sorted({*signed, *told})]
+    if not domains:
         return ""
-    domains = [
-        {
-            "name": name,
-            "senders": [{"hosts": "relays"}],
-            "spf_all": "~all",
-            "dkim": {"algorithms": sorted(found, reverse=True)},
-        }
-        for name, found in sorted(algorithms.items())
-    ]
-    return (
-        f"{HEADER}: the domains that your relays sign for. What DNS says of them besides\n"
-        "# (other senders, DMARC, MX) is not known here: add it before anything is published.\n"
-        f"---\n{_dump({'mail_domains': domains})}"
+    if not told:
+        return (
+            f"{HEADER}: the domains that your relays sign for. What DNS says of them besides\n"
+            "# (other senders, DMARC, MX) is not known here: add it before anything is published.\n"
+            f"---\n{_dump({'mail_domains': domains})}"
+        )
+    left = "".join(
+        f"# {ad.show(one['domain'])}: {ad.show(one['item'])}\n#   {ad.show(one['remedy'])}\n"
+        for one in (dns or {}).get("untranslated", ())
     )
+    rest = f"\n# What no option describes, or would be published differently:\n{left}" if left else ""
+    body = _dump({"mail_domains": domains})
+    return f"{HEADER} from the keys that your relays hold and what DNS says.\n---\n{body}{rest}"
+
+
+def _domain(name: str, signed: Mapping[str, Any] | None, told: Mapping[str, Any]) -> dict[str, Any]:
+    """A domain by its DNS; where that says nothing of senders, the relays that sign for it send."""
+    dkim = {"dkim": {"algorithms": sorted(signed["algorithms"], reverse=True)}} if signed else {}
+    if told.get("senders"):
+        return {**told, **dkim}
+    senders = {"senders": [{"hosts": "relays"}], "spf_all": "~all"} if signed else {}
+    return {"name": name, **{key: value for key, value in told.items() if key != "spf_all"}, **senders, **dkim}
 
 
 # ---------------------------------------------------------------- what people are told

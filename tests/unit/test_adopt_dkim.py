@@ -279,6 +279,39 @@ def test_domains() -> None:
     assert adopted_domains({"mx1": FOUND}) == ""
 
 
+def test_domains_by_their_dns() -> None:
+    keys = [{"domain": "a.test", "selector": "mail", "algorithm": "rsa"}]
+    dns = {
+        "mail_domains": [
+            {
+                "name": "a.test",
+                "senders": [{"hosts": "relays"}],
+                "spf_all": "-all",
+                "texts": ["{{ lookup('pipe', 'id') }}"],
+            },
+            {"name": "b.test", "receives": False},
+        ],
+        "untranslated": [{"domain": "a.test", "item": "DMARC: x=y", "remedy": "it is\nnot kept"}],
+    }
+    text = adopted_domains({"mx1": {**FOUND, "keys": keys}}, dns)
+    assert "!unsafe '{{ lookup(''pipe'', ''id'') }}'" in text
+    assert "# a.test: DMARC: x=y\n#   it is not kept\n" in text
+    domains = yaml.safe_load(text.replace("!unsafe ", ""))["mail_domains"]
+    assert domains[0]["dkim"] == {"algorithms": ["rsa"]} and domains[0]["spf_all"] == "-all"
+    assert domains[1] == {"name": "b.test", "receives": False}
+
+
+def test_a_domain_unknown_to_dns_is_begun() -> None:
+    keys = [{"domain": "a.test", "selector": "mail", "algorithm": "rsa"}]
+    dns = {"mail_domains": [{"name": "a.test", "dmarc": {"policy": "none"}}], "untranslated": []}
+    (domain,) = yaml.safe_load(adopted_domains({"mx1": {**FOUND, "keys": keys}}, dns))["mail_domains"]
+    assert (domain["senders"], domain["spf_all"], domain["dmarc"]) == (
+        [{"hosts": "relays"}],
+        "~all",
+        {"policy": "none"},
+    )
+
+
 def test_adopted_keys_stand_for_those_that_are_wanted() -> None:
     key = {"domain": "a.test", "selector": "mail", "algorithm": "rsa", "path": "/k"}
     domains = [{"name": "a.test", "dkim": {"algorithms": ["rsa", "ed25519"]}}]

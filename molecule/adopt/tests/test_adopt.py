@@ -61,7 +61,7 @@ def adopt(lab: Lab, directory: Path, hosts: tuple[str, ...], **extra: object) ->
         PLAYBOOKS / "adopt.yml",
         limit=",".join(hosts),
         inventories=[],
-        extra={"adopt_directory": str(directory), **extra},
+        extra={"adopt_directory": str(directory), "adopt_resolver": lab.address("resolver"), **extra},
     )
     return Adopted(directory, run)
 
@@ -158,6 +158,15 @@ def test_groups_and_domains(ours: Adopted) -> None:
         ("corp.example", ["rsa", "ed25519"]),
         ("shop.example", ["rsa"]),
     ]
+
+
+def test_what_dns_says_of_a_domain_is_adopted(ours: Adopted) -> None:
+    described = yaml.safe_load((HERE.parent / "estate/group_vars/all/mail.yml").read_text())["mail_domains"]
+    adopted = yaml.safe_load((ours.directory / "group_vars/all/adopted.yml").read_text())["mail_domains"]
+    for ours_, theirs in zip(adopted, described, strict=True):
+        assert ours_["name"] == theirs["name"]
+        assert ours_["dmarc"]["policy"] == theirs["dmarc"]["policy"]
+        assert {"hosts": "relays"} in ours_["senders"]
 
 
 # ---------------------------------------------------------------- hosts made by hand
