@@ -46,7 +46,8 @@ MAPPED = 0xFFFF  # upper 96 bits of an IPv4 address inside IPv6, RFC 4291 sectio
 _NAME = re.compile(rf"[^.]{{1,{LABEL_LIMIT}}}(?:\.[^.]{{1,{LABEL_LIMIT}}})*")
 
 _NETWORK = re.compile(
-    r"([+?~-]?)ip(?:4:([0-9]{1,3}(?:\.[0-9]{1,3}){3})|6:([0-9a-f:.]{2,45}))(?:/(0|[1-9][0-9]{0,2}))?", re.IGNORECASE
+    r"([+?~-]?)ip(?:4:([0-9]{1,3}(?:\.[0-9]{1,3}){3})|6:([0-9a-f:.]{2,45}))(?:/(0|[1-9][0-9]{0,2}))?",
+    re.IGNORECASE | re.ASCII,
 )
 # By prefix length, for IPv4 and for IPv6.
 MASKS = tuple([(1 << bits) - (1 << (bits - length)) for length in range(bits + 1)] for bits in (32, 128))
@@ -289,13 +290,16 @@ def meant(number: int, length: int, six: bool) -> tuple[int, int, bool]:
     return number, length, six
 
 
+def directive_network(item: Directive, number: int) -> tuple[int, int, bool]:
+    """The network of an ip4 or ip6 directive, ``number`` its first address, as :func:`meant`."""
+    return meant(number, item.prefix4, False) if item.mechanism == "ip4" else meant(number, item.prefix6, True)
+
+
 def step_of(item: Directive, six: bool) -> Step:
     """The step for one directive alone."""
     hit = (QUALIFIERS[item.qualifier], item.text)
-    if item.network is not None:
-        number, length, is_six = meant(
-            int(item.network.network_address), item.network.prefixlen, item.network.version == 6
-        )
+    if item.number is not None:
+        number, length, is_six = directive_network(item, item.number)
         tables = ((MASKS[six][length], {number: (0, hit)}),) if is_six is six else ()
         return Step(_networks, hit, tables=tables)
     target = Target.of(item.text, item.domain) if item.domain is not None else None

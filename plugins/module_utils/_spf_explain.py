@@ -294,4 +294,6 @@ def _answers(question: Question) -> str:
 
 def _visible(line: str) -> str:
     """Whatever DNS or a client said, a line stays one line of ASCII."""
+    if line.isascii() and line.isprintable():
+        return line
     return "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in line)

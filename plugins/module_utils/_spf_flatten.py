@@ -12,6 +12,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from ansible_collections.postmaster.mail.plugins.module_utils._address_set import (
     EVERYTHING,
@@ -23,8 +24,8 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dns import Resolv
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import (
     HOSTS_LIMIT,
     MAPPED,
+    directive_network,
     is_name,
-    meant,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_macro import DomainSpec, Macro, transform
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import (
@@ -128,11 +129,15 @@ class _Reader:
             raise SpfError(text, 0, f"it leads to more than {READ_LIMIT} records; name fewer senders")
         record = parse(text)
         flat = _Flat()
-        for item in record.reached:
-            if item.mechanism == "all":
-                flat.all = item.qualifier
-            else:
-                flat.items += self._items(record, item, domain, way)
+        for qualifier, group in groupby(record.reached, lambda item: item.qualifier if item.number is not None else ""):
+            if qualifier:
+                flat.items.append(_Item(qualifier, AddressSet.of(map(_network, group))))
+                continue
+            for item in group:
+                if item.mechanism == "all":
+                    flat.all = item.qualifier
+                else:
+                    flat.items += self._items(record, item, domain, way)
         exp, redirect = record.modifier("exp"), record.modifier("redirect")
         if exp is not None:
             flat.exp = exp.text
@@ -142,8 +147,6 @@ class _Reader:
         return flat
 
     def _items(self, record: SpfRecord, item: Directive, domain: str, way: tuple[str, ...]) -> list[_Item]:
-        if item.network is not None:
-            return [_Item(item.qualifier, _network_set(item))]
         name = domain if item.domain is None else item.domain.literal
         if name is None or item.mechanism in ("exists", "ptr"):
             why = "it has macros" if name is None else f"{item.mechanism} depends on more than the address"
@@ -233,12 +236,9 @@ def _numbers(texts: Sequence[str], six: bool) -> Iterator[int]:
             yield number
 
 
-def _network_set(item: Directive) -> AddressSet:
-    network = item.network
-    if network is None:
-        return NOBODY
-    number, length, six = meant(int(network.network_address), network.prefixlen, network.version == 6)
-    return AddressSet.of([(six, number, length)])
+def _network(item: Directive) -> tuple[bool, int, int]:
+    number, length, six = directive_network(item, item.number or 0)
+    return six, number, length
 
 
 def _passing(qualifier: str, flat: _Flat) -> list[_Item] | None:

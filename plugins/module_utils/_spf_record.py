@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import TypeAlias
 
@@ -21,6 +22,7 @@ VERSION = "v=spf1"
 LOOKUP_LIMIT = 10  # terms that cause DNS queries, section 4.6.4
 VOID_LIMIT = 2  # lookups without an answer, section 4.6.4
 SIZE_ADVISED = 450  # octets of one record, section 3.4
+KEPT_RECORDS, KEPT_SIZE = 256, 2048  # parsed records that are kept, and the octets up to which one is
 MECHANISMS = frozenset({"all", "include", "a", "mx", "ptr", "ip4", "ip6", "exists"})
 LOOKUP_MECHANISMS = frozenset({"include", "a", "mx", "ptr", "exists"})
 QUALIFIERS = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
@@ -42,15 +44,27 @@ class SpfError(TermError):
 
 @dataclass(frozen=True)
 class Directive:
-    """A mechanism with its qualifier (section 4.6.2), ``text`` as it was written."""
+    """A mechanism with its qualifier (section 4.6.2), ``text`` as it was written.
+
+    ``number`` is the first address of ip4 and ip6, their prefix length is ``prefix4`` or ``prefix6``.
+    """
 
     text: str
     qualifier: str
     mechanism: str
     domain: DomainSpec | None = None
-    network: IPv4or6Network | None = None
+    number: int | None = None
     prefix4: int = 32
     prefix6: int = 128
+
+    @cached_property
+    def network(self) -> IPv4or6Network | None:
+        """The network of ip4 and ip6, None for others."""
+        if self.number is None:
+            return None
+        if self.mechanism == "ip4":
+            return ipaddress.IPv4Network((self.number, self.prefix4))
+        return ipaddress.IPv6Network((self.number, self.prefix6))
 
     def __str__(self) -> str:
         return self.text
@@ -173,8 +187,13 @@ def is_spf(text: str) -> bool:
 def parse(text: str) -> SpfRecord:
     """The record that ``text`` is; ``str()`` of it is ``text`` but for runs of spaces.
 
-    Raises :class:`SpfError` for the first fault, also after ``all`` (section 4.6).
+    Raises :class:`SpfError` for the first fault, also after ``all`` (section 4.6). Records are values, so that short
+    ones can be kept.
     """
+    return _kept_parse(text) if len(text) <= KEPT_SIZE else _parse(text)
+
+
+def _parse(text: str) -> SpfRecord:
     if not is_spf(text):
         raise SpfError(text[:40], 0, f"an SPF record begins with {VERSION} and a space (section 4.5)")
     terms: list[Term] = []
@@ -189,6 +208,9 @@ def parse(text: str) -> SpfRecord:
             raise SpfError(match.group(), position, str(err)) from None
         positions.append(position)
     return SpfRecord(tuple(terms), text[: len(VERSION)], tuple(positions))
+
+
+_kept_parse = lru_cache(maxsize=KEPT_RECORDS)(_parse)
 
 
 def _check_once(last: Term, seen: set[str]) -> None:
@@ -235,7 +257,10 @@ def _directive(text: str, qualifier: str, mechanism: str, rest: str) -> Directiv
             raise Rule("nothing may follow all (section 5.1)")
         return Directive(text, qualifier, mechanism)
     if mechanism in ("ip4", "ip6"):
-        return Directive(text, qualifier, mechanism, network=_network(mechanism, rest))
+        number, prefix = _network(mechanism, rest)
+        if mechanism == "ip4":
+            return Directive(text, qualifier, mechanism, number=number, prefix4=prefix)
+        return Directive(text, qualifier, mechanism, number=number, prefix6=prefix)
     prefix4, prefix6 = 32, 128
     if mechanism in ("a", "mx"):
         cidr = _CIDR.search(rest)
@@ -258,17 +283,15 @@ def _prefix(text: str | None, limit: int) -> int:
     return int(text)
 
 
-def _network(mechanism: str, rest: str) -> IPv4or6Network:
+def _network(mechanism: str, rest: str) -> tuple[int, int]:
+    """The first address of a network and its prefix length."""
     if not rest.startswith(":"):
         raise Rule(f"{mechanism} is written {mechanism}:address (section 5.6)")
     address, slash, prefix = rest[1:].partition("/")
-    limit = 32 if mechanism == "ip4" else 128
-    length = _prefix(prefix if slash else None, limit)
+    family, bits = (socket.AF_INET, 32) if mechanism == "ip4" else (socket.AF_INET6, 128)
+    length = _prefix(prefix if slash else None, bits)
     try:
-        if mechanism == "ip4":
-            return ipaddress.IPv4Network((ipaddress.IPv4Address(address), length), strict=False)
-        if "%" in address:
-            raise ValueError
-        return ipaddress.IPv6Network((ipaddress.IPv6Address(address), length), strict=False)
-    except ValueError:
+        number = int.from_bytes(socket.inet_pton(family, address), "big")
+    except (OSError, ValueError):
         raise Rule(f"{address!r} is no IPv{mechanism[2]} address (section 5.6)") from None
+    return number >> (bits - length) << (bits - length), length

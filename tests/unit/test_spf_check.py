@@ -21,7 +21,8 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
     is_spf,
     parse,
 )
-from hypothesis import given
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import program
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -374,6 +375,60 @@ def test_hostile_answers_and_clients_end_in_a_result(
             assert found.result in {"none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"}
             assert found.lookups <= 11 and found.voids <= 3
             assert found.explanation.isascii()
+
+
+PIECES = st.sampled_from(
+    (
+        *(
+            "a",
+            "mx",
+            "all",
+            "ip4",
+            "ip6",
+            "include",
+            "ptr",
+            "redirect",
+            "exp",
+            "-",
+            "?",
+            ":",
+            "=",
+            "/",
+            "//",
+            "%{d}",
+            "%",
+            " ",
+        ),
+        *(
+            "192.0.2.1",
+            "192.0.2.256",
+            "2001:db8::",
+            "::ffff:192.0.2.1",
+            "0",
+            "24",
+            "33",
+            "024",
+            "999",
+            "x.test",
+            "\t",
+            "\u00e9",
+            "\u0661",
+            "\u0131p4:192.0.2.1",
+        ),
+    )
+)
+
+
+@example("v=spf1 \u0131p4:192.0.2.1")
+@given(st.lists(PIECES, max_size=9).map(lambda pieces: "v=spf1 " + "".join(pieces)))
+def test_what_cannot_be_parsed_is_a_permanent_error_and_nothing_else(text: str) -> None:
+    found = program(text).error
+    try:
+        parse(text)
+    except SpfError as err:
+        assert found is not None and str(found) == str(err)
+    else:
+        assert found is None
 
 
 @pytest.mark.parametrize(
