@@ -319,7 +319,8 @@ class _Datagrams:
         """One question is lost; where the server never answered, or no more, all that wait for it are."""
         server = flight.server
         server.misses += 1
-        server.dead = not server.answered or server.misses >= MISSES_LIMIT
+        # A resolver that is silent on one name may wait for that name's servers, and knows others.
+        server.dead = not server.answered or (bool(flight.question.server) and server.misses >= MISSES_LIMIT)
         self._land(flight, _silence(server))
         if server.dead:
             waiting, server.waiting = server.waiting, deque()
@@ -576,7 +577,7 @@ def tls_context(ca_file: str, *, verify: bool = True) -> ssl.SSLContext:
 
 
 async def _connect(question: Connect) -> ConnectAnswer:
-    dummy, writer = await asyncio.open_connection(question.host, question.port)
+    dummy, writer = await asyncio.open_connection(question.address, question.port)
     writer.close()
     return ConnectAnswer()
 

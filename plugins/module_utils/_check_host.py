@@ -172,10 +172,23 @@ def port25(view: View) -> Iterator[Found]:
         yield unknown("no server outside is named", "give outbound_25: a mail server that is always there")
         return
     host, dummy, port = target.partition("@")
-    answer = cast(ConnectAnswer, view.get(Connect(host, int(port or 25))))
-    if answer.error:
+    addresses = _addresses(view, host)
+    if not addresses:
+        yield unknown(f"{host} has no address", "name a mail server that is always there in outbound_25")
+        return
+    answers = view.all([Connect(address, int(port or 25)) for address in addresses])
+    errors = [cast(ConnectAnswer, answer).error for answer in answers]
+    if all(errors):
         remedy = "ask the provider to open port 25 to the outside, or send through a smarthost on port 587"
-        yield Found("F", f"no connection to {target} port {port or 25}: {answer.error}", remedy, host)
+        yield Found("F", f"no connection to {host} port {port or 25}: {errors[0]}", remedy, host)
+
+
+def _addresses(view: View, host: str) -> list[str]:
+    """The addresses of a host that is named in an option, or the one that stands there."""
+    try:
+        return [str(ipaddress.ip_address(host))]
+    except ValueError:
+        return view.addresses(host.lower().rstrip(".") + ".")
 
 
 # -- blocklists ---------------------------------------------------------------------------------------
@@ -261,14 +274,11 @@ def relay(view: View) -> Iterator[Found]:
     if not host or not view.options.intrusive:
         yield unknown("not tested, as it is intrusive", "name your own server in test_host and set intrusive: true")
         return
-    try:
-        address = str(ipaddress.ip_address(host))
-    except ValueError:
-        addresses = view.addresses(host.rstrip(".").lower() + ".")
-        if not addresses:
-            yield unknown(f"{host} has no address", "name your own server in test_host")
-            return
-        address = addresses[0]
+    addresses = _addresses(view, host)
+    if not addresses:
+        yield unknown(f"{host} has no address", "name your own server in test_host")
+        return
+    address = addresses[0]
     own = f"postmaster@{view.bare}"
     tests = [Relay(address, int(port or 25), own, STRANGER)]
     tests += [Relay(address, int(port or 25), own, own, ending) for ending in ENDINGS]

@@ -253,6 +253,8 @@ def covers(view: View) -> Iterator[Found]:
         family = "ip4" if "." in address else "ip6"
         if result.result == "temperror":
             yield unknown("its verdict cannot be had now (temperror)", "try again", address)
+        elif result.result in ("none", "permerror") and _broken(view):
+            continue  # other rows say why
         elif result.result != "pass":
             by = f" by {result.term}" if result.term else ""
             remedy = f"add {family}:{address} to the SPF record of {view.bare}"
@@ -262,6 +264,12 @@ def covers(view: View) -> Iterator[Found]:
             if said.result in ("fail", "softfail", "permerror"):
                 record = Record.txt(helo, f"v=spf1 {family}:{address} -all")
                 yield Found("F", f"as HELO {helo} it gets {said.result}", str(record), helo.rstrip("."), "RFC 7208 2.3")
+
+
+def _broken(view: View) -> bool:
+    """Whether another row finds that no address can pass at all."""
+    rows = (single, syntax, lookups, void, mx_limits, include_target)
+    return not tree(view).texts or any(found.severity == "F" for row in rows for found in row(view))
 
 
 def _evaluated(view: View, address: str) -> _spf.SpfResult:

@@ -67,7 +67,7 @@ class Https:
 class Connect:
     """Whether a TCP connection can be opened."""
 
-    host: str
+    address: str
     port: int
 
 

@@ -126,6 +126,7 @@ def records() -> dict[tuple[str, str], list[str]]:
         ("mx.example.org.", "A"): [ADDRESS],
         ("mx.example.org.", "AAAA"): [ADDRESS6],
         ("mx.example.org.", "TXT"): ["v=spf1 a -all"],
+        ("mx.elsewhere.example.", "A"): ["198.51.100.25"],
         (reverse[ADDRESS], "PTR"): ["mx.example.org."],
         (reverse[ADDRESS6], "PTR"): ["mx.example.org."],
         ("example.org.", "TXT"): ["v=spf1 a:mx.example.org -all", "some-verification=1"],
