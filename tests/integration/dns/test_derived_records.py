@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything that mail_records derives, published to Knot DNS, read back, and dmarc_record on what is there.
+"""Everything that mail_records derives, published to Knot DNS and read back; dmarc_record and spf_record on it.
 
 Needs the Debian package knot; without it the tests are skipped with 'not run'.
 """
@@ -22,7 +22,8 @@ import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import discover
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import DnsServer
-from ansible_collections.postmaster.mail.plugins.modules import dmarc_record, dns_records, mail_records
+from ansible_collections.postmaster.mail.plugins.module_utils._spf import check_host
+from ansible_collections.postmaster.mail.plugins.modules import dmarc_record, dns_records, mail_records, spf_record
 
 testing = pytest.importorskip("ansible.module_utils.testing", reason="not run: ansible-core is too old")
 
@@ -154,3 +155,45 @@ def test_a_record_is_edited_where_it_lies(server: DnsServer) -> None:
     # What exists and what does not, by the server's own word: below www there is nothing, _tcp has names below.
     policies = {name: discover(f"{name}.corp.example", server).policy for name in ("www", "_tcp", "gone")}
     assert policies == {"www": "none", "_tcp": "none", "gone": "quarantine"}
+
+
+def _spf(server: DnsServer, **options: Any) -> dict[str, Any]:
+    where = {"resolver": f"{server.address}@{server.port}", "domain": "corp.example", "ttl": 60}
+    return _main(spf_record.main, {**where, **options})
+
+
+def _verdict(server: DnsServer, ip: str) -> tuple[str, int]:
+    found = check_host(ip=ip, sender="postmaster@corp.example", helo="mx.corp.example", resolver=server)
+    return found.result, found.lookups
+
+
+def test_spf_is_edited_proven_and_made_flat_where_it_lies(server: DnsServer) -> None:
+    networks = [f"ip4:10.{number}.0.0/24" for number in range(60)]
+    texts = {
+        "corp.example": "google-site-verification=abc",
+        "_spf.sender.test": f"v=spf1 {' '.join(networks[:30])} include:b.sender.test -all",
+        "b.sender.test": f"v=spf1 {' '.join(networks[30:])} -all",
+    }
+    _publish(server, [{"name": name, "type": "TXT", "ttl": 60, "value": text} for name, text in texts.items()])
+    _publish(server, [{"name": "corp.example", "type": "TXT", "ttl": 60, "value": "v=spf1 ip4:192.0.2.25 ~all"}])
+    # A term more, proven before it is published
+    added = {"terms": ["include:_spf.sender.test"], "own_addresses": ["192.0.2.25", "10.59.0.9"]}
+    edited = _spf(server, **added)
+    assert edited["records"][0]["after"] == "v=spf1 ip4:192.0.2.25 include:_spf.sender.test ~all"
+    assert edited["records"][0]["lookups"] == 2
+    assert _publish(server, edited["publish"])["changed"] and not _spf(server, **added)["changed"]
+    assert texts["corp.example"] in server.query("corp.example", "TXT")
+    assert (_verdict(server, "10.59.0.9"), _verdict(server, "10.60.0.9")) == (("pass", 2), ("softfail", 2))
+    # Flat, split over records of its own, with the same verdicts
+    whole = {**added, "state": "exact", "flatten": True, "terms": ["ip4:192.0.2.25", *added["terms"]]}
+    flat = _spf(server, **whole)
+    parts = set(flat["records"][0]["parts"])
+    assert parts == {"_spf1.corp.example", "_spf2.corp.example", "_spf3.corp.example"}
+    assert _publish(server, flat["publish"])["changed"] and not _spf(server, **whole)["changed"]
+    assert (_verdict(server, "10.59.0.9"), _verdict(server, "10.60.0.9")) == (("pass", 3), ("softfail", 3))
+    # The sender is left: its parts go with it.
+    left = _spf(server, state="exact", flatten=True, terms=["ip4:192.0.2.25"])
+    assert {record["name"].rstrip(".") for record in left["publish"] if record.get("state") == "absent"} == parts
+    _publish(server, left["publish"])
+    assert not any(server.query(name, "TXT") for name in parts)
+    assert (_verdict(server, "192.0.2.25"), _verdict(server, "10.59.0.9")) == (("pass", 0), ("softfail", 0))
