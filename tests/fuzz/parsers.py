@@ -77,6 +77,27 @@ def _private(text: str) -> object:
     return _dkim.read_private(text.encode("utf-8", "replace"))
 
 
+class _Everywhere:
+    """DNS in which every name has the same SPF record."""
+
+    def __init__(self, text: str) -> None:
+        self.answers = {"TXT": [text], "A": ["192.0.2.1"], "MX": ["10 mx.example."], "PTR": ["example.org."]}
+
+    def query(self, name: str, rdtype: str) -> list[str]:
+        assert 0 < len(name) <= 506, name  # 253 characters, some of them escaped
+        return self.answers.get(rdtype, [])
+
+
+def _spf_verdict(text: str) -> object:
+    """The verdict on a client that calls itself by the record's own words."""
+    sender = f"{text[7:47]}@example.org"
+    return _spf.check_host(ip="198.51.100.1", sender=sender, helo=text[-60:], resolver=_Everywhere(text))
+
+
+def _spf_flat(text: str) -> object:
+    return _spf.flatten(text, domain="example.org", resolver=_Everywhere(text))
+
+
 # The private key of RFC 8032 section 7.1, test 1, as PKCS#8 and bare.
 _SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 _PKCS8 = base64.b64encode(bytes.fromhex("302e020100300506032b657004220420") + _SEED).decode()
@@ -122,6 +143,24 @@ PARSERS: dict[str, Parser] = {
         ),
         (_spf.SpfError,),
         str,
+    ),
+    "spf verdict": Parser(
+        _spf_verdict,
+        (
+            "v=spf1 a mx ptr exists:%{ir}.%{l1r+-}.%{d2}.example -all exp=%{p}.example.org",
+            "v=spf1 -include:x.example ?a:%{H}.example redirect=%{o}.example",
+            "v=spf1 ip4:198.51.100.0/24 ip6:::ffff:198.51.100.0/120 ~all",
+        ),
+        ("%{", "}", "%{S}", "%{lr-}", "include:", "redirect=", "exp=", "@", ".", "ip4:", "/", "-all"),
+    ),
+    "spf flat": Parser(
+        _spf_flat,
+        (
+            "v=spf1 a mx include:x.example -ip4:192.0.2.0/25 ip4:192.0.2.0/24 -all",
+            "v=spf1 include:%{d}.example ~a:mx.example//64 redirect=x.example exp=why.%{d}",
+        ),
+        ("include:", "redirect=", "ip4:0.0.0.0/", "ip6:::/", "a/", "?", "exists:", "%{d}", "-all"),
+        (_spf.SpfError,),
     ),
     "dmarc record": Parser(
         _dmarc.DmarcRecord.parse,
