@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,9 @@ from hypothesis import strategies as st
 ZONE: dict[tuple[str, str], list[str]] = {
     ("corp.example", "TXT"): ["google-site-verification=x", "v=spf1 include:a.test  ~all"],
     ("example.org", "TXT"): ["v=spf1 include:_spf.formerly.example ip4:192.0.2.25 ~all"],
+    ("example.org", "MX"): ["10 mx.example.org."],
+    ("mx.example.org", "A"): ["192.0.2.30"],
+    ("_spf.mailer.example", "TXT"): ["v=spf1 ip4:198.51.100.0/28 -all"],
     ("corp.example", "MX"): ["10 mx.corp.example."],
     ("mx.corp.example", "A"): ["192.0.2.25"],
     ("a.test", "TXT"): ["v=spf1 ip4:198.51.100.0/25 ip4:198.51.100.128/25 -all"],
@@ -150,6 +155,19 @@ def test_the_examples_can_be_run() -> None:
         item = {name: value for name, value in item.items() if not (isinstance(value, str) and "{{" in value)}
         done = _run(*(item.get("records") or [item]), allow=tuple(REFUSALS))
         assert all(one.after for one in done)
+
+
+def test_the_guide_says_what_happens() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "spf.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(yaml|text)\n(.*?)```", text, re.DOTALL)
+    added, flat = (yaml.safe_load(body)[0]["postmaster.mail.spf_record"] for kind, body in blocks if kind == "yaml")
+    ((dummy, told),) = [block for block in blocks if block[0] == "text"]
+    current = "v=spf1 ip4:192.0.2.25 mx ~all"
+    (done,) = _run({**added, "current": current})
+    assert done.as_dict()["probes"][1]["why"] == told.splitlines()
+    (done,) = _run({**flat, "current": current})
+    assert done.after == {"example.org": "v=spf1 ip4:192.0.2.30 ip4:198.51.100.0/28 ip4:203.0.113.0/26 ~all"}
+    assert all(f"| `{name}` |" in text for name in REFUSALS)
 
 
 @pytest.mark.parametrize(
