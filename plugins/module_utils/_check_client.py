@@ -469,7 +469,8 @@ class Collector:
                     return await self._relay(question)
                 return await _connect(cast(Connect, question))
         except TimeoutError:
-            return _failure(question, f"no answer within {limit:g} seconds")
+            error = f"no answer within {limit:g} seconds"
+            return HttpsAnswer(error, silent=True) if isinstance(question, Https) else _failure(question, error)
         except (OSError, EOFError, ValueError) as err:
             return _failure(question, _reason(err))
 
@@ -491,14 +492,14 @@ class Collector:
         )
 
     async def _https(self, question: Https) -> HttpsAnswer:
-        error = "there is no address"
+        error, silent = "there is no address", False
         for address in question.addresses:
             try:
                 reader, writer = await asyncio.open_connection(
                     address, self._https_port, ssl=self._strict, server_hostname=question.host
                 )
             except (OSError, ValueError) as err:
-                error = _reason(err)
+                error, silent = _reason(err), getattr(err, "errno", None) in (*UNREACHABLE, errno.ETIMEDOUT)
                 continue
             try:
                 request = f"GET {question.path} HTTP/1.1\r\nHost: {question.host}\r\nConnection: close\r\n\r\n"
@@ -506,7 +507,7 @@ class Collector:
                 return parse_http(await _read_all(reader))
             finally:
                 writer.close()
-        return HttpsAnswer(error=error)
+        return HttpsAnswer(error, silent=silent)
 
     async def _relay(self, question: Relay) -> RelayAnswer:
         talk = await _Talk.open(question.address, question.port)

@@ -195,6 +195,9 @@ def mta_sts(view: View) -> Iterator[Found]:
 def _judge_policy(view: View, answer: HttpsAnswer) -> Iterator[Found]:
     where = f"https://{_policy_host(view).rstrip('.')}{POLICY_PATH}"
     fix = "serve it by HTTPS with a certificate for that name, status 200, without a redirect"
+    if answer.silent:
+        yield unknown(f"the policy was not had: {answer.error}", "run the check where the web can be reached", where)
+        return
     if answer.error:
         yield Found("F", f"the policy cannot be fetched: {answer.error}", fix, where, "RFC 8461 3.3")
         return

@@ -133,12 +133,13 @@ class SmtpAnswer:
 
 @dataclass(frozen=True, slots=True)
 class HttpsAnswer:
-    """What a web server answers; ``error`` where there was no answer."""
+    """What a web server answers; ``error`` where there was no answer, ``silent`` where not even a refusal came."""
 
     error: str = ""
     status: int = 0
     content_type: str = ""
     body: bytes = b""
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -409,6 +409,11 @@ def test_a_resolver_that_does_not_answer_makes_nothing_wrong() -> None:
     assert {item.seen for item in report.unknowns if item.id.startswith("spf.") and item.id != "spf.covers-ip"} == {"192.0.2.53 does not answer"}
 
 
+def test_silence_of_a_web_server_is_unknown() -> None:
+    report = checked(https(World(), error="no answer within 12 seconds", silent=True))
+    assert report.findings == [] and report.verdicts()[DOMAIN]["mtasts.dns+policy"] == UNKNOWN
+
+
 def test_an_answer_that_some_lists_refuse_is_unknown_and_never_listed() -> None:
     for code in ("127.255.255.252", "127.255.255.254", "127.255.255.255", "198.51.100.1"):
         made = World().put("25.113.0.203.bl.example.net.", "A", code)

@@ -82,8 +82,7 @@ class Planter:
             ("_smtp._tls", "TXT"): txt("v=TLSRPTv1; rua=mailto:reports@stranger.test"),
         }
         names = [mx] if mx.endswith(".lab.test") else ["*.stranger.test"]
-        text = "".join(f"mx: {one}\r\n" for one in names)
-        policy = (200, "text/plain", f"version: STSv1\r\nmode: enforce\r\n{text}max_age: 1209600\r\n")
+        policy = (200, "text/plain", _text(*names))
         key = {"selector": SELECTOR, "domain": name, "value": str(KEY.record), "activated": _ago(30)}
         return Domain(name, row, records, policy, [key])
 
@@ -92,7 +91,8 @@ class Planter:
         facts = self.lab.known["dns"]
         keyring = dns.tsigkeyring.from_text({key: facts["tsig"][key]})
         zones: dict[dns.name.Name, list[tuple[dns.name.Name, str, list[str]]]] = {}
-        known = [dns.name.from_text(zone) for zone in ("stranger.test", "lab.test", "provider.test", "test", *self._reverse())]
+        names = ("stranger.test", "lab.test", "provider.test", *self._reverse())
+        known = [dns.name.from_text(name) for name in names]
         for (name, rdtype), rdatas in wanted.items():
             owner = dns.name.from_text(name)
             zone = max((zone for zone in known if owner.is_subdomain(zone)), key=lambda zone: len(zone.labels))
@@ -138,22 +138,25 @@ def in_dns(p: Planter) -> list[Domain]:
         name = label or "".join(char if char.isalnum() else "-" for char in row)
         return p.sound(f"{name}.stranger.test", row, mx)
 
-    eleven = [f"i{number}.many.stranger.test" for number in range(11)]
+    eleven = " ".join(f"include:i{number}.many.stranger.test" for number in range(11))
+    long = " ".join(f"ip4:203.0.113.{number}" for number in range(30))
     void = " ".join(f"a:void{number}.stranger.test" for number in range(3))
     faults = [
         bad("mx.exists").put("", "MX").put("", "A", p.v4).put("", "AAAA", p.v6),
-        bad("mx.target").put("", "MX", "10 alias.stranger.test.").put("alias.stranger.test.", "CNAME", "mx.stranger.test."),
-        _policy(bad("mx.target", "literal"), 200, "version: STSv1\r\nmode: enforce\r\nmx: mx.stranger.test\r\nmx: " + p.v4 + "\r\nmax_age: 1209600\r\n").put("", "MX", "10 mx.stranger.test.", f"20 {p.v4}."),
+        bad("mx.target").put("", "MX", "10 alias.stranger.test.")
+        .put("alias.stranger.test.", "CNAME", "mx.stranger.test."),
+        _policy(bad("mx.target", "literal"), 200, _text("mx.stranger.test", p.v4))
+        .put("", "MX", "10 mx.stranger.test.", f"20 {p.v4}."),
         bad("mx.target", "private").put("", "MX", "10 mx.stranger.test.", "20 mx-private.stranger.test.")
         .put("mx-private.stranger.test.", "A", "10.1.2.3"),
         bad("mx.null").put("", "MX", "0 .").put("_mta-sts", "TXT"),
         bad("spf.single").say("", p.spf, "v=spf1 mx -all"),
         bad("spf.syntax").say("", f"{p.spf} nclude:_spf.provider.test"),
-        bad("spf.lookups").say("", f"v=spf1 {' '.join(f'include:{name}' for name in eleven)} ip4:{p.v4} ip6:{p.v6} -all"),
+        bad("spf.lookups").say("", f"v=spf1 {eleven} ip4:{p.v4} ip6:{p.v6} -all"),
         bad("spf.void").say("", f"v=spf1 ip4:{p.v4} ip6:{p.v6} {void} -all"),
         bad("spf.mx-ptr-limits").say("", f"v=spf1 ip4:{p.v4} ip6:{p.v6} mx:hosts.stranger.test -all")
         .put("hosts.stranger.test.", "MX", *(f"10 h{number}.stranger.test." for number in range(11))),
-        bad("spf.size").say("", f"v=spf1 ip4:{p.v4} ip6:{p.v6} {' '.join(f'ip4:203.0.113.{n}' for n in range(30))} -all"),
+        bad("spf.size").say("", f"v=spf1 ip4:{p.v4} ip6:{p.v6} {long} -all"),
         bad("spf.ptr").say("", f"v=spf1 ip4:{p.v4} ip6:{p.v6} ptr -all"),
         bad("spf.all").say("", f"v=spf1 ip4:{p.v4} ip6:{p.v6} +all"),
         bad("spf.include-target").say("", f"v=spf1 ip4:{p.v4} ip6:{p.v6} include:nothing.stranger.test -all"),
@@ -177,9 +180,10 @@ def in_dns(p: Planter) -> list[Domain]:
         bad("tls.starttls", "cert", mx="mx-cert.stranger.test"),
         bad("mtasts.dns+policy").say("_mta-sts", "v=STSv1; id=1;", "v=STSv1; id=2;"),
         _policy(bad("mtasts.dns+policy", "moved"), 301, ""),
-        _policy(bad("mtasts.match"), 200, "version: STSv1\r\nmode: enforce\r\nmx: mx.outside.test\r\nmax_age: 1209600\r\n"),
+        _policy(bad("mtasts.match"), 200, _text("mx.outside.test")),
         bad("tlsrpt").say("_smtp._tls", "v=TLSRPTv1;"),
-        bad("dane", mx="mx-dane.stranger.test").put("_25._tcp.mx-dane.stranger.test.", "TLSA", f"3 1 1 {'11' * 32}", f"3 1 1 {'22' * 32}"),
+        bad("dane", mx="mx-dane.stranger.test")
+        .put("_25._tcp.mx-dane.stranger.test.", "TLSA", f"3 1 1 {'11' * 32}", f"3 1 1 {'22' * 32}"),
         bad("dnsbl.ip/domain").put("dnsbl-ip-domain.stranger.test.dbl.stranger.test.", "A", "127.0.1.2"),
         bad("addr.role", mx="mx-role.stranger.test"),
         p.sound("nocaa.lab.test", "caa/bimi/ipv6", "mx.lab.test"),
@@ -188,6 +192,12 @@ def in_dns(p: Planter) -> list[Domain]:
     bogus = Domain("bogus.test", "dnssec", {}, (404, "", ""))
     lame = p.sound("lame.provider.test", "dns.consistency")
     return [*faults, bogus, lame]
+
+
+def _text(*hosts: str) -> str:
+    """An MTA-STS policy."""
+    lines = "".join(f"mx: {host}\r\n" for host in hosts)
+    return f"version: STSv1\r\nmode: enforce\r\n{lines}max_age: 1209600\r\n"
 
 
 def _own_key(domain: Domain, key: _dkim.DkimKey) -> Domain:

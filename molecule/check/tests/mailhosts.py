@@ -70,7 +70,7 @@ http.server.ThreadingHTTPServer.request_queue_size = 128
 server = http.server.ThreadingHTTPServer((sys.argv[1], 443), Handler)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain("/etc/postfix/check.pem", "/etc/postfix/check.key")
-server.socket = context.wrap_socket(server.socket, server_side=True)
+server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 server.serve_forever()
 """
 
@@ -159,5 +159,5 @@ class MailHosts:
         ]
         web = f"systemd-run -q --unit=check-web python3 /root/web.py {self.address('mx.stranger.test')}"
         self.lab.run(HOST, "sh", input="\n".join([*script, web]))
-        wait = "for n in $(seq 50); do ss -ltn | grep -q ':443 ' && ss -ltn | grep -q '107:25 ' && exit; sleep 0.2; done; exit 1"
-        self.lab.run(HOST, wait)
+        listen = "ss -ltn | grep -q ':443 ' && ss -ltn | grep -q '107:25 '"
+        self.lab.run(HOST, f"for n in $(seq 100); do {listen} && exit; sleep 0.2; done; exit 1")
