@@ -74,6 +74,41 @@ def test_machine_reads_the_bounding_set(tmp_path: Path, bounding: str, able: boo
     assert engine.Machine.look(root=tmp_path) == engine.Machine(can_raise_limits=able, has_systemd=False)
 
 
+# What machines say of themselves. The version of their cgroups is no part of it: podman finds that out itself.
+MACHINES = {
+    "Debian 13, cgroup v2": {
+        "proc/self/status": "CapInh:\t0000000000000000\nCapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000000\n",
+        "proc/self/cgroup": "0::/user.slice/user-1000.slice/session-1.scope\n",
+        "sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n",
+        "run/systemd/system/x": "",
+    },
+    "Debian 12 without an init, cgroup v1 and v2": {
+        "proc/self/status": "CapInh:\t0000000000000000\nCapBnd:\t000001fffeffffff\nCapAmb:\t0000000000000000\n",
+        "proc/self/cgroup": "3:memory:/\n2:pids:/\n1:name=systemd:/\n0::/\n",
+        "sys/fs/cgroup/unified/cgroup.controllers": "\n",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Debian 13, cgroup v2", ""),
+        (
+            "Debian 12 without an init, cgroup v1 and v2",
+            '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\n'
+            '[containers]\ndefault_ulimits = ["nofile=1024:20000", "nproc=30000:30000"]\n'
+            '[network]\nnetwork_backend = "netavark"\n',
+        ),
+    ],
+)
+def test_a_machine_gets_the_podman_settings_it_needs(tmp_path: Path, name: str, expected: str) -> None:
+    for path, content in MACHINES[name].items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(content, encoding="ascii")
+    assert engine.containers_conf(engine.Machine.look(root=tmp_path)) == expected
+
+
 def test_key_tag_and_ds_agree_with_dnspython() -> None:
     key = ZoneKey()
     dnskey = dns.rdata.from_wire("IN", "DNSKEY", key.rdata, 0, len(key.rdata))
