@@ -181,7 +181,7 @@ class Step:
     run: Callable[[Check, Step, str], Hit | None]
     hit: Hit
     target: Target | None = None
-    mask: int = 0
+    mask: int | None = None  # of a and mx
     tables: tuple[tuple[int, dict[int, tuple[int, Hit]]], ...] = ()
 
 
@@ -264,12 +264,16 @@ class _Builder:
                 self.targets[term.name] = Target.of(term.text, term.domain)
         elif not self.ended:
             self._flush()
-            for six in (False, True):
-                self._steps[six].append(step_of(term, six))
+            step = step_of(term, False)
+            self._steps[False].append(step)
+            # Only a and mx differ between the families.
+            self._steps[True].append(step if step.mask is None else step_of(term, True))
             self.ended = term.mechanism == "all"
 
     def _flush(self) -> None:
         """The networks so far become one step of each address family that they have."""
+        if self._tables == ({}, {}):
+            return
         for steps, tables in zip(self._steps, self._tables, strict=True):
             if tables:
                 steps.append(Step(_networks, _NO_HIT, tables=tuple(tables.items())))
@@ -303,7 +307,8 @@ def step_of(item: Directive, six: bool) -> Step:
         tables = ((MASKS[six][length], {number: (0, hit)}),) if is_six is six else ()
         return Step(_networks, hit, tables=tables)
     target = Target.of(item.text, item.domain) if item.domain is not None else None
-    return Step(RUNS[item.mechanism], hit, target, MASKS[six][item.prefix6 if six else item.prefix4])
+    mask = MASKS[six][item.prefix6 if six else item.prefix4] if item.mechanism in ("a", "mx") else None
+    return Step(RUNS[item.mechanism], hit, target, mask)
 
 
 # -- evaluating ---------------------------------------------------------------------------------
@@ -462,12 +467,13 @@ class Check:
 
     # -- addresses and names --------------------------------------------------------------------
 
-    def has_address(self, name: str, mask: int, term: str) -> bool | None:
-        """Whether ``name`` has an address in the client's network under ``mask``; None where it has none at all."""
+    def has_address(self, name: str, mask: int | None, term: str) -> bool | None:
+        """Whether ``name`` has an address in the client's network, or its very address without ``mask``; None for none."""
         answers = self.ask(name, "AAAA" if self.six else "A", term)
         if not answers:
             return None
         family = socket.AF_INET6 if self.six else socket.AF_INET
+        mask = -1 if mask is None else mask
         wanted = self.address & mask
         for text in answers:
             try:
@@ -493,7 +499,7 @@ class Check:
     def validated(self, name: str) -> bool:
         """Whether ``name``, which the address points to, has this address (section 5.5)."""
         try:
-            return is_name(name) and self.has_address(name, -1, "") is True
+            return is_name(name) and self.has_address(name, None, "") is True
         except Stop:
             return False
 
