@@ -468,7 +468,7 @@ class Check:
     # -- addresses and names --------------------------------------------------------------------
 
     def has_address(self, name: str, mask: int | None, term: str) -> bool | None:
-        """Whether ``name`` has an address in the client's network, or its very address without ``mask``; None for none."""
+        """Whether ``name`` has an address in the client's network under ``mask``; None where it has none at all."""
         answers = self.ask(name, "AAAA" if self.six else "A", term)
         if not answers:
             return None
