@@ -111,15 +111,22 @@ def _may_become_root(*, detached: bool) -> bool:
     return silent.returncode == 0
 
 
+def _serves_without_root(name: str) -> bool:
+    """Whether this engine may be chosen and answers an ordinary user, as Docker does its group."""
+    try:
+        return os.environ.get("LAB_ENGINE", name) == name and not find(name, state=CACHE / "lab").prefix
+    except LabError:
+        return False
+
+
 def prepare_lab(*, yes: bool, detached: bool = False) -> str:
     """Make sure that containers can be started; returns the engine's name. Raises DevError with what to do.
 
     ``detached``: they will be started by programs that have no terminal.
     """
     if not _may_become_root(detached=detached):
-        try:
-            return engine().name  # Docker serves its group, which is not root
-        except DevError as err:
-            raise DevError(NEED_ROOT + (" without a password" if detached else "")) from err
+        if _serves_without_root("docker"):
+            return "docker"
+        raise DevError(NEED_ROOT + (" without a password" if detached else ""))
     install(packages_for_lab(), yes=yes)
     return engine().name
