@@ -117,8 +117,9 @@ def normalise(record: Record) -> Record:
         raise DnsError(f"{record.name} {record.type} {record.rdata!r} is no valid record: {reason}") from err
 
 
+@functools.lru_cache(maxsize=8192)
 def _canonical(rdata: Any) -> str:
-    """Presentation text of ``rdata`` with all names in lower case."""
+    """Presentation text of ``rdata`` with all names in lower case. What was sent is read back right after."""
     if rdata.rdtype in (dns.rdatatype.TXT, dns.rdatatype.SPF):
         return str(rdata.to_text())
     wire = rdata.to_digestable(dns.name.root)
