@@ -43,6 +43,7 @@ HOSTS_LIMIT = 10  # names of an MX or PTR answer that are looked at, section 4.6
 CACHED_RECORDS, CACHED_SIZE = 1024, 4096  # compiled records kept, and the octets up to which one is kept
 MAPPED = 0xFFFF  # upper 96 bits of an IPv4 address inside IPv6, RFC 4291 section 2.5.5.2
 
+_MAIL_DOMAIN = re.compile(r"[!-Z^-~]+")  # visible ASCII without the brackets of literals and the backslash
 _NAME = re.compile(rf"[^.]{{1,{LABEL_LIMIT}}}(?:\.[^.]{{1,{LABEL_LIMIT}}})*")
 
 _NETWORK = re.compile(
@@ -140,7 +141,7 @@ def ascii_domain(domain: str) -> str | None:
             domain = domain.encode("idna").decode() if len(domain) <= NAME_LIMIT else ""
         except UnicodeError:
             return None
-    return domain if "." in domain and "[" not in domain and is_name(domain) else None
+    return domain if "." in domain and _MAIL_DOMAIN.fullmatch(domain) and is_name(domain) else None
 
 
 def is_name(text: str) -> bool:

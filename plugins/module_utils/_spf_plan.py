@@ -14,6 +14,7 @@ from typing import Literal
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import Resolver
 from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
+    LOOKUP_LIMIT,
     VERSION,
     Explanation,
     Modifier,
@@ -29,7 +30,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
 
 # What is refused, and why someone may want it all the same.
 REFUSALS: Mapping[str, str] = {
-    "pass_all": "+all lets the whole internet send as the domain",
+    "pass_all": "+all, or a network of everyone, lets the whole internet send as the domain",
     "two_records": "two SPF records at one name are a permanent error for receivers",
     "lookups": "more than ten lookups are a permanent error for receivers",
     "voids": "more than two lookups without an answer are a permanent error for receivers",
@@ -131,14 +132,17 @@ def refusals(record: SpfRecord, count: int, found: Survey | None) -> Iterator[Re
     if count > 1:
         said = f"there are {count} SPF records now, which is a permanent error for receivers; they would become one"
         yield Refusal("two_records", said)
+    over = len(record.lookup_terms) > LOOKUP_LIMIT
     for fault in record.refusals():
-        yield Refusal("pass_all" if fault.term.lower() in ("all", "+all") else "lookups", str(fault))
+        yield Refusal(
+            "lookups" if over and fault.term == record.lookup_terms[LOOKUP_LIMIT].text else "pass_all", str(fault)
+        )
     if found is None:
         return
-    own = any(one for one in record.refusals() if one.term.lower() not in ("all", "+all"))
-    for text in found.over:
-        if not (own and "lookups with" in text):
-            yield Refusal("lookups" if "lookups with" in text else "voids", text)
+    if found.too_many and not over:
+        yield Refusal("lookups", found.too_many)
+    if found.too_void:
+        yield Refusal("voids", found.too_void)
     for text in found.faults:
         yield Refusal("broken_target", text)
 

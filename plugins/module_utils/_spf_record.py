@@ -57,6 +57,13 @@ class Directive:
     prefix4: int = 32
     prefix6: int = 128
 
+    @property
+    def is_everyone(self) -> bool:
+        """Whether every client of one address family matches."""
+        if self.mechanism == "all":
+            return True
+        return self.mechanism in ("ip4", "ip6", "a", "mx") and 0 in (self.prefix4, self.prefix6)
+
     @cached_property
     def network(self) -> IPv4or6Network | None:
         """The network of ip4 and ip6, None for others."""
@@ -137,8 +144,9 @@ class SpfRecord:
         """What forbids to publish the record, though its syntax is right."""
         found = []
         for item in self.directives:
-            if item.mechanism == "all" and item.qualifier == "+":
-                found.append(self._error(item, "it lets the whole world send as this domain; write -all or ~all"))
+            if item.qualifier == "+" and item.is_everyone:
+                remedy = "write -all or ~all" if item.mechanism == "all" else "write a longer prefix"
+                found.append(self._error(item, f"it lets the whole world send as this domain; {remedy}"))
         lookups = self.lookup_terms
         if len(lookups) > LOOKUP_LIMIT:
             rule = f"it is lookup number {LOOKUP_LIMIT + 1}, and receivers stop with permerror after {LOOKUP_LIMIT}"

@@ -38,20 +38,24 @@ class Survey:
     unknown: list[str] = field(default_factory=list)
 
     @property
-    def over(self) -> list[str]:
-        """Which limits are exceeded, as sentences."""
-        said = []
-        if self.lookups > LOOKUP_LIMIT:
-            said.append(
-                f"it needs {self.lookups} lookups with those of its includes, and receivers stop with permerror after"
-                f" {LOOKUP_LIMIT} (section 4.6.4); flatten it, or name fewer senders"
-            )
-        if len(self.voids) > VOID_LIMIT:
-            said.append(
-                f"{len(self.voids)} of its terms have no answer, and receivers stop with permerror after {VOID_LIMIT}"
-                f" (section 4.6.4); remove {', '.join(self.voids)}"
-            )
-        return said
+    def too_many(self) -> str:
+        """The sentence for more than ten lookups, empty where there are not."""
+        if self.lookups <= LOOKUP_LIMIT:
+            return ""
+        return (
+            f"it needs {self.lookups} lookups with those of its includes, and receivers stop with permerror after"
+            f" {LOOKUP_LIMIT} (section 4.6.4); flatten it, or name fewer senders"
+        )
+
+    @property
+    def too_void(self) -> str:
+        """The sentence for more than two lookups without an answer, empty where there are not."""
+        if len(self.voids) <= VOID_LIMIT:
+            return ""
+        return (
+            f"{len(self.voids)} of its terms have no answer, and receivers stop with permerror after {VOID_LIMIT}"
+            f" (section 4.6.4); remove {', '.join(self.voids)}"
+        )
 
 
 class Planned:

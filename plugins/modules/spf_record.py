@@ -172,7 +172,7 @@ options:
   allow:
     description:
       - Refusals to pass over.
-      - V(pass_all) allows C(+all), by which the whole internet may send as the domain.
+      - V(pass_all) allows C(+all) and C(ip4:0.0.0.0/0), by which the whole internet may send as the domain.
       - V(two_records) makes one record out of two that are there; receivers take neither until then.
       - V(lookups) allows more than ten lookups, for senders that receivers meet before the eleventh.
       - V(voids) allows more than two lookups without an answer, such as those of hosts that have no address yet.

@@ -127,6 +127,8 @@ def test_terms_that_cost_a_lookup(text: str, count: int) -> None:
     [
         ("v=spf1 +all", "+all", "whole world"),
         ("v=spf1 a all", "all", "whole world"),
+        ("v=spf1 ip4:192.0.2.1/0 -all", "ip4:192.0.2.1/0", "whole world"),
+        ("v=spf1 a//0 -all", "a//0", "whole world"),
         (
             "v=spf1 " + "".join(f"include:{n}.test " for n in range(11)) + "-all",
             "include:10.test",
