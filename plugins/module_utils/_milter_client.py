@@ -14,7 +14,18 @@ from collections.abc import Iterator, Sequence
 
 VERSION = 6
 ALL_ACTIONS = 0x1FF  # add, change and insert headers, change the body, recipients and sender, quarantine
-NO_SHORTCUTS = 0  # no step may be skipped, and each has a reply
+# By command: the flag by which a milter says that it wants none, and the one by which it says that it sends no reply.
+SHORTCUTS = {
+    b"C": (0x1, 0x1000),
+    b"H": (0x2, 0x2000),
+    b"M": (0x4, 0x4000),
+    b"R": (0x8, 0x8000),
+    b"T": (0x200, 0x10000),
+    b"L": (0x20, 0x80),
+    b"N": (0x40, 0x40000),
+    b"B": (0x10, 0x80000),
+}
+ALL_SHORTCUTS = sum(unwanted | silent for unwanted, silent in SHORTCUTS.values())
 PACKET_LIMIT = 1 << 24  # octets; a reply is never near that
 FINAL = {b"a": "", b"c": "", b"d": "it dropped the message", b"r": "it refused the message", b"t": "it cannot sign now"}
 
@@ -30,7 +41,7 @@ class Milter:
 
     def __init__(self, address: str, port: int, *, timeout: float = 10) -> None:
         self.where = f"{address} port {port}"
-        self._headers: list[Header] = []
+        self._flags = 0
         try:
             self._socket = socket.create_connection((address, port), timeout=timeout)
         except OSError as err:
@@ -45,9 +56,11 @@ class Milter:
             raise MilterError(f"the signer at {self.where} ended the conversation: {err or 'no answer'}") from err
 
     def _converse(self, sender: str, recipient: str, headers: Sequence[Header], body: str) -> list[Header]:
-        self._send(b"O", struct.pack("!III", VERSION, ALL_ACTIONS, NO_SHORTCUTS))
-        if self._receive()[0] != b"O":
+        self._send(b"O", struct.pack("!III", VERSION, ALL_ACTIONS, ALL_SHORTCUTS))
+        reply, data = self._receive()
+        if reply != b"O":
             raise MilterError(f"what answers at {self.where} is no milter")
+        self._flags = struct.unpack("!III", data[:12])[2]
         self._command(b"C", b"localhost\x004" + struct.pack("!H", 25) + b"127.0.0.1\x00")
         self._command(b"H", b"localhost\x00")
         self._send(b"D", b"Mi\x00postmaster-mail-probe\x00")  # the queue identifier, which signers write to their log
@@ -79,7 +92,12 @@ class Milter:
                 return
 
     def _command(self, command: bytes, data: bytes) -> None:
+        unwanted, silent = SHORTCUTS[command]
+        if self._flags & unwanted:
+            return
         self._send(command, data)
+        if self._flags & silent:
+            return
         reply, text = self._receive()
         if reply == b"y":
             raise MilterError(self._said(text))

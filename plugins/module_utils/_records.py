@@ -265,6 +265,8 @@ def _key_records(
     """Name and text of every DKIM key by the domain it is for: the longest that holds its name."""
     found: dict[str, list[tuple[str, str]]] = {}
     for index, key in enumerate(keys):
+        if "record" in key and key["record"] is None:
+            continue  # check mode has not made it, or its record is to be gone
         record = key.get("record") or key
         name, text = absolute(str(record.get("name") or "")), _key_text(record)
         if "._domainkey." not in name or text is None:

@@ -17,19 +17,20 @@ from ansible_collections.postmaster.mail.plugins.module_utils._rotation import D
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _TIMES = ("created", "published", "activated", "retired", "revoked", "withdrawn")
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+# One word each: where lines are folded, a table stays one.
 _NEXT = {
-    "generate": "make the next key",
-    "rest": "make the next key",
-    "bring": "bring it to all who share it",
+    "generate": "renew",
+    "rest": "renew",
+    "bring": "share",
     "publish": "publish",
-    "switch": "sign with it",
+    "switch": "sign",
     "keep": "revoke",
     "revoke": "revoke",
-    "withdraw": "take its record out of DNS",
+    "withdraw": "withdraw",
     "remove": "forget",
     "blocked": "blocked",
 }
-_WAITS = {PENDING: "sign with it", REVOKED: "take its record out of DNS", WITHDRAWN: "forget"}
+_WAITS = {PENDING: "sign", REVOKED: "withdraw", WITHDRAWN: "forget"}
 
 
 class InputError(ValueError):
@@ -247,7 +248,7 @@ def _signing(host: Signer, activated: Iterable[Mapping[str, Any]]) -> list[Held]
 
 def table(steps: Sequence[Step]) -> list[str]:
     """One line for each key, in columns, and a sentence for each that is blocked."""
-    head = ("domain", "selector", "state", "since", "on", "next step", "when")
+    head = ("domain", "selector", "state", "since", "on", "next", "when")
     rows: list[tuple[str, ...]] = [head, *(_row(step) for step in steps)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -111,11 +111,13 @@ options:
     description: For how many seconds to wait until what O(attempted) names is visible.
     type: float
     default: 0
-  server:
-    description: The primary name server, if there is one to be updated. Without it records are published by hand.
+  primary:
+    description:
+      - The name server that is updated, C(address) or C(address@port). Without it records are published by hand, and
+        O(resolver) tells which name servers there are.
     type: str
   port:
-    description: Port of all name servers.
+    description: Port of the other name servers.
     type: int
     default: 53
   resolver:
@@ -194,8 +196,8 @@ table:
   type: list
   elements: str
   sample:
-    - "domain        selector         state   since                 on      next step          when"
-    - "corp.example  rsa-202611-k3f9  active  2026-11-20T11:00:00Z  relay1  make the next key  2027-05-19T11:00:00Z"
+    - "domain        selector         state   since                 on      next   when"
+    - "corp.example  rsa-202611-k3f9  active  2026-11-20T11:00:00Z  relay1  renew  2027-05-19T11:00:00Z"
 blocked:
   description: A sentence for each step that is V(blocked).
   returned: success
@@ -229,7 +231,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _dns_client
 from ansible_collections.postmaster.mail.plugins.module_utils import _rotation as rotation
 from ansible_collections.postmaster.mail.plugins.module_utils import _rotation_work as working
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError
-from ansible_collections.postmaster.mail.plugins.module_utils._dns_watch import Directory, resolver_at
+from ansible_collections.postmaster.mail.plugins.module_utils._dns_watch import Directory, resolver_at, split_address
 from ansible_collections.postmaster.mail.plugins.module_utils._rotation_look import look
 
 PAUSE = 0.5  # seconds between two looks at the name servers
@@ -254,7 +256,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "revoked": {"type": "str", "default": "30d"},
     "attempted": {"type": "list", "elements": "list", "default": []},
     "wait": {"type": "float", "default": 0},
-    "server": {"type": "str"},
+    "primary": {"type": "str"},
     "port": {"type": "int", "default": 53},
     "resolver": {"type": "str"},
     "timeout": {"type": "float", "default": 10},
@@ -266,7 +268,7 @@ def policy(params: dict[str, Any]) -> rotation.Policy:
     return rotation.Policy(
         rotate_now=params["rotate_now"],
         attempted=frozenset((str(name), str(state)) for name, state in params["attempted"]),
-        by_hand=params["server"] is None,
+        by_hand=params["primary"] is None,
         **{name: working.seconds(params[name], name) for name in ("rotate_after", "settle", "keep", "revoked")},
     )
 
@@ -274,8 +276,9 @@ def policy(params: dict[str, Any]) -> rotation.Policy:
 def directory(params: dict[str, Any]) -> Directory:
     """Who knows the name servers."""
     primary, timeout = None, params["timeout"]
-    if params["server"] is not None:
-        primary = client.DnsServer(params["server"], port=params["port"], timeout=timeout)
+    if params["primary"] is not None:
+        address, port = split_address(params["primary"], 53)
+        primary = client.DnsServer(address, port=port, timeout=timeout)
     resolver = resolver_at(params["resolver"], timeout=timeout)
     return Directory(primary=primary, resolver=resolver, port=params["port"], timeout=timeout)
 

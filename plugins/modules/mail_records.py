@@ -302,7 +302,8 @@ options:
     default: {}
   dkim_keys:
     description:
-      - Keys as M(postmaster.mail.dkim_key) returns them, or their records. All are published, whatever their state.
+      - Keys as M(postmaster.mail.dkim_key) returns them, or their records. Those that have a record are published,
+        whatever their state.
     type: list
     elements: dict
     default: []

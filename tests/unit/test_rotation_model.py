@@ -378,24 +378,29 @@ class Rotation(RuleBasedStateMachine):
             self.world.check()
         self.waiting = self.waiting[count:]
 
-    @rule(now=st.booleans(), mail=st.booleans())
-    def a_whole_run(self, now: bool, mail: bool) -> None:
-        """As most days are: nothing disturbs it."""
+    @rule(now=st.booleans(), busy=st.booleans(), cut=st.sampled_from([1, 2, 3, 5, 8, 99, 99, 99]))
+    def a_whole_run(self, now: bool, busy: bool, cut: int) -> None:
+        """As most days are: nothing disturbs it, or it is killed; ``busy`` has mail and questions all the time."""
         self.world.attempted, self.waiting = set(), []
         for dummy in range(8):
             acts = [act for step in self.think(now) for act in self.world.operations(step)]
             for act in acts:
-                if not self.perform(act):
+                cut -= 1
+                if cut < 0 or not self.perform(act):
                     return
-                if mail:
+                if busy:
                     self.send_all()
+                    self.ask_all()
                 self.world.check()
             if not acts:
                 return
 
-    @rule()
-    def a_killed_run(self) -> None:
-        self.waiting = []
+    def ask_all(self, server: str = "ns1") -> None:
+        world = self.world
+        known = [held.selector for relay in world.relays.values() for held in relay.manifest.values()]
+        for resolver in world.caches:
+            for selector in sorted({*known, world.free_selector(), *world.domain.selectors}):
+                world.ask(resolver, selector, server)
 
     @rule(seconds=PAUSES)
     def time_passes(self, seconds: int) -> None:
@@ -430,12 +435,7 @@ class Rotation(RuleBasedStateMachine):
     @rule(data=st.data())
     def everybody_asks(self, data: st.DataObject) -> None:
         """Also for names that do not exist yet: a stranger tries, or a resolver infers from others."""
-        world = self.world
-        known = [held.selector for relay in world.relays.values() for held in relay.manifest.values()]
-        for resolver in world.caches:
-            server = data.draw(st.sampled_from(sorted(world.servers)))
-            for selector in sorted({*known, world.free_selector(), *world.domain.selectors}):
-                world.ask(resolver, selector, server)
+        self.ask_all(data.draw(st.sampled_from(sorted(self.world.servers))))
 
     @rule(data=st.data())
     def a_relay_is_away_or_back(self, data: st.DataObject) -> None:
