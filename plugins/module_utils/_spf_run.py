@@ -18,6 +18,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dns import (
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE
 from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
+    SIZE_ADVISED,
     Planned,
     SpfError,
     SpfRecord,
@@ -39,8 +40,6 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf_plan import (
 )
 
 LABEL = "_spf"  # records that a flat one is split over are named _spf1, _spf2, ... under the domain
-# Hints about the size are of no use where the record has just been made as small as it gets.
-_SIZE_HINT = re.compile(r"has \d+ octets")
 
 
 class RunError(ValueError):
@@ -137,11 +136,23 @@ def _one(domain: str, item: Mapping[str, Any], allow: Collection[str], resolver:
             f"{planned[domain]!r} is refused: " + "; ".join(f"{one.text} (or allow {one.id})" for one in against)
         )
     before = _before(domain, texts, planned, resolver if item.get("flatten") else None)
-    hints = tuple(
-        str(hint) for hint in after[domain].warnings() if not (item.get("flatten") and _SIZE_HINT.search(str(hint)))
-    )
+    hints = _hints(after) if item.get("flatten") else tuple(map(str, after[domain].warnings()))
     unknown = tuple(found.unknown) if found is not None else ()
     return Done(domain, before, planned, int(item["ttl"]), found, probes, notes, (*hints, *unknown))
+
+
+def _hints(records: Mapping[str, SpfRecord]) -> tuple[str, ...]:
+    """What is allowed and should be looked at in a flat record and its parts."""
+    main = next(iter(records.values()))
+    sizes = {name: len(name) + len(str(record)) for name, record in records.items()}
+    return (
+        *(str(hint) for hint in main.warnings() if "octets" not in hint.rule),
+        *(
+            f"{name} has {size} octets with its name; over {SIZE_ADVISED} some answers need TCP (section 3.4)"
+            for name, size in sizes.items()
+            if size > SIZE_ADVISED
+        ),
+    )
 
 
 def _refused(one: Refusal) -> PlanError:
