@@ -1,0 +1,134 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Probes from every host to a mailbox outside, read by IMAP; and reports of receivers, read from the same mailbox."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lab.plays import play
+from lab.probe import Lab
+
+PROBE = Path(__file__).resolve().parents[3] / "playbooks" / "probe.yml"
+RECIPIENT = "someone@outside.test"
+
+
+@pytest.fixture(scope="module")
+def mailbox(lab: Lab) -> dict[str, Any]:
+    """The mailbox outside, as the option ``imap`` takes it."""
+    outside = lab.known["outside"]
+    return {
+        "host": lab.address("outside"),
+        "username": outside["username"],
+        "password": outside["password"],
+        "ca_path": lab.known["ca_file"],
+    }
+
+
+@pytest.fixture
+def variables(lab: Lab, mailbox: dict[str, Any]) -> dict[str, Any]:
+    """What a person says of a mailbox outside to probe."""
+    return {
+        "mail_probe_recipient": RECIPIENT,
+        "mail_probe_imap": mailbox,
+        "mail_probe_authserv_id": "mx.outside.test",
+        "mail_probe_resolver": lab.address("resolver"),
+    }
+
+
+def _hosts(lab: Lab) -> list[str]:
+    return [*lab.hosts("satellites"), *lab.hosts("relays")]
+
+
+def test_a_probe_from_every_host_arrives_and_is_believed(lab: Lab, variables: dict[str, Any]) -> None:
+    played = play(lab, PROBE, extra=variables)
+    assert played.changed == {}
+    for host in _hosts(lab):
+        assert f"{host} -> localhost" in played.output
+    assert played.output.count("'spf': 'pass', 'dkim': 'pass', 'dmarc': 'pass'") == len(_hosts(lab))
+    assert "relay1.corp.example -> mx.outside.test" in played.output
+    assert variables["mail_probe_imap"]["password"] not in played.output
+
+
+def test_check_mode_sends_nothing(lab: Lab, variables: dict[str, Any]) -> None:
+    before = len(lab.messages("Mail probe"))
+    assert play(lab, PROBE, extra=variables, check=True).failures == {}
+    time.sleep(2)
+    assert len(lab.messages("Mail probe")) == before
+
+
+def test_a_wrong_password_is_told_and_not_shown(lab: Lab, variables: dict[str, Any], mailbox: dict[str, Any]) -> None:
+    wrong = {**mailbox, "password": "it's\\wrong"}
+    played = play(lab, PROBE, extra={**variables, "mail_probe_imap": wrong}, limit="relay1,localhost", must_pass=False)
+    assert "IMAP at" in played.failures["relay1"] and "failed" in played.failures["relay1"].lower()
+    assert "wrong" not in played.output
+
+
+@pytest.fixture
+def unsigned(lab: Lab) -> Iterator[str]:
+    """A relay whose signer has no key."""
+    lab.run("relay1", "mv /etc/dkimkeys /etc/dkimkeys.away && systemctl restart rspamd")
+    yield "relay1"
+    lab.run("relay1", "mv /etc/dkimkeys.away /etc/dkimkeys && systemctl restart rspamd")
+
+
+def test_mail_that_is_not_signed_fails_its_probe(lab: Lab, variables: dict[str, Any], unsigned: str) -> None:
+    played = play(lab, PROBE, extra={**variables, "mail_probe_timeout": 6}, limit=unsigned, must_pass=False)
+    said = played.failures[unsigned]
+    # The relay rather keeps a message than sends it unsigned.
+    assert "did not arrive within 6 seconds" in said or "no DKIM signature verifies (there is none)" in said
+
+
+# --- reports ---------------------------------------------------------------------------------
+
+REPORT = """<feedback><report_metadata><org_name>outside</org_name><report_id>{id}</report_id>
+<date_range><begin>1762000000</begin><end>1764000000</end></date_range></report_metadata>
+<policy_published><domain>corp.example</domain><p>none</p></policy_published>
+<record><row><source_ip>{source}</source_ip><count>{count}</count>
+<policy_evaluated><disposition>none</disposition><dkim>{verdict}</dkim><spf>{verdict}</spf></policy_evaluated></row>
+<identifiers><header_from>corp.example</header_from></identifiers><auth_results/></record></feedback>
+"""
+
+
+def _deliver(lab: Lab, content: bytes, subtype: str) -> None:
+    message = EmailMessage()
+    message["From"] = "dmarc@stranger.test"
+    message["To"] = RECIPIENT
+    message["Subject"] = "Report domain: corp.example"
+    message.set_content("A report.")
+    message.add_attachment(content, maintype="application", subtype=subtype, filename="report")
+    # Dropped into the mailbox: what is tested is reading it.
+    maildir, name = lab.known["outside"]["maildir"], f"{time.time_ns()}.report"
+    take = f"cat > tmp/{name} && chown 5000:5000 tmp/{name} && mv tmp/{name} new/{name}"
+    lab.run("outside", f"cd {maildir} && {take}", input=message.as_string())
+
+
+def test_reports_in_a_mailbox_are_read(lab: Lab, mailbox: dict[str, Any], tmp_path: Path) -> None:
+    relay = lab.address("relay1")
+    _deliver(lab, gzip.compress(REPORT.format(id="1", source=relay, count=500, verdict="pass").encode()), "gzip")
+    _deliver(lab, REPORT.format(id="2", source="198.51.100.9", count=20, verdict="fail").encode(), "xml")
+    _deliver(lab, b"<!DOCTYPE feedback [<!ENTITY a 'b'>]><feedback>&a;</feedback>", "xml")
+    options = {"imap": mailbox, "senders": [{"name": "our relays", "networks": [relay]}]}
+    tasks = [
+        {"postmaster.mail.mail_reports": options, "register": "found"},
+        {"ansible.builtin.copy": {"content": "{{ found | to_json }}", "dest": str(tmp_path / "found.json")}},
+    ]
+    playbook = tmp_path / "reports.yml"
+    playbook.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    play(lab, playbook)
+    found = json.loads((tmp_path / "found.json").read_text())
+    told = found["domains"]["corp.example"]
+    assert (told["aligned"], told["unaligned"], told["unknown"]) == (500, 0, 20)
+    assert [source["name"] for source in told["sources"]] == ["our relays", "198.51.100.9"]
+    assert told["advice"]["next"] == "quarantine"
+    assert [one["problem"] for one in found["problems"]] == [
+        "has a document type definition, which no report needs and attacks are made of"
+    ]
