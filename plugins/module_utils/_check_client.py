@@ -19,18 +19,16 @@ import secrets
 import socket
 import ssl
 import struct
-import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.client import HTTPException, HTTPResponse
 from typing import Any, cast
 
 from ansible_collections.postmaster.mail.plugins.module_utils._check_view import (
-    ALIAS_LIMIT,
     FAILED,
     NO_ROUTE,
-    NOERROR,
     NXDOMAIN,
     TIMEOUT,
     Answer,
@@ -46,21 +44,15 @@ from ansible_collections.postmaster.mail.plugins.module_utils._check_view import
     Smtp,
     SmtpAnswer,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._check_wire import (
+    DNSPYTHON_IMPORT_ERROR,
+    question_wire,
+    read_answer,
+)
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_stub import parse_resolv_conf
 
-DNSPYTHON_IMPORT_ERROR: str | None = None
-try:
-    import dns.exception
-    import dns.flags
-    import dns.message
-    import dns.name
-    import dns.rcode
-    import dns.rdataclass
-    import dns.rdatatype
-except ImportError:
-    DNSPYTHON_IMPORT_ERROR = traceback.format_exc()
+__all__ = ["DNSPYTHON_IMPORT_ERROR", "Collector", "is_local", "system_resolvers"]
 
-PAYLOAD = 1232  # octets of an answer over UDP that no network fragments, DNS flag day 2020
 IN_FLIGHT = 256  # questions under way at once
 IN_FLIGHT_EACH = 48  # of these at one server
 SESSIONS = 48  # TCP connections at once
@@ -69,7 +61,6 @@ MISSES_LIMIT = 6  # questions in a row that a server may leave unanswered, once 
 LINE_LIMIT, REPLY_LIMIT = 2048, 100  # octets of a line, and lines, of an SMTP reply; RFC 5321 section 4.5.3.1.5 has 512
 BODY_LIMIT = 65536 + 8192  # octets of an HTTPS answer: RFC 8461 section 3.3, and its header
 SILENCE = 2.0  # seconds without a reply that show that a server still waits for the end of data
-CHECKING_DISABLED, AUTHENTIC, RECURSION = 0x0010, 0x0020, 0x0100
 UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 Address = tuple[str, int]
@@ -87,74 +78,6 @@ def system_resolvers(path: str = "/etc/resolv.conf") -> list[Address]:
 def is_local(resolver: Address) -> bool:
     """Whether nobody can change a resolver's answers on their way here, so that its AD bit counts (RFC 4035 4.9.3)."""
     return ipaddress.ip_address(resolver[0].partition("%")[0]).is_loopback
-
-
-# -- DNS messages ---------------------------------------------------------------------------------------
-
-
-def question_wire(question: Dns, ident: int) -> bytes:
-    """The message that asks; raises ValueError where no such name can exist."""
-    flags = AUTHENTIC if question.server else RECURSION | AUTHENTIC
-    if question.unchecked:
-        flags |= CHECKING_DISABLED
-    try:
-        name = dns.name.from_text(question.name).to_wire()
-        rdtype = int(dns.rdatatype.from_text(question.type))
-    except dns.exception.DNSException as err:
-        raise ValueError(str(err) or type(err).__name__) from err
-    head = struct.pack("!6H", ident, flags, 1, 0, 0, 1)
-    edns = b"\0" + struct.pack("!HHIH", int(dns.rdatatype.OPT), PAYLOAD, 0, 0)
-    return bytes(head + cast(bytes, name) + struct.pack("!2H", rdtype, 1) + edns)
-
-
-def read_answer(wire: bytes, question: Dns) -> DnsAnswer:
-    """What a message says. Whatever is wrong with it makes an answer that failed."""
-    try:
-        message = dns.message.from_wire(wire, ignore_trailing=True)
-        return _read(message, question, len(wire))
-    except (dns.exception.DNSException, ValueError, struct.error, IndexError, KeyError) as err:
-        return DnsAnswer(FAILED, text=f"an answer that is not understood: {err or type(err).__name__}")
-
-
-def _read(message: Any, question: Dns, size: int) -> DnsAnswer:
-    rcode, flags = message.rcode(), message.flags
-    bits: dict[str, Any] = {
-        "authenticated": bool(flags & dns.flags.AD),
-        "authoritative": bool(flags & dns.flags.AA),
-        "size": size,
-        "truncated": bool(flags & dns.flags.TC),
-    }
-    if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        return DnsAnswer(FAILED, text=str(dns.rcode.to_text(rcode)), **bits)
-    if not message.question or message.question[0].name != dns.name.from_text(question.name):
-        return DnsAnswer(FAILED, text="an answer to another question", **bits)
-    owner, chain, ttl = message.question[0].name, list[str](), 0
-    values: tuple[str, ...] = ()
-    sets = {(rrset.name, rrset.rdtype): rrset for rrset in message.answer}
-    rdtype = dns.rdatatype.from_text(question.type)
-    while True:
-        found, alias = sets.get((owner, rdtype)), sets.get((owner, dns.rdatatype.CNAME))
-        if found is not None:
-            ttl, values = found.ttl, tuple(_text(rdata) for rdata in found)
-            break
-        if alias is None:
-            break
-        owner = alias[0].target
-        chain.append(owner.to_text().lower())
-        if len(chain) > ALIAS_LIMIT:
-            return DnsAnswer(FAILED, chain=tuple(chain), text="its aliases do not end", **bits)
-    authority = {rrset.rdtype: rrset for rrset in message.authority}
-    soa = authority.get(dns.rdatatype.SOA)
-    referral = not values and not chain and soa is None and dns.rdatatype.NS in authority
-    status = NXDOMAIN if rcode == dns.rcode.NXDOMAIN else NOERROR
-    zone = soa.name.to_text().lower() if soa is not None and not chain else ""
-    return DnsAnswer(status, values, tuple(chain), ttl, zone, referral=referral, **bits)
-
-
-def _text(rdata: Any) -> str:
-    if rdata.rdtype == dns.rdatatype.TXT:
-        return b"".join(rdata.strings).decode("latin-1")
-    return str(rdata.to_text())
 
 
 # -- DNS over UDP ---------------------------------------------------------------------------------------
@@ -218,8 +141,9 @@ class _Datagrams:
         if server.dead:
             done(_silence(server))
         elif len(self._flights) >= IN_FLIGHT or len(server.flights) >= IN_FLIGHT_EACH:
+            if not server.waiting:
+                self._queue.append(server)
             server.waiting.append(flight)
-            self._queue.append(server)
         else:
             self._start(flight)
 
@@ -284,14 +208,15 @@ class _Datagrams:
 
     def _launch(self) -> None:
         """Start what waits, as far as there is room."""
-        for dummy in range(len(self._queue)):
-            if not self._queue or len(self._flights) >= IN_FLIGHT:
-                return
+        passed = 0
+        while passed < len(self._queue) and len(self._flights) < IN_FLIGHT:
             server = self._queue.popleft()
-            if server.waiting and len(server.flights) < IN_FLIGHT_EACH:
-                self._start(server.waiting.popleft())
-            elif server.waiting:
+            flight = server.waiting.popleft() if server.waiting and len(server.flights) < IN_FLIGHT_EACH else None
+            passed = passed + 1 if flight is None else 0
+            if server.waiting:
                 self._queue.append(server)
+            if flight is not None:
+                self._start(flight)
 
     # -- time -----------------------------------------------------------------------------------------
     def _schedule(self, when: float, flight: _Flight) -> None:
@@ -366,9 +291,15 @@ class Collector:
         self._loop = asyncio.get_running_loop()
         self._datagrams = _Datagrams(self._loop, self._timeout)
         self._sessions = asyncio.Semaphore(SESSIONS)
-        self._strict = tls_context(self._ca_file)
-        self._lax = tls_context(self._ca_file, verify=False)
         return self
+
+    @cached_property
+    def _strict(self) -> ssl.SSLContext:
+        return tls_context(self._ca_file)
+
+    @cached_property
+    def _lax(self) -> ssl.SSLContext:
+        return tls_context(self._ca_file, verify=False)
 
     async def __aexit__(self, *dummy: object) -> None:
         for task in self._tasks:
@@ -381,7 +312,7 @@ class Collector:
         waited = [self._future(question) for question in questions if question not in self.facts]
         for future in waited:
             if not future.done():
-                await asyncio.shield(future)
+                await future
 
     def _future(self, question: Question) -> asyncio.Future[None]:
         future = self._asked.get(question)

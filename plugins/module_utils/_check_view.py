@@ -12,7 +12,7 @@ import datetime
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import Mail
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, is_under
@@ -30,8 +30,7 @@ NOERROR, NXDOMAIN, FAILED, TIMEOUT, NO_ROUTE = "noerror", "nxdomain", "failed", 
 # -- questions and answers ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Dns:
+class Dns(NamedTuple):
     """Name (absolute, in lower case) and type; ``server`` an address, or empty for the resolver.
 
     ``tcp`` insists on TCP, ``unchecked`` asks the resolver not to validate (the CD bit, RFC 4035 section 3.2.2).
@@ -44,8 +43,7 @@ class Dns:
     unchecked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Smtp:
+class Smtp(NamedTuple):
     """One session with a mail server up to RCPT: ``name`` is what its certificate must hold."""
 
     address: str
@@ -54,8 +52,7 @@ class Smtp:
     recipients: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Https:
+class Https(NamedTuple):
     """One GET; ``addresses`` are tried in turn."""
 
     addresses: tuple[str, ...]
@@ -63,16 +60,14 @@ class Https:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
+class Connect(NamedTuple):
     """Whether a TCP connection can be opened."""
 
     address: str
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Relay:
+class Relay(NamedTuple):
     """An intrusive test of a mail server; ``ending`` None asks for an open relay, else it is tried as end of data."""
 
     address: str
@@ -340,6 +335,9 @@ class View:
 
     def zone_of(self, name: str) -> str:
         """The zone that ``name`` lies in, by the SOA record that the resolver shows."""
+        return self.once(f"zone {name}", lambda: self._zone_of(name))
+
+    def _zone_of(self, name: str) -> str:
         while name:
             answer = self._fact(Dns(name, "SOA"))
             if answer.zone and is_under(name, answer.zone):
@@ -354,6 +352,9 @@ class View:
     @property
     def servers(self) -> list[Server]:
         """All addresses of the name servers of the domain's zone."""
+        return self.once("servers", self._servers)
+
+    def _servers(self) -> list[Server]:
         zone = self.zone
         if zone == ".":
             return []

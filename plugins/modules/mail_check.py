@@ -177,8 +177,8 @@ EXAMPLES = r"""
   register: mail_health
 
 - name: Show what was found
-  ansible.builtin.debug:
-    msg: "{{ mail_health.table }}"
+  postmaster.mail.show_text:
+    lines: "{{ mail_health.table }}"
 
 - name: Look at all domains of the inventory, with the relays' keys and addresses
   postmaster.mail.mail_check:

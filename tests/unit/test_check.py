@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import _check_world as world
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils import _check_run as run
 from ansible_collections.postmaster.mail.plugins.module_utils import _check_view as v
@@ -33,17 +35,6 @@ from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import
 from hypothesis import given
 from hypothesis import strategies as st
 
-
-def _load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-world = _load("check_world")
 World, DOMAIN, ADDRESS, ADDRESS6, SERVERS = world.World, world.DOMAIN, world.ADDRESS, world.ADDRESS6, world.SERVERS
 signed, inbound, signing_key = world.signed, world.inbound, world.signing_key
 LETTER, SIGNED = world.LETTER, world.SIGNED_FIELDS
