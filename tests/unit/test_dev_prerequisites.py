@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -157,3 +158,12 @@ def test_another_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAB_NO_REGISTRY", raising=False)
     monkeypatch.setattr(images, "REGISTRY", "registry.test:5000/mirror")
     assert images.public_image("trixie") == "registry.test:5000/mirror/debian:13-slim"
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_image_is_built_inside_its_container_or_not_at_all(tmp_path: Path, inside: bool) -> None:
+    """In a chroot an engine's exec ends up in the machine's own root."""
+    (tmp_path / "hostname").write_text("pml-build-1\n" if inside else "controller\n", encoding="ascii")
+    script = images.GUARD.replace("/etc/hostname", str(tmp_path / "hostname")) + "echo replaced"
+    done = subprocess.run(["sh", "-c", script], env={"CONTAINER": "pml-build-1"}, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == ((0, b"replaced\n") if inside else (1, b""))

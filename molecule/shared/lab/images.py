@@ -49,6 +49,13 @@ Acquire::Languages "none";
 Acquire::Retries "3";
 APT::Install-Recommends "true";
 """
+# The scripts replace a whole system's settings, and an engine that was started in a chroot runs them outside of it.
+GUARD = """\
+if ! grep -qx "$CONTAINER" /etc/hostname; then
+    echo 'commands for a container do not run inside it here; is this a chroot? Start the lab outside of it' >&2
+    exit 1
+fi
+"""
 # Nothing may take apt's lock behind our back, and every run brings its own ssh host key.
 BASE_SCRIPT = """\
 set -eu
@@ -141,10 +148,12 @@ class Images:
         """Run ``script`` in a container of ``parent`` and keep the result as ``tag``."""
         name = f"pml-build-{uuid.uuid4().hex[:8]}"
         proxies = {key: os.environ[key] for key in ("http_proxy", "https_proxy", "no_proxy") if key in os.environ}
-        options = [part for key, value in (proxies | env).items() for part in ("-e", f"{key}={value}")]
-        self.engine.run("run", "-d", "--name", name, "--network", self.engine.uplink, parent, "sleep", "infinity")
+        known = {**proxies, **env, "CONTAINER": name}
+        options = [part for key, value in known.items() for part in ("-e", f"{key}={value}")]
+        place = ["--name", name, "--hostname", name, "--network", self.engine.uplink]
+        self.engine.run("run", "-d", *place, parent, "sleep", "infinity")
         try:
-            self.engine.run("exec", *options, name, "sh", "-c", script)
+            self.engine.run("exec", *options, name, "sh", "-c", GUARD + script)
             self.engine.run("commit", *(part for change in self.engine.changes for part in ("-c", change)), name, tag)
         finally:
             self.engine.remove([name])
