@@ -81,6 +81,7 @@ def play(
             "ANSIBLE_CALLBACKS_ENABLED": "record",
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_FORKS": "8",
+            "ANSIBLE_TIMEOUT": "60",
             "LAB_RECORD": record.name,
         }
         program = str(Path(sys.executable).parent / "ansible-playbook")

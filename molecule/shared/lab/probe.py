@@ -27,6 +27,7 @@ from typing import Any
 from . import state
 
 REMOTE = Path(__file__).parent / "remote"
+PATIENCE = 60.0  # seconds: what is waited for comes in one or two, but a loaded machine is slow
 METHODS = ("spf", "dkim", "dmarc")
 COMMENT = re.compile(r"\([^()]*\)")
 TLS = re.compile(r"\(using (TLSv[\d.]+) with cipher (\S+)")
@@ -158,7 +159,7 @@ class Lab:
         return next(str(a) for a in self.known["hosts"][host]["nameless"] if ipaddress.ip_address(a).version == version)
 
     def run(
-        self, host: str, argv: Sequence[str] | str, *, input: str = "", check: bool = True, timeout: float = 60
+        self, host: str, argv: Sequence[str] | str, *, input: str = "", check: bool = True, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as root on a host; a string is given to its shell. ``check`` raises :class:`ProbeError`."""
         command = argv if isinstance(argv, str) else shlex.join(argv)
@@ -188,7 +189,7 @@ class Lab:
         return self._mailbox(host, token, count=0, timeout=0)
 
     def wait_for_messages(
-        self, token: str, count: int = 1, *, host: str = "outside", timeout: float = 30
+        self, token: str, count: int = 1, *, host: str = "outside", timeout: float = PATIENCE
     ) -> list[Message]:
         """Wait until ``count`` messages with ``token`` have arrived; :class:`ProbeError` with what is known if not."""
         found = self._mailbox(host, token, count=count, timeout=timeout)
@@ -198,7 +199,7 @@ class Lab:
             raise ProbeError(f"{seen}; its log:\n{log}")
         return found
 
-    def wait_for_message(self, token: str, *, host: str = "outside", timeout: float = 30) -> Message:
+    def wait_for_message(self, token: str, *, host: str = "outside", timeout: float = PATIENCE) -> Message:
         """Wait for the message with ``token``."""
         return self.wait_for_messages(token, 1, host=host, timeout=timeout)[0]
 
@@ -228,7 +229,7 @@ class Lab:
         starttls: bool | None = None,
         login: tuple[str, str] | None = None,
         server: str = "",
-        timeout: float = 20,
+        timeout: float = PATIENCE,
     ) -> Dialogue:
         """Speak SMTP from one host to another and return every step.
 
@@ -294,7 +295,7 @@ class Lab:
             raise ProbeError(f"ns1 refuses the update of {name}: {dns.rcode.to_text(answer.rcode())}")
         self._wait_until_told(name, rdtype)
 
-    def _wait_until_told(self, name: str, rdtype: str, timeout: float = 15) -> None:
+    def _wait_until_told(self, name: str, rdtype: str, timeout: float = PATIENCE) -> None:
         """Wait until the secondary and the resolver answer as the primary does."""
         told = self.query(name, rdtype, server="ns1")
         end = time.monotonic() + timeout

@@ -44,11 +44,11 @@ def transmit(client: smtplib.SMTP) -> None:
         note(".", client.getreply())
         return
     client.send(data)
-    if client.sock is not None:
-        client.sock.settimeout(2)
+    # The end of the data is always answered, however late; what else comes does so at once.
     with contextlib.suppress(OSError):
         while note(".", client.getreply()) or steps[-1][1] > 0:
-            pass
+            if client.sock is not None:
+                client.sock.settimeout(2)
 
 
 def converse(client: smtplib.SMTP) -> None:
