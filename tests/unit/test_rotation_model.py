@@ -71,6 +71,7 @@ class Relay:
     manifest: dict[str, Held] = field(default_factory=dict)
     signing: str = ""
     reachable: bool = True
+    stubborn: bool = False  # its signer does not take the next key
 
 
 @dataclass(frozen=True)
@@ -280,7 +281,14 @@ class World:
             raise Broken(f"{name} signs with {selector}, which {lacking} lack")
 
     def _prove(self, step: Step) -> Iterator[Operation]:
-        yield from ()
+        for name in step.signers:
+            yield lambda name=name: self.prove(name)  # type: ignore[misc]
+
+    def prove(self, name: str) -> None:
+        """What is not proven goes back to the key from before."""
+        relay = self.relay(name)
+        if relay.stubborn:
+            relay.signing = next(held.selector for held in relay.manifest.values() if held.state == "active")
 
     def _activate(self, step: Step) -> Iterator[Operation]:
         for name in step.signers:
@@ -288,6 +296,8 @@ class World:
 
     def activate(self, name: str, selector: str) -> None:
         relay = self.relay(name)
+        if relay.stubborn:
+            return
         for held in list(relay.manifest.values()):
             if held.state == "active":
                 self.put(name, held.selector, state="retired")
@@ -430,17 +440,20 @@ class Rotation(RuleBasedStateMachine):
         for server in self.world.servers.values():
             server.up, server.version = True, len(self.world.history) - 1
         for relay in self.world.relays.values():
-            relay.reachable = True
+            relay.reachable, relay.stubborn = True, False
 
     @rule(data=st.data())
     def everybody_asks(self, data: st.DataObject) -> None:
         """Also for names that do not exist yet: a stranger tries, or a resolver infers from others."""
         self.ask_all(data.draw(st.sampled_from(sorted(self.world.servers))))
 
-    @rule(data=st.data())
-    def a_relay_is_away_or_back(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), away=st.booleans())
+    def a_relay_is_in_the_way_or_no_more(self, data: st.DataObject, away: bool) -> None:
         relay = self.world.relays[data.draw(st.sampled_from(sorted(self.world.relays)))]
-        relay.reachable = not relay.reachable
+        if away:
+            relay.reachable = not relay.reachable
+        else:
+            relay.stubborn = not relay.stubborn
 
     @rule(data=st.data())
     def a_relay_is_set_up_anew(self, data: st.DataObject) -> None:
@@ -551,7 +564,10 @@ FAULTS: dict[str, dict[str, Any]] = {
     "switch before it is visible": seen_with(lambda said: replace(said, wrong=() if said.right else said.wrong, silent=())),
     "one name server is enough": seen_with(one_server_is_enough),
     "a silent name server does not count": seen_with(lambda said: replace(said, silent=())),
-    "the negative TTL is ignored": {"_negative": lambda said, alias: 0},
+    "the negative TTL is ignored": {
+        "_negative": lambda said, alias: 0,
+        **seen_with(lambda said: replace(said, old=0 if said.old == NEGATIVE else said.old)),
+    },
     "the old TTL is ignored": {"_before": lambda key: 0},
     "retired for no time": {"_kept_until": lambda line, key, policy: key.latest("retired")},
     "kept from the first switch, not the last": {"_kept_until": kept_from_the_first_switch},
