@@ -13,7 +13,7 @@ author: The postmaster.mail authors (@postmaster-mail)
 description:
   - Turns C(mail_domains) into the option O(postmaster.mail.dkim_key#module:keys).
   - A domain asks for one key for each entry of C(dkim.algorithms), by default one RSA key; an empty list asks for none.
-    C(dkim.bits) is passed on.
+    C(dkim.bits) and C(dkim.selectors) are passed on.
 positional: _input, adopted
 options:
   _input:
@@ -38,7 +38,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Dictionaries with C(domain), C(algorithm) and, where it is given, C(bits).
+  description: Dictionaries with C(domain), C(algorithm) and, where they are given, C(bits) and C(selectors).
   type: list
   elements: dict
 """
@@ -54,8 +54,9 @@ def _keys(domain: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(dkim, Mapping):
         raise AnsibleFilterError(f"dkim of {domain['name']} must be a mapping as {{algorithms: [rsa]}}, not {dkim!r}")
     bits = {"bits": dkim["bits"]} if "bits" in dkim else {}
+    names = {"selectors": dkim["selectors"]} if dkim.get("selectors") else {}
     return [
-        {"domain": domain["name"], "algorithm": algorithm, **(bits if algorithm == "rsa" else {})}
+        {"domain": domain["name"], "algorithm": algorithm, **(bits if algorithm == "rsa" else {}), **names}
         for algorithm in dkim.get("algorithms", ["rsa"])
     ]
 

@@ -19,7 +19,7 @@ import contextlib
 import re
 from dataclasses import dataclass, field
 
-from ansible_collections.postmaster.mail.plugins.module_utils._record import split_text
+from ansible_collections.postmaster.mail.plugins.module_utils._record import absolute, split_text
 from ansible_collections.postmaster.mail.plugins.module_utils._term_error import TermError, shown
 
 ALGORITHMS = ("rsa", "ed25519")
@@ -109,6 +109,16 @@ def check_selector(text: str, domain: str = "") -> str:
 def record_name(selector: str, domain: str) -> str:
     """Where the key record lies, absolute (RFC 6376 section 3.6.2.1)."""
     return f"{selector}._domainkey.{domain}."
+
+
+def key_owner(selector: str, domain: str, target: str = "") -> str:
+    """The name that holds the key record: the selector's own, or what its CNAME leads to by the template ``target``.
+
+    Raises ValueError, KeyError or IndexError for a template with other words than selector, domain and dashed.
+    """
+    if not target:
+        return record_name(selector, domain)
+    return absolute(target.format(selector=selector, domain=domain, dashed=domain.replace(".", "-")))
 
 
 def split(text: str) -> list[str]:

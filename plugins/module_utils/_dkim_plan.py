@@ -149,6 +149,7 @@ class Want:
     path: str = ""
     label: str = ""
     suffix: str = ""  # ends the selector of a new key that names none
+    selectors: tuple[str, ...] = ()  # what a new key that names none is to be called, the first that is free
     published: str | None = None  # to be noted of a key that exists
     settle: int | None = None
     retired: str | None = None
@@ -238,19 +239,20 @@ def _resumable(want: Want, file: Found) -> bool:
 
 def _new_selector(manifest: Manifest, want: Want, now: str, found: Mapping[str, Found]) -> str:
     """The first name that is free, or whose file an interrupted run left."""
-    for selector in selectors(want.kind, now, want.suffix):
-        if manifest.find(selector) or selector in manifest.used:
+    for selector in want.selectors or selectors(want.kind, now, want.suffix):
+        # Whoever names selectors uses them in turn, and waits until nobody remembers the key before.
+        if manifest.find(selector) or (selector in manifest.used and not want.selectors):
             continue
         if selector not in found or _resumable(want, found[selector]):
             return selector
-    raise PlanError(f"{manifest.domain} has no free selector left this month: name one")
+    raise PlanError(f"{manifest.domain} has no free selector left{'' if want.selectors else ' this month'}: name one")
 
 
 def _add(manifest: Manifest, want: Want, state: str, now: str, found: Mapping[str, Found]) -> Step:
     """A further key: its file adopted where it lies, else to be made."""
     selector = want.selector or _new_selector(manifest, want, now, found)
     warnings: tuple[str, ...] = ()
-    if selector in manifest.used:
+    if selector in manifest.used and selector not in want.selectors:
         warnings = (
             f"the selector {selector} of {manifest.domain} had a key before: resolvers may hold its old record",
         )

@@ -159,6 +159,10 @@ def _check_want(want: Want, directory: str, options: Options) -> Want:
         selector = check_selector(selector, domain) if selector else ""
     except DkimError as err:
         raise CallError(want.says(f"selector {err}")) from err
+    try:
+        named = tuple(check_selector(name, domain) for name in want.selectors)
+    except DkimError as err:
+        raise CallError(want.says(f"selectors {err}")) from err
     if path == os.path.join(directory, f"{domain}.{selector}{KEY}"):
         path = ""
     for what, time in (("published", want.published), ("retired", want.retired)):
@@ -173,7 +177,7 @@ def _check_want(want: Want, directory: str, options: Options) -> Want:
     if making and want.kind == "rsa" and want.bits < SOUND_BITS and not options.allow_weak:
         rule = f"less than {SOUND_BITS} bits is weak (RFC 8301 section 3.2); say allow_weak=true if you must"
         raise CallError(want.says(f"bits is {want.bits}: {rule}"))
-    return replace(want, domain=domain, selector=selector, path=path, suffix=want.suffix.lower())
+    return replace(want, domain=domain, selector=selector, path=path, suffix=want.suffix.lower(), selectors=named)
 
 
 def _selector_of(path: str, domain: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _spf
+from ansible_collections.postmaster.mail.plugins.module_utils._dkim import key_owner, record_name
 from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import DmarcError, DmarcRecord
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DomainError, check_name, is_under
 from ansible_collections.postmaster.mail.plugins.module_utils._mx import NULL_MX, MxError, MxRecord
@@ -296,8 +297,20 @@ def _dkim(domain: Domain, keys: Iterable[tuple[str, str]]) -> None:
                 f"two different DKIM keys want the name {name.rstrip('.')}; relays share one key, or have selectors "
                 "of their own (RFC 6376 section 3.6.2.2)"
             )
-    for name, text in seen.items():
-        domain.add_txt(domain.check_name(name, "the DKIM key"), text, f"the DKIM key {name}")
+    dkim = domain.options.get("dkim") or {}
+    target = str(dkim.get("target") or "")
+    try:
+        for selector in (dkim.get("selectors") or ()) if target else ():
+            alias = domain.check_name(record_name(str(selector), domain.bare), "a selector in dkim.selectors")
+            domain.add(alias, "CNAME", key_owner(str(selector), domain.bare, target))
+        for name, text in seen.items():
+            selector = name.partition("._domainkey.")[0]
+            owner = domain.check_name(key_owner(selector, domain.bare, target), "the DKIM key")
+            domain.add_txt(owner, text, f"the DKIM key {owner}")
+    except (KeyError, ValueError, IndexError) as err:
+        if isinstance(err, RecordsError):
+            raise
+        raise domain.fail("dkim.target: write {selector}, {domain} or {dashed}, nothing else in braces") from err
 
 
 # -- DMARC --------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dkim import (
     ALGORITHMS,
     DkimError,
     DkimRecord,
+    key_owner,
     record_name,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim_plan import (
@@ -108,14 +109,11 @@ class Domain:
     bits: int | None = None
     ttl: int = 3600
     selectors: tuple[str, ...] = ()  # the only ones to use, in turn
-    target: str = ""  # where the selectors' CNAME records lead, with {selector} and {domain}
+    target: str = ""  # where the selectors' CNAME records lead, with {selector}, {domain} and {dashed}
 
     def owner(self, selector: str) -> str:
         """The name that holds the key record: the selector's own, or what its CNAME leads to."""
-        if not self.target:
-            return record_name(selector, self.name)
-        words = {"selector": selector, "domain": self.name, "dashed": self.name.replace(".", "-")}
-        return absolute(self.target.format(**words))
+        return key_owner(selector, self.name, self.target)
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,8 @@ def _add(done: Work, step: Step, hosts: Mapping[str, Signer], domain: Domain) ->
     for name in step.holders if note else ():
         done.notes.setdefault(name, []).append({**item, **note})
     if step.kind == "generate":
-        more = {"selector": step.chosen} if step.chosen else {}
+        # To name it a second time says that its having been used before is known.
+        more = {"selector": step.chosen, "selectors": [step.chosen]} if step.chosen else {}
         bits = {"bits": domain.bits} if domain.bits and step.algorithm == "rsa" else {}
         made = {"domain": step.domain, "algorithm": step.algorithm, **bits, **more}
         done.make.setdefault(step.signers[0], []).append(made)

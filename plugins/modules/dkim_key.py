@@ -59,6 +59,12 @@ options:
         different ones. Letters and digits, or empty for none.
       - If left out, four characters that follow from the host's name and machine identity.
     type: str
+  selectors:
+    description:
+      - What a new key is to be called if O(selector) is left out, the first that no key of the domain has. A selector
+        whose key is gone may be used again.
+    type: list
+    elements: str
   algorithm:
     description:
       - Algorithm of the key. A new key is V(rsa) unless something else is said.
@@ -89,6 +95,10 @@ options:
       selector:
         description: Like O(selector).
         type: str
+      selectors:
+        description: Like O(selectors).
+        type: list
+        elements: str
       algorithm:
         description: Like O(algorithm).
         type: str
@@ -335,6 +345,7 @@ STATES = ("present", "absent", "rotated", "activated", "revoked", "withdrawn")
 ITEM_SPEC = {
     "domain": {"type": "str", "required": True},
     "selector": {"type": "str"},
+    "selectors": {"type": "list", "elements": "str"},
     "algorithm": {"type": "str", "choices": list(ALGORITHMS)},
     "bits": {"type": "int"},
     "path": {"type": "path"},
@@ -376,6 +387,7 @@ def build_wants(params: dict[str, Any]) -> list[Want]:
             path=item["path"] or "",
             label=f"keys[{number}]" if params["keys"] is not None else "",
             suffix=suffix,
+            selectors=tuple(item["selectors"] or ()),
             published=item["published"],
             settle=item["settle"],
             retired=item["retired"],
@@ -420,6 +432,7 @@ def main() -> None:
         mutually_exclusive=[
             ("domain", "keys"),
             ("selector", "keys"),
+            ("selectors", "keys"),
             ("path", "keys"),
             ("published", "keys"),
             ("settle", "keys"),

@@ -114,7 +114,10 @@ options:
         description: V(false) says by a null MX (RFC 7505) that the domain takes no mail.
         type: bool
       dkim:
-        description: What M(postmaster.mail.dkim_key) is asked to make for the domain; not used here.
+        description:
+          - What M(postmaster.mail.dkim_key) is asked to make for the domain. Here only C(target) counts, the name that
+            the CNAME of each of C(selectors) leads to, with C({selector}), C({domain}) and C({dashed}). The keys'
+            records are then to be there.
         type: dict
       dmarc:
         description:

@@ -69,6 +69,9 @@ TRANSITIONS = [
     ("present", "", Want(D, "mail", path="/x/mail.private"), files(FAR), "mail:active", "mail", False),
     ("present", "e1:active:ed25519", Want(D, "ed"), files(ED), "e1:active:ed25519 ed:pending:ed25519", "ed", False),
     ("rotated", "mail:active", Want(D), {}, "mail:active rsa-202611:pending", "rsa-202611", True),
+    ("present", "", Want(D, selectors=("s1", "s2")), {}, "s1:active", "s1", True),
+    ("present", "s2:active", Want(D, selectors=("s1", "s2")), {}, "s2:active", "s2", False),
+    ("rotated", "s1:active", Want(D, selectors=("s1", "s2")), {}, "s1:active s2:pending", "s2", True),
     ("rotated", "mail:active", Want(D, "s2"), {}, "mail:active s2:pending", "s2", True),
     ("rotated", "mail:active", Want(D), files(OURS), "mail:active rsa-202611:pending", "rsa-202611", False),
     ("rotated", "rsa-202611:active", Want(D), {}, "rsa-202611:active rsa-202611a:pending", "rsa-202611a", True),
@@ -193,6 +196,13 @@ def test_a_used_selector_is_not_chosen_but_may_be_named() -> None:
     step = plan.present(manifest("", used="rsa-202611 s1"), Want(D, "s1"), now=NOW, found={})
     assert step.after.used == ("rsa-202611",)
     assert step.warnings == ("the selector s1 of corp.example had a key before: resolvers may hold its old record",)
+
+
+def test_selectors_in_turn() -> None:
+    step = plan.rotated(manifest("s1:active", used="s2"), Want(D, selectors=("s1", "s2")), now=NOW, found={})
+    assert (shape(step.after), step.after.used, step.warnings) == ("s1:active s2:pending", (), ())
+    with pytest.raises(PlanError, match="corp.example has no free selector left: name one"):
+        plan.rotated(manifest("s1:active s2:retired"), Want(D, selectors=("s1", "s2")), now=NOW, found={})
 
 
 def test_selectors_go_on_for_long() -> None:

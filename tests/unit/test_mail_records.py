@@ -572,3 +572,17 @@ def test_hostile_input_is_refused_in_a_sentence(
         assert str(err)
         return
     assert derived.records and derived.zone_text.isprintable() is False
+
+
+def test_selectors_that_are_aliases() -> None:
+    dkim = {"selectors": ["s1", "s2"], "target": "{selector}.{dashed}.dkim.host.example"}
+    key = {"name": "s1._domainkey.corp.example", "value": "v=DKIM1; p=AAAA"}
+    keys = [{"record": key}, {"record": None, "selector": "s2", "state": "withdrawn"}]
+    records = derive([{"name": "corp.example", "dkim": dkim}], dkim_keys=keys).records
+    assert [(record.name, record.type, record.rdata) for record in records if "s1." in record.name or "s2." in record.name] == [
+        ("s1._domainkey.corp.example.", "CNAME", "s1.corp-example.dkim.host.example."),
+        ("s2._domainkey.corp.example.", "CNAME", "s2.corp-example.dkim.host.example."),
+        ("s1.corp-example.dkim.host.example.", "TXT", '"v=DKIM1; p=AAAA"'),
+    ]  # fmt: skip
+    with pytest.raises(RecordsError, match=r"^the domain corp.example: dkim.target: write \{selector\}, "):
+        derive([{"name": "corp.example", "dkim": {**dkim, "target": "{x}"}}])
