@@ -60,7 +60,7 @@ CHANGE = {
         ("127.0.0.1 ; ::1", ""),
     ),
 }
-LISTENS = "for i in $(seq 50); do ss -Hltn sport = :25 | grep -qv -e 127.0.0.1 -e ::1 && exit; sleep .1; done; exit 1"
+LISTENS = "for i in $(seq 500); do ss -Hltn sport = :25 | grep -qv -e 127.0.0.1 -e ::1 && exit; sleep .1; done; exit 1"
 
 
 def listen(lab: Lab, host: str, *, everywhere: bool) -> None:
