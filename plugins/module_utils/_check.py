@@ -57,7 +57,7 @@ ROWS = _rows(
     ("spf.syntax", "no SPF record has a syntax error anywhere", "F", "RFC 7208 4.6, 12", "correct the term", ""),
     ("spf.lookups", "SPF needs ten lookups at most", "F", "RFC 7208 4.6.4", "drop includes or list addresses", ""),
     ("spf.void", "two lookups at most lead to nothing", "F", "RFC 7208 4.6.4", "remove dead names", ""),
-    ("spf.mx-ptr-limits", "a term mx has ten hosts at most", "F", "RFC 7208 4.6.4", "list addresses instead", ""),
+    ("spf.mx-ptr-limits", "a term mx leads to ten hosts at most", "F", "RFC 7208 4.6.4", "list addresses instead", ""),
     ("spf.size", "the SPF record and its answer are short enough", "W", "RFC 7208 3.3, 3.4",
      "shorten the record or split it over includes", ""),
     ("spf.ptr", "no term ptr", "W", "RFC 7208 5.5", "list addresses instead", ""),
@@ -126,12 +126,24 @@ ROWS = _rows(
 BY_ID: Mapping[str, Row] = {row.id: row for row in ROWS}
 
 
+def guide_table() -> list[str]:
+    """The rows as the guide shows them."""
+    lines = ["| | check | what is ok | worst | reference | what mends it | takes |", "|---|---|---|---|---|---|---|"]
+    for row in ROWS:
+        takes = ", ".join(f"`{name}`" for name in row.needs)
+        what = f"| {row.number} | `{row.id}` | {row.title} | {row.severity} | {row.reference}"
+        lines.append(f"{what} | {row.remedy} | {takes} |")
+    return lines
+
+
 class CheckError(ValueError):
     """The request makes no sense; the message names the item and the remedy."""
 
 
 def visible(text: str, limit: int = SEEN_LIMIT) -> str:
     """``text`` on one line, without control characters, cut at ``limit``: it comes from strangers."""
+    if len(text) <= limit and text.isprintable():
+        return text
     clean = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[: limit + 1])
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 

@@ -365,6 +365,21 @@ class View:
             found += [Server(question.name, address) for address in cast(DnsAnswer, answer).values[:ADDRESS_LIMIT]]
         return list(dict.fromkeys(found))
 
+    @property
+    def voices(self) -> list[Server]:
+        """One address of each name server: the first at which it serves the zone."""
+        return self.once("voices", self._voices)
+
+    def _voices(self) -> list[Server]:
+        servers = self.servers
+        answers = self.all([Dns(self.zone, "SOA", server.address) for server in servers])
+        found: dict[str, Server] = {}
+        for server, answer in zip(servers, answers, strict=True):
+            told = cast(DnsAnswer, answer)
+            if told.usable and told.authoritative:
+                found.setdefault(server.name, server)
+        return list(found.values())
+
     # -- mail ---------------------------------------------------------------------------------------
     @property
     def mx(self) -> list[tuple[int, str]]:

@@ -29,6 +29,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._check import (
     Finding,
     Found,
     Report,
+    guide_table,
     visible,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import Mail
@@ -548,3 +549,9 @@ def test_without_a_public_suffix_list_the_older_readers_answer_is_unknown(monkey
 def test_rows_are_numbered_and_named_once() -> None:
     assert [row.number for row in ROWS] == list(range(1, 51)) and len(BY_ID) == 50
     assert all(row.title and row.reference and row.remedy and row.severity in "FWI" for row in ROWS)
+
+
+def test_the_guide_shows_all_checks() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "checks.md").read_text(encoding="utf-8")
+    shown = guide.partition("<!-- checks -->\n")[2].partition("\n<!-- end of checks -->")[0]
+    assert shown.splitlines() == guide_table(), "put what guide_table() of _check.py returns between the marks"
