@@ -180,7 +180,8 @@ class _Domain:
         keys = [(name, "TXT") for name in names] + [(self.domain, "MX")]
 
         def look(view: View) -> list[Found]:
-            view.each(lambda step: step(), [lambda: view.prefetch(keys), lambda: view.voices])
+            steps: list[Callable[[], object]] = [lambda: view.prefetch(keys), lambda: view.voices]
+            view.each(lambda step: step(), steps)
             view.all([Dns(*key, server.address) for server in view.voices for key in keys])
             return []
 
