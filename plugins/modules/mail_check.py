@@ -24,15 +24,10 @@ requirements:
   - dkimpy, to verify a message's signature (python3-dkim); cryptography, to compare TLSA records (python3-cryptography)
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
+  - postmaster.mail.read_only
 attributes:
   check_mode:
-    description: Can run in check mode and gives the same answer there. O(report_file) is not written then.
-    support: full
-  diff_mode:
-    description: Has no difference to show, as it changes nothing.
-    support: none
-  idempotent:
-    description: Never changes anything; O(report_file) does not count as a change.
+    description: Gives the same answer in check mode. O(report_file) is not written then.
     support: full
 options:
   domains:
@@ -153,7 +148,7 @@ options:
     choices: [F, W, I, never]
     default: F
   report_file:
-    description: Path of a file for the same as JSON.
+    description: Path of a file for the same as JSON. Writing it does not count as a change.
     type: path
   query_timeout:
     description: Seconds to wait for a DNS answer. A session with a mail or web server may take three times as long.

@@ -25,6 +25,7 @@ from lab.probe import Lab
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), *os.environ.get("ANSIBLE_COLLECTIONS_PATH", "").split(":")]
 
+from ansible_collections.postmaster.mail.plugins.module_utils import _public_suffix  # noqa: E402
 from faults import KEY, SELECTOR, Domain, Planter, in_dns, options, surroundings  # noqa: E402
 from mailhosts import HOST, Certificate, MailHosts  # noqa: E402
 
@@ -85,6 +86,15 @@ def found(lab: Lab, planted: Planted, tmp_path_factory: pytest.TempPathFactory) 
     return run_check(lab, tmp_path_factory.mktemp("all"), wanted)
 
 
+def suffixes_known() -> bool:
+    """Whether this machine has a public suffix list."""
+    try:
+        _public_suffix.installed()
+    except _public_suffix.SuffixListMissing:
+        return False
+    return True
+
+
 def by_domain(report: dict[str, Any]) -> dict[str, set[str]]:
     ids: dict[str, set[str]] = {domain: set() for domain in report["domains"]}
     for item in report["findings"]:
@@ -97,6 +107,8 @@ def test_each_fault_in_dns_and_at_servers_is_found_and_nothing_else(
 ) -> None:
     played, report = found
     wanted = {domain.name: {domain.row} if domain.row else set() for domain in planted.domains}
+    if not suffixes_known():
+        wanted[planted.named("dmarc.walk").name] = set()  # what readers of RFC 7489 find is then unknown
     different = {name: (ids, wanted[name]) for name, ids in by_domain(report).items() if ids != wanted[name]}
     assert not different, (different, [item for item in report["findings"] if item["domain"] in different])
     assert played.code == 2 and "of severity F or graver" in played.output
