@@ -26,6 +26,7 @@ Say = Callable[[str], None]
 MIRROR = os.environ.get("LAB_MIRROR", "http://deb.debian.org/debian")
 SECURITY_MIRROR = os.environ.get("LAB_SECURITY_MIRROR", "http://deb.debian.org/debian-security")
 REGISTRY = os.environ.get("LAB_REGISTRY", "docker.io/library")
+BUILD = 3600  # seconds for the packages of an image, also over a slow line
 NUMBERS = {"bookworm": "12", "trixie": "13"}
 
 BASE_PACKAGES = (
@@ -153,7 +154,7 @@ class Images:
         place = ["--name", name, "--hostname", name, "--network", self.engine.uplink]
         self.engine.run("run", "-d", *place, parent, "sleep", "infinity")
         try:
-            self.engine.run("exec", *options, name, "sh", "-c", GUARD + script)
+            self.engine.run("exec", *options, name, "sh", "-c", GUARD + script, timeout=BUILD)
             self.engine.run("commit", *(part for change in self.engine.changes for part in ("-c", change)), name, tag)
         finally:
             self.engine.remove([name])
