@@ -20,6 +20,10 @@ from ansible_collections.postmaster.mail.plugins.module_utils import (
     _adopt_exim,
     _bimi,
     _caa,
+    _check_client,
+    _check_mail,
+    _check_view,
+    _check_wire,
     _dkim,
     _dkim_plan,
     _dmarc,
@@ -73,6 +77,18 @@ def _answer(text: str) -> object:
     return _dns_stub.parse_answer(text.encode("latin-1", "replace"), "PTR", 1)
 
 
+def _checked_answer(text: str) -> object:
+    """The same for the mail check, which takes every type."""
+    wire = text.encode("latin-1", "replace")
+    question = _check_view.Dns("example.org.", ("PTR", "TXT", "MX", "SOA", "TLSA")[len(wire) % 5])
+    return _check_wire.read_answer(wire, question)
+
+
+def _received_mail(text: str) -> object:
+    mail = _check_mail.Mail(text.encode("latin-1", "replace"))
+    return mail.from_domain, mail.envelope_sender, mail.client, mail.helo, mail.signatures
+
+
 def _private(text: str) -> object:
     return _dkim.read_private(text.encode("utf-8", "replace"))
 
@@ -116,6 +132,20 @@ _TLS_REPORT = (
 )
 
 PARSERS: dict[str, Parser] = {
+    "answer, as a check reads it": Parser(_checked_answer, (_MESSAGE,), ("\xc0\x0c", "\0\x10", "\x3f", "\xff")),
+    "answer of a web server": Parser(
+        lambda text: _check_client.parse_http(text.encode("latin-1", "replace")),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"),
+        ("HTTP/1.1", "chunked", "Content-Length:", "\r\n"),
+    ),
+    "message that was received": Parser(
+        _received_mail,
+        (
+            "Return-Path: <a@example.org>\r\nReceived: from a.example (a.example [192.0.2.1]) by mx.example; now\r\n"
+            "From: A <a@example.org>\r\nDKIM-Signature: v=1; d=example.org; s=x; b=AA\r\n\r\nHello\r\n",
+        ),
+        ("[", "]", "IPv6:", "<", ">", "@", ";", ":", "From:", "Received:", "\r\n "),
+    ),
     "spf record": Parser(
         _spf.parse,
         (
