@@ -18,16 +18,7 @@ description:
 author: The postmaster.mail authors (@postmaster-mail)
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
-attributes:
-  check_mode:
-    description: Can run in check mode and gives the same answer there.
-    support: full
-  diff_mode:
-    description: Has no difference to show, as it changes nothing.
-    support: none
-  idempotent:
-    description: Never changes the host.
-    support: full
+  - postmaster.mail.read_only
 options:
   releases:
     description: Code names of the Debian releases that will do. An empty list leaves the check out.
