@@ -538,7 +538,7 @@ def parse_http(data: bytes) -> HttpsAnswer:
     response = HTTPResponse(cast(socket.socket, _Stored(data)))
     try:
         response.begin()
-        body = response.read()
+        body = response.read(BODY_LIMIT)  # a length that is announced may be any number
     except (HTTPException, ValueError, OSError) as err:
         return HttpsAnswer(error=f"the answer is no HTTP: {type(err).__name__}")
     return HttpsAnswer("", response.status, response.getheader("Content-Type", "") or "", body)

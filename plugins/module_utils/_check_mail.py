@@ -7,7 +7,6 @@ Sources: RFC 5322 (format), RFC 5321 section 4.4 (Received), RFC 6376 section 3.
 
 from __future__ import annotations
 
-import email.utils
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -16,11 +15,15 @@ from functools import cached_property
 
 MESSAGE_LIMIT = 32 * 1024 * 1024  # octets that are read
 HEADER_LIMIT = 1000  # header fields that are looked at
+FIELD_LIMIT = 10_000  # octets of one field that are looked at where parts of it are searched
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 # The last address in brackets or parentheses of the clause "from": what the server itself saw.
 _CLIENT = re.compile(r"\[(?:IPv6:)?([0-9A-Fa-f.:]+)\]", re.IGNORECASE)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_COMMENT = re.compile(r"\([^()]*\)")
+_ANGLE = re.compile(r"<([^<>]*)>")
 _MAILBOX_DOMAIN = re.compile(r"@([^@\s<>\"]+?)\.?$")
 
 
@@ -77,8 +80,11 @@ class Mail:
     @property
     def from_domain(self) -> str:
         """The domain of the one address in From, in lower case; empty where that cannot be told."""
-        addresses = email.utils.getaddresses(self.all("from"))
-        match = _MAILBOX_DOMAIN.search(addresses[0][1]) if addresses else None
+        # The standard library's parser of addresses recurses as deep as a stranger wants.
+        text = _COMMENT.sub(" ", _QUOTED.sub('""', self.first("from")[:FIELD_LIMIT]))
+        angle = _ANGLE.search(text)
+        address = angle.group(1) if angle else text.partition(",")[0]
+        match = _MAILBOX_DOMAIN.search(address.strip())
         return match.group(1).lower() if match else ""
 
     @property

@@ -162,7 +162,7 @@ def _received(mail: Mail, view: View) -> datetime.datetime:
 
 def _date(text: str) -> datetime.datetime | None:
     try:
-        found = email.utils.parsedate_to_datetime(text.strip())
+        found = email.utils.parsedate_to_datetime(text.strip()[:200])
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
