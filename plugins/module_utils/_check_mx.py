@@ -62,8 +62,9 @@ def _judge_target(view: View, host: str) -> Iterator[Found]:
         yield Found("F", str(err), fix, name, "RFC 5321 2.3.5")
         return
     answers = [view.ask(host, rdtype) for rdtype in ("A", "AAAA")]
-    if any(answer.chain for answer in answers):
-        alias = next(answer.chain for answer in answers if answer.chain)[-1]
+    aliases = [answer.chain[-1] for answer in answers if answer.chain]
+    if aliases:
+        alias = aliases[0]
         remedy = f"{view.domain} 3600 IN MX 10 {alias}"
         yield Found("F", f"the mail server's name is an alias of {alias.rstrip('.')}", remedy, name, "RFC 2181 10.3")
         return
