@@ -60,6 +60,7 @@ RETRY_AT = 0.35  # of the timeout, when a lost packet is sent again
 MISSES_LIMIT = 6  # questions in a row that a server may leave unanswered, once it has answered one
 LINE_LIMIT, REPLY_LIMIT = 2048, 100  # octets of a line, and lines, of an SMTP reply; RFC 5321 section 4.5.3.1.5 has 512
 BODY_LIMIT = 65536 + 8192  # octets of an HTTPS answer: RFC 8461 section 3.3, and its header
+SILENT_LIMIT = 8  # mail servers without an answer, and none with one, that show that port 25 is blocked here
 SILENCE = 2.0  # seconds without a reply that show that a server still waits for the end of data
 UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
@@ -286,6 +287,8 @@ class Collector:
         self._ca_file = ca_file
         self._asked: dict[Question, asyncio.Future[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._silent: set[str] = set()
+        self._heard = False
 
     async def __aenter__(self) -> Collector:
         self._loop = asyncio.get_running_loop()
@@ -393,7 +396,7 @@ class Collector:
         try:
             async with self._sessions, asyncio.timeout(limit):
                 if isinstance(question, Smtp):
-                    return await self._smtp(question)
+                    return await self._smtp_once(question)
                 if isinstance(question, Https):
                     return await self._https(question)
                 if isinstance(question, Relay):
@@ -401,9 +404,19 @@ class Collector:
                 return await _connect(cast(Connect, question))
         except TimeoutError:
             error = f"no answer within {limit:g} seconds"
+            if isinstance(question, Smtp):
+                self._silent.add(question.address)
             return HttpsAnswer(error, silent=True) if isinstance(question, Https) else _failure(question, error)
         except (OSError, EOFError, ValueError) as err:
             return _failure(question, _reason(err))
+
+    async def _smtp_once(self, question: Smtp) -> SmtpAnswer:
+        """A session, unless this address was silent before, or all were: a blocked port 25 costs one wait."""
+        if question.address in self._silent or (len(self._silent) >= SILENT_LIMIT and not self._heard):
+            return SmtpAnswer(error="no answer, and none to others before")
+        answer = await self._smtp(question)
+        self._heard = True
+        return answer
 
     async def _smtp(self, question: Smtp) -> SmtpAnswer:
         """One session with a verified certificate; where that does not hold, another that looks at what is there."""

@@ -274,6 +274,23 @@ def test_connections_that_are_refused_are_told() -> None:
     assert {facts[question].error for question in questions} == {"connection refused"}  # type: ignore[union-attr]
 
 
+def test_a_blocked_port_costs_one_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    async def nothing(address: str, port: int) -> None:
+        tried.append(address)
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(client._Talk, "open", nothing)
+    questions = [v.Smtp(f"192.0.2.{number}", 25, "mx.example.") for number in range(200)]
+    facts, seconds = asked(NameServer(fixed), *questions, timeout=0.2)
+    assert len(tried) < 2 * client.SESSIONS and seconds < 5
+    assert {facts[question].error for question in questions} == {  # type: ignore[union-attr]
+        "no answer within 0.6 seconds",
+        "no answer, and none to others before",
+    }
+
+
 # -- SMTP -----------------------------------------------------------------------------------------------
 
 
