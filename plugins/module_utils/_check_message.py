@@ -10,9 +10,7 @@ from __future__ import annotations
 import datetime
 import email.utils
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _spf
 from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, unknown
@@ -20,10 +18,17 @@ from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import
 from ansible_collections.postmaster.mail.plugins.module_utils._check_view import View
 from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import aligned, discover
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DomainError, is_under
+from ansible_collections.postmaster.mail.plugins.module_utils._signatures import (
+    SIGNATURE_LIMIT,
+    NoLibrary,
+    Signature,
+    asking,
+    key_name,
+    verify,
+)
 
 LINE_LIMIT = 998  # octets without CR LF, RFC 5321 section 4.5.3.1.6 and RFC 5322 section 2.1.1
 DATE_TOLERANCE = datetime.timedelta(days=2)
-SIGNATURE_LIMIT = 8  # of one message that are verified
 COMPLAINTS_BAD, COMPLAINTS_POOR = 0.3, 0.1  # per cent, Gmail sender guidelines
 FREE_MAIL = frozenset(("gmail.com", "googlemail.com", "yahoo.com", "outlook.com", "hotmail.com", "live.com", "aol.com"))
 ONCE = ("from", "date", "message-id", "subject", "to", "cc", "reply-to", "sender")  # RFC 5322 section 3.6
@@ -31,58 +36,15 @@ REQUIRED = {"from": "F", "date": "F", "message-id": "W", "subject": "W"}
 ONE_CLICK = "list-unsubscribe=one-click"  # RFC 8058 section 3.1
 
 
-class _NoLibrary(Exception):
-    """dkimpy is not installed."""
-
-
-@dataclass(frozen=True)
-class Signature:
-    """One DKIM signature: its tags, and whether it verifies."""
-
-    tags: Mapping[str, str]
-    valid: bool
-    reason: str = ""
-
-    @property
-    def domain(self) -> str:
-        return self.tags.get("d", "").lower()
-
-    @property
-    def signed(self) -> list[str]:
-        """The header fields it covers, one entry for each time they are named."""
-        return [name.lower() for name in self.tags.get("h", "").split(":")]
-
-
-def _txt(view: View) -> Any:
-    """dkimpy's way to ask for a key."""
-
-    def query(name: bytes, timeout: int = 5) -> bytes | None:
-        texts = view.query(name.decode("ascii", "replace"), "TXT")
-        return texts[0].encode("latin-1") if texts else None
-
-    return query
-
-
 def signatures(view: View, mail: Mail) -> list[Signature]:
-    """All signatures, verified. Raises :class:`_NoLibrary`."""
+    """All signatures, verified with keys from the view. Raises :class:`NoLibrary`."""
     return view.once("signatures", lambda: _verified(view, mail))
 
 
 def _verified(view: View, mail: Mail) -> list[Signature]:
-    try:
-        import dkim
-    except ImportError as err:
-        raise _NoLibrary from err
-    names = [f"{tags['s']}._domainkey.{tags['d']}." for tags in mail.signatures if tags.get("s") and tags.get("d")]
-    view.prefetch([(name, "TXT") for name in names[:SIGNATURE_LIMIT]])
-    found = []
-    for index, tags in enumerate(mail.signatures[:SIGNATURE_LIMIT]):
-        try:
-            valid = bool(dkim.DKIM(mail.raw).verify(idx=index, dnsfunc=_txt(view)))
-            found.append(Signature(tags, valid, "" if valid else "the signature does not fit the message and the key"))
-        except (dkim.DKIMException, ValueError, KeyError, IndexError, UnicodeError) as err:
-            found.append(Signature(tags, False, str(err) or type(err).__name__))
-    return found
+    names = filter(None, map(key_name, mail.signatures[:SIGNATURE_LIMIT]))
+    view.prefetch([(name, "TXT") for name in names])
+    return verify(mail, lambda name: view.query(name, "TXT"))
 
 
 def _message(view: View) -> Mail | Found:
@@ -101,7 +63,7 @@ def _judged(view: View, found: Iterator[Found]) -> Iterator[Found]:
     """``found``, or that the library is missing."""
     try:
         yield from list(found)
-    except _NoLibrary:
+    except NoLibrary:
         yield unknown("the Python library dkimpy is not at hand", "install python3-dkim (pip install dkimpy)")
 
 
@@ -373,9 +335,9 @@ def _chain(view: View, mail: Mail) -> Iterator[Found]:
     try:
         import dkim
     except ImportError as err:
-        raise _NoLibrary from err
+        raise NoLibrary from err
     try:
-        result, dummy, reason = dkim.arc_verify(mail.raw, dnsfunc=_txt(view))
+        result, dummy, reason = dkim.arc_verify(mail.raw, dnsfunc=asking(lambda name: view.query(name, "TXT")))
     except (dkim.DKIMException, ValueError, KeyError, IndexError, UnicodeError) as err:
         result, reason = b"fail", str(err)
     if result != b"pass":

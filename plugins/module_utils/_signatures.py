@@ -43,6 +43,16 @@ def key_name(tags: Mapping[str, str]) -> str:
     return f"{tags['s']}._domainkey.{tags['d']}." if tags.get("s") and tags.get("d") else ""
 
 
+def asking(txt: Callable[[str], list[str]]) -> Callable[..., bytes | None]:
+    """``txt``, which gives the TXT records of a name, as dkimpy asks for keys."""
+
+    def ask(name: bytes, timeout: int = 5) -> bytes | None:
+        texts = txt(name.decode("ascii", "replace"))
+        return texts[0].encode("latin-1") if texts else None
+
+    return ask
+
+
 def verify(mail: Mail, txt: Callable[[str], list[str]]) -> list[Signature]:
     """All signatures of ``mail``, the topmost first; ``txt`` gives the TXT records of a name, joined.
 
@@ -53,14 +63,10 @@ def verify(mail: Mail, txt: Callable[[str], list[str]]) -> list[Signature]:
     except ImportError as err:
         raise NoLibrary from err
 
-    def ask(name: bytes, timeout: int = 5) -> bytes | None:
-        texts = txt(name.decode("ascii", "replace"))
-        return texts[0].encode("latin-1") if texts else None
-
     found = []
     for index, tags in enumerate(mail.signatures[:SIGNATURE_LIMIT]):
         try:
-            valid = bool(dkim.DKIM(mail.raw).verify(idx=index, dnsfunc=ask))
+            valid = bool(dkim.DKIM(mail.raw).verify(idx=index, dnsfunc=asking(txt)))
             found.append(Signature(tags, valid, "" if valid else "the signature does not fit the message and the key"))
         except (dkim.DKIMException, ValueError, KeyError, IndexError, UnicodeError) as err:
             found.append(Signature(tags, False, str(err) or type(err).__name__))
