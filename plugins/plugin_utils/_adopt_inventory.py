@@ -109,6 +109,10 @@ def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
 
 
 _Dumper.add_representer(str, _represent_text)
+# What modules return comes in kinds of its own, which behave like these.
+_Dumper.add_multi_representer(str, _represent_text)
+_Dumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)
+_Dumper.add_multi_representer(list, yaml.SafeDumper.represent_list)
 
 
 def _dump(value: Any) -> str:

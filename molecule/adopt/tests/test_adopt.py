@@ -161,11 +161,11 @@ def test_groups_and_domains(ours: Adopted) -> None:
 
 
 def test_what_dns_says_of_a_domain_is_adopted(ours: Adopted) -> None:
-    described = yaml.safe_load((HERE.parent / "estate/group_vars/all/mail.yml").read_text())["mail_domains"]
+    described = yaml.safe_load((HERE.parent / "estate/hosts.yml").read_text())["all"]["vars"]["mail_domains"]
     adopted = yaml.safe_load((ours.directory / "group_vars/all/adopted.yml").read_text())["mail_domains"]
     for ours_, theirs in zip(adopted, described, strict=True):
         assert ours_["name"] == theirs["name"]
-        assert ours_["dmarc"]["policy"] == theirs["dmarc"]["policy"]
+        assert ours_["dmarc"]["policy"] == "none"  # what the records module writes where nothing is said
         assert {"hosts": "relays"} in ours_["senders"]
 
 
