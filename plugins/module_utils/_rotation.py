@@ -480,10 +480,14 @@ class _Draft:
             signers=tuple(signers),
             until=until,
             why=why,
-            note=tuple((note or {}).items()),
+            note=tuple((what, value) for what, value in (note or {}).items() if not self.noted(what, value)),
             holders=tuple(key.holders),
             chosen=chosen,
         )
+
+    def noted(self, what: str, value: int | None) -> bool:
+        """Whether all manifests say so already."""
+        return all(getattr(held, what) == value for held in self.key.at(self.key.stage).values())
 
     def publish(self, note: Note | None = None) -> Step:
         """Bring the record to DNS; once that was tried in this run, say what stands in the way."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import ALGORITHMS, DkimError, check_domain
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim_plan import ACTIVE, PENDING, REVOKED, WITHDRAWN
-from ansible_collections.postmaster.mail.plugins.module_utils._rotation import Domain, Held, Signer, Step
+from ansible_collections.postmaster.mail.plugins.module_utils._rotation import ORDER, Domain, Held, Signer, Step
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _TIMES = ("created", "published", "activated", "retired", "revoked", "withdrawn")
@@ -162,6 +162,7 @@ class Work:
     publish: list[dict[str, Any]] = field(default_factory=list)
     attempted: list[list[str]] = field(default_factory=list)
     blocked: list[str] = field(default_factory=list)
+    again: bool = False  # whether there may be more to do afterwards
 
     @property
     def any(self) -> bool:
@@ -175,6 +176,7 @@ def work(steps: Sequence[Step], hosts: Sequence[Signer], described: Sequence[Dom
     done = Work()
     by_name = {host.name: host for host in hosts}
     of = {domain.name: domain for domain in described}
+    done.again = any(_goes_on(step) for step in steps)
     for step in steps:
         _add(done, step, by_name, of[step.domain])
     for name, items in done.activate.items():
@@ -188,6 +190,11 @@ def work(steps: Sequence[Step], hosts: Sequence[Signer], described: Sequence[Dom
 
 def _fields(key: Held, *names: str) -> dict[str, Any]:
     return {name: getattr(key, name) for name in names}
+
+
+def _goes_on(step: Step) -> bool:
+    """Whether a step is followed by another at once: a note on what is blocked is not."""
+    return step.kind in ORDER and (step.kind != "wait" or bool(step.note))
 
 
 def _add(done: Work, step: Step, hosts: Mapping[str, Signer], domain: Domain) -> None:

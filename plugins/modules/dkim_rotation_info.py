@@ -207,6 +207,10 @@ due:
   description: Whether there is anything to do now.
   returned: success
   type: bool
+again:
+  description: Whether there may be more to do as soon as that is done.
+  returned: success
+  type: bool
 work:
   description: What each host is to do, and C(publish), the records to publish, for the playbook.
   returned: success
@@ -303,7 +307,8 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
         "table": working.table(steps),
         "blocked": work.blocked,
         "due": work.any,
-        "work": {name: part for name, part in asdict(work).items() if name not in ("blocked", "attempted")},
+        "work": {name: part for name, part in asdict(work).items() if name not in ("again", "attempted", "blocked")},
+        "again": work.again,
         "attempted": [*params["attempted"], *work.attempted],
         "time": working.show_time(now),
     }

@@ -81,7 +81,7 @@ CASES: list[tuple[list[Held], dict[str, list[Sight]], dict[str, Any], tuple[str,
     ([A], {"a": [says(A.record)[0], DOWN]}, {"rotate_now": True}, ("blocked", None, {}, "ns2 did not answer")),
     ([P, A], {"p": says()}, {}, ("publish", None, {"settle": 7}, "there is no record")),
     ([P, A], {"p": says(OTHER, ttl=300)}, {}, ("publish", None, {"settle": 300}, "the record is another")),
-    ([key("p", "pending", settle=900), A], {"p": says()}, {}, ("publish", None, {"settle": 900}, "there is no record")),
+    ([key("p", "pending", settle=900), A], {"p": says()}, {}, ("publish", None, {}, "there is no record")),
     ([key("p", "pending", published=5), A], {"p": says()}, {}, ("publish", None, {"settle": 7, "published": None}, "there is no record")),
     ([P, A], {"p": [says(P.record)[0], DOWN]}, {}, ("blocked", None, {}, "ns2 did not answer")),
     ([P, A], {"p": []}, {}, ("blocked", None, {}, "no name server for p._domainkey.corp.example. is known")),
@@ -92,7 +92,7 @@ CASES: list[tuple[list[Held], dict[str, list[Sight]], dict[str, Any], tuple[str,
     ([key("p", "pending", published=NOW - 10), A], {"p": says(P.record, negative=11)}, {}, ("wait", NOW + 1, {}, "resolvers may hold")),
     ([key("p", "pending", published=NOW - 99), A], {"p": [*says(P.record), DOWN]}, {}, ("blocked", None, {}, "ns2 did not answer")),
     ([key("p", "pending", published=NOW - 99), A], {"p": [*says(P.record), *says(P.record + " ", servers=1)]}, {}, ("publish", None, {"settle": 5, "published": None}, "the record is another")),
-    ([key("p", "pending", published=NOW - 99), A], {"p": [Sight("ns1", (P.record, OTHER))]}, {}, ("publish", None, {"settle": 0, "published": None}, "there are 2 TXT records")),
+    ([key("p", "pending", published=NOW - 99), A], {"p": [Sight("ns1", (P.record, OTHER))]}, {}, ("publish", None, {"published": None}, "there are 2 TXT records")),
     ([key("p", "pending", published=NOW - 99), A], {"p": [Sight("ns1", alias="corp.example.", ttl=60)]}, {}, ("publish", None, {"settle": 60, "published": None}, "it is a CNAME for corp.example.")),
     ([R, A], {}, {}, ("keep", NOW + 30, {}, "mail that it signed is under way")),
     ([R, A], {"r": says()}, {}, ("publish", None, {}, "there is no record")),
@@ -104,8 +104,9 @@ CASES: list[tuple[list[Held], dict[str, list[Sight]], dict[str, Any], tuple[str,
     ([key("v", "revoked", published=NOW - 30), A], {}, {}, ("withdraw", None, {"settle": 3600}, "")),
     ([key("v", "revoked", published=NOW - 30, settle=31), A], {}, {}, ("wait", NOW + 1, {}, "resolvers may hold")),
     ([key("v", "revoked", published=NOW - 30), A], {"v": says(R.record)}, {}, ("publish", None, {"published": None}, "the record is another")),
+    ([key("v", "revoked"), A], {"v": says(R.record)}, {}, ("publish", None, {}, "the record is another")),
     ([key("v", "revoked"), A], {"v": [says(TEXT)[0], DOWN]}, {}, ("blocked", None, {}, "ns2 did not answer")),
-    ([key("w", "withdrawn"), A], {"w": says(TEXT)}, {}, ("publish", None, {"published": None}, "the record is still there")),
+    ([key("w", "withdrawn"), A], {"w": says(TEXT)}, {}, ("publish", None, {}, "the record is still there")),
     ([key("w", "withdrawn", settle=9), A], {"w": says()}, {}, ("wait", NOW + 10, {"published": NOW + 1}, "resolvers may hold")),
     ([key("w", "withdrawn", settle=9, published=NOW - 9), A], {"w": says("v=spf1 -all")}, {}, ("remove", None, {}, "")),
 ]  # fmt: skip
@@ -132,6 +133,19 @@ def test_what_was_published_in_this_run_is_blocked_where_it_is_not_seen() -> Non
     found = steps(signers, seen, attempted=tried)[0]
     assert (found.kind, found.why) == ("blocked", "ns2 does not answer for p._domainkey.corp.example. as it should: there is no record")
     assert steps(signers, seen, attempted=frozenset({("p._domainkey.corp.example.", "revoked")}))[0].kind == "publish"
+
+
+def test_what_is_blocked_ends_the_run() -> None:
+    """A note that changes nothing, or one on what is blocked, is no reason to look again."""
+    pending, tried = key("p", "pending", settle=7), frozenset({("p._domainkey.corp.example.", "pending")})
+    hosts = [Signer("relay1", (pending, A))]
+    again = working.work(steps(hosts, well(A, p=says()), attempted=tried), hosts, [Domain(D)])
+    assert (again.any, again.again) == (False, False)
+    hosts = [Signer("relay1", (A, R), signs={D: ("r",)})]
+    late = working.work(steps(hosts, well(A, R)), hosts, [Domain(D)])
+    assert (late.any, late.again, list(late.notes)) == (True, False, ["relay1"])
+    waiting = working.work(steps([Signer("relay1", (A,))], well(A)), [Signer("relay1", (A,))], [Domain(D)])
+    assert (waiting.any, waiting.again) == (False, False)
 
 
 def test_by_hand_a_server_that_differs_from_the_others_is_told_at_once() -> None:
@@ -324,7 +338,7 @@ def test_what_is_published_and_noted() -> None:
     ]
     assert work.attempted == [["p._domainkey.corp.example.", "pending"], ["w._domainkey.corp.example.", "withdrawn"]]
     assert work.notes == {
-        "relay1": [{"domain": D, "selector": "p", "settle": 7}, {"domain": D, "selector": "w", "published": ""}],
+        "relay1": [{"domain": D, "selector": "p", "settle": 7}],
         "relay2": [{"domain": D, "selector": "p", "settle": 7}],
     }
 
