@@ -4,23 +4,33 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from lab.plays import Played, play
+from lab.plays import ESTATE, Played, play
 from lab.probe import Lab
 
-PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
+ROOT = Path(__file__).resolve().parents[3]
+PLAYBOOKS = ROOT / "playbooks"
+GUIDE = ROOT / "docs" / "restore.md"
 SITE = PLAYBOOKS / "site.yml"
-# One host of each kind keeps the history of its /etc.
-KEEPERS = ("relay1", "sat-postfix-13", "sat-exim-12")
+SENDERS = ("sat-postfix-12", "sat-postfix-13", "sat-exim-12", "sat-exim-13", "relay1", "relay2")
+# One host of each kind keeps the history of its /etc, and a relay with each signer.
+KEEPERS = ("relay1", "relay2", "sat-postfix-13", "sat-exim-12")
 OUR_SECRETS = ("dkimkeys/", "postfix/sasl_passwd", "postfix/satellite_password", "exim4/passwd.client")
-LIFETIMES = {
+OTHERS = "others@outside.test"
+VARIABLES = {
     "satellite_queue_lifetime": "3d",
+    "satellite_root_address": OTHERS,
     "relay_maximal_queue_lifetime": "3d",
     "relay_bounce_queue_lifetime": "3d",
+    "relay_root_address": OTHERS,
 }
 
 
@@ -30,6 +40,8 @@ def commits(lab: Lab, host: str) -> list[str]:
 
 
 def _start_history(lab: Lab, host: str) -> None:
+    # Its timer would commit at a moment of its own, the first time right after the installation.
+    lab.run(host, ["systemctl", "mask", "etckeeper.timer"])
     lab.run(host, "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install etckeeper", timeout=300)
     lab.run(host, "etckeeper commit -q 'all so far' || true")
     lab.run(host, "echo 'a note of the administrator' > /etc/note")
@@ -37,12 +49,12 @@ def _start_history(lab: Lab, host: str) -> None:
 
 @pytest.fixture(scope="module")
 def changed(lab: Lab) -> Iterator[tuple[Played, Played, dict[str, list[str]]]]:
-    """A run with other queue lifetimes: what check mode said of it, what it did, and the commits before."""
+    """A run with other variables: what check mode said of it, what it did, and the commits before."""
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda host: _start_history(lab, host), KEEPERS))
     before = {host: commits(lab, host) for host in KEEPERS}
-    predicted = play(lab, SITE, check=True, extra=LIFETIMES)
-    yield predicted, play(lab, SITE, extra=LIFETIMES), before
+    predicted = play(lab, SITE, check=True, extra=VARIABLES)
+    yield predicted, play(lab, SITE, extra=VARIABLES), before
 
 
 def test_a_second_run_changes_nothing(lab: Lab) -> None:
@@ -63,13 +75,67 @@ def test_a_changing_run_is_two_commits(
     now = commits(lab, host)
     assert now[2:] == before
     assert now[1].startswith("saving uncommitted changes before")
+    assert not now[0].startswith(("saving", "daily"))
     tracked = lab.run(host, ["git", "-C", "/etc", "ls-files"]).stdout.splitlines()
     assert "note" in tracked
     assert not [path for path in tracked if path.startswith(OUR_SECRETS)]
+    # Nor does anything else that is tracked hold a key of ours, under whatever name.
+    held = "find dkimkeys -type f -exec git hash-object {} + 2>/dev/null"
+    hashes = set(lab.run(host, f"cd /etc && {held}").stdout.split())
+    assert bool(hashes) == host.startswith("relay")
+    assert not hashes & set(lab.run(host, ["git", "-C", "/etc", "ls-tree", "-r", "HEAD"]).stdout.split())
+
+
+def roots_addresses(lab: Lab, token: str) -> set[str]:
+    """Where mail to root arrives from each kind of host."""
+    for host in SENDERS:
+        lab.run(host, ["sendmail", "-f", "alex@corp.example", "root"], input=f"Subject: {token}\n\n{host}\n")
+    return {message.recipient for message in lab.wait_for_messages(token, len(SENDERS))}
+
+
+def as_written(lab: Lab, command: str) -> str:
+    """Run a command of the guide with the lab's inventory; what it printed."""
+    folder = Path(sys.executable).parent
+    done = subprocess.run(
+        command.replace("-i inventory", f"-i {lab.known['inventory']} -i {ESTATE}"),
+        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"},
+        shell=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def lifetime(lab: Lab, host: str) -> str:
+    """The setting by which this file tells one configuration from the other."""
+    return lab.run(host, ["postconf", "-h", "maximal_queue_lifetime"]).stdout.strip()
+
+
+def test_the_guide_s_commands_do_what_it_says(
+    lab: Lab, changed: tuple[Played, Played, dict[str, list[str]]], token: str
+) -> None:
+    """All of docs/restore.md, from its first command to its last."""
+    assert roots_addresses(lab, f"{token}-changed") == {OTHERS}
+    text = GUIDE.read_text(encoding="utf-8")
+    listing, content, difference, foreseen, restored, undone = re.findall(r"^    (ansible.*)$", text, re.MULTILINE)
+    by_hand = "\n".join(re.findall(r"^    ((?:tar|postfix) .*)$", text, re.MULTILINE))
+    assert "000001.tar" in (said := as_written(lab, listing)) and "000002.tar" in said
+    assert re.search(r"etc/aliases\.lmdb$", as_written(lab, content), re.MULTILINE)
+    assert "> maximal_queue_lifetime = 3d" in as_written(lab, difference)
+    assert re.search(r"^\+.*/etc/postfix/main\.cf", as_written(lab, foreseen), re.MULTILINE)
+    assert lifetime(lab, "relay1") == "3d"
+    as_written(lab, restored)
+    assert lifetime(lab, "relay1") == "5d"
+    as_written(lab, undone)
+    assert lifetime(lab, "relay1") == "3d"
+    lab.run("relay1", by_hand.replace("NUMBER", min(re.findall(r"\d{6}", as_written(lab, listing)))))
+    assert lifetime(lab, "relay1") == "5d"
+    as_written(lab, restored)
+    assert lifetime(lab, "relay1") == "3d"
 
 
 def test_the_last_working_configuration_comes_back(
-    lab: Lab, changed: tuple[Played, Played, dict[str, list[str]]]
+    lab: Lab, changed: tuple[Played, Played, dict[str, list[str]]], token: str
 ) -> None:
     play(lab, PLAYBOOKS / "restore.yml", limit="relays:satellites")
+    assert roots_addresses(lab, token) == {"ops@outside.test"}
     assert play(lab, SITE).changed == {}
