@@ -113,9 +113,7 @@ def write_atomic(
                 os.unlink(temporary)
 
 
-def set_attributes(
-    path: str, *, mode: int | None = None, owner: str | None = None, group: str | None = None
-) -> bool:
+def set_attributes(path: str, *, mode: int | None = None, owner: str | None = None, group: str | None = None) -> bool:
     """Bring mode, owner and group of an existing file to what is asked; True if something changed."""
     info = os.stat(path)
     uid, gid = _ids(path, owner, group)
