@@ -240,7 +240,7 @@ def is_plain_target(text: str) -> bool:
 
 def show_target(text: str) -> str:
     """A target for people: of a program its name only, for its arguments may be anybody's secret."""
-    return f"{text.split()[0]} ..." if text.startswith("|") and len(text.split()) > 1 else text
+    return f"{text.split(maxsplit=1)[0]} ..." if text.startswith("|") and len(text.split()) > 1 else text
 
 
 def follow_root(aliases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

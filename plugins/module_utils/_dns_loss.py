@@ -57,7 +57,7 @@ def parts(key: Key, value: str) -> list[str]:
         text = txt_value(value).decode("ascii")
     except (TextError, UnicodeError):
         return [value]
-    if text.lower().split(" ")[0] == "v=spf1":
+    if text.lower().split(" ", maxsplit=1)[0] == "v=spf1":
         return text.lower().split()[1:]
     if "_domainkey" in name.split("."):
         key_ = mail_key(text)

@@ -186,7 +186,7 @@ def parse_settings(text: str) -> dict[str, str]:
 def _unquote(text: str) -> str:
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
-    return text.split("#")[0].strip() if text[:1] not in ("'", '"') else text
+    return text.split("#", maxsplit=1)[0].strip() if text[:1] not in ("'", '"') else text
 
 
 def with_settings(text: str, wanted: Mapping[str, str]) -> str:

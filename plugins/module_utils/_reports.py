@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 from xml.parsers import expat
 
 DEPTH_LIMIT = 32  # elements within elements; the format needs 6
@@ -22,7 +22,7 @@ ELEMENT_LIMIT = 2_000_000
 TEXT_LIMIT = 4096  # characters that are kept of one element
 COUNT_LIMIT = 10**12
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
 
 class ReportError(ValueError):
@@ -130,7 +130,7 @@ class TlsReport:
         return (self.reporter, self.report_id, "tls")
 
 
-Report = AggregateReport | TlsReport
+Report: TypeAlias = "AggregateReport | TlsReport"
 
 
 # --- DMARC aggregate reports -----------------------------------------------------------------

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import (
     ALGORITHMS,
@@ -37,7 +38,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dkim_plan import 
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._record import absolute
 
-Note = dict[str, int | None]  # what is to be written in manifests: published, settle, retired
+Note: TypeAlias = "dict[str, int | None]"  # what is to be written in manifests: published, settle, retired
 
 DAY = 86400
 KINDS = ("generate", "bring", "publish", "wait", "switch", "keep", "revoke", "withdraw", "remove", "rest", "blocked")

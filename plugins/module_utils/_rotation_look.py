@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError, TextError, txt_value
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import Answer, DnsNoRoute
@@ -16,7 +17,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dns_plan import K
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_watch import WORKERS, Directory, NameServer
 from ansible_collections.postmaster.mail.plugins.module_utils._rotation import Sight
 
-Told = Mapping[Key, Answer | DnsError]
+Told: TypeAlias = "Mapping[Key, Answer | DnsError]"
 
 
 def look(directory: Directory, names: Iterable[str]) -> dict[str, list[Sight]]:
