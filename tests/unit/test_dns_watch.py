@@ -95,7 +95,12 @@ def net(monkeypatch: pytest.MonkeyPatch) -> Net:
     listed += [Record("ns1.test.", "A", 60, "192.0.2.1"), Record("ns2.test.", "A", 60, "192.0.2.2")]
     for address in ("192.0.2.1", "192.0.2.2", "192.0.2.9"):
         found.add(address, *listed)
-    monkeypatch.setattr(DnsServer, "answers", lambda server, keys: found.answers(server, keys))
+
+    # A function, as a bound method would not be given the server that it stands in for.
+    def answers(server: DnsServer, keys: Iterable[Key]) -> dict[Key, Answer | DnsError]:
+        return found.answers(server, keys)
+
+    monkeypatch.setattr(DnsServer, "answers", answers)
     monkeypatch.setattr(_dns_watch, "_system_addresses", lambda host: [])
     return found
 

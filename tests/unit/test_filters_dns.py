@@ -34,19 +34,23 @@ def seen(verdict: str, clause: str = "", *, name: str = "s1._domainkey.example.o
         (
             seen("missing", "ns2 has no TXT record s1._domainkey.example.org."),
             True,
-            "relay1 would sign for example.org with the key s1, but ns2 has no TXT record s1._domainkey.example.org.: run again with --limit relay1,localhost, which publishes it, or publish it by hand and run again (-e mail_unpublished_keys=accept goes on all the same). The record is: "
-            + LINE,
+            "relay1 would sign for example.org with the key s1, but ns2 has no TXT record s1._domainkey.example.org.: "
+            "run again with --limit relay1,localhost, which publishes it, or publish it by hand and run again "
+            f"(-e mail_unpublished_keys=accept goes on all the same). The record is: {LINE}",
         ),
         (
             seen("wrong", 'ns1 answers for s1._domainkey.example.org. TXT with "x"'),
             False,
-            'relay1 would sign for example.org with the key s1, but ns1 answers for s1._domainkey.example.org. TXT with "x": publish it and run again when every name server has it (-e mail_unpublished_keys=accept goes on all the same). The record is: '
-            + LINE,
+            'relay1 would sign for example.org with the key s1, but ns1 answers for s1._domainkey.example.org. TXT with "x": '
+            "publish it and run again when every name server has it "
+            f"(-e mail_unpublished_keys=accept goes on all the same). The record is: {LINE}",
         ),
         (
             seen("unknown", "ns2 cannot be reached"),
             True,
-            "relay1 would sign for example.org with the key s1, but whether DNS holds it is not known: ns2 cannot be reached. Mend that and run again, or name in mail_dns_wait.servers what this machine can reach (-e mail_unpublished_keys=accept goes on all the same).",
+            "relay1 would sign for example.org with the key s1, but whether DNS holds it is not known: ns2 cannot be reached. "
+            "Mend that and run again, or name in mail_dns_wait.servers what this machine can reach "
+            "(-e mail_unpublished_keys=accept goes on all the same).",
         ),
     ],
 )
@@ -58,8 +62,12 @@ def test_published_keys_need_no_words() -> None:
     assert unpublished_keys([seen("ok")], "relay1") == []
 
 
-MX: dict[str, Any] = {"name": "example.org.", "type": "MX", "lines": ["example.org. 60 IN MX 10 a.", "example.org. 60 IN MX 20 b."],
-      "wanted": ["10 a.", "20 b."]}  # fmt: skip
+MX: dict[str, Any] = {
+    "name": "example.org.",
+    "type": "MX",
+    "lines": ["example.org. 60 IN MX 10 a.", "example.org. 60 IN MX 20 b."],
+    "wanted": ["10 a.", "20 b."],
+}
 
 
 def test_a_table_has_what_is_missing_and_what_is_there_instead() -> None:
