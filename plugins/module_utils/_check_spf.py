@@ -18,7 +18,6 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dns import is_und
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
 
 NODE_LIMIT = 60  # records of one tree that are looked at; receivers give up after ten
-MX_LIMIT = 10  # hosts of one mx term, section 4.6.4
 ANSWER_LIMIT = 512  # octets of the whole answer, section 3.4
 ANSWER_OVERHEAD = 12 + 6  # header, and type and class of the question, RFC 1035 section 4.1
 RECORD_OVERHEAD = 12  # of each record, its name compressed
@@ -138,26 +137,21 @@ def lookups(view: View) -> Iterator[Found]:
 def void(view: View) -> Iterator[Found]:
     """Two lookups at most that lead to nothing (section 4.6.4), counted for clients of one family."""
     terms = [(term, node) for node in tree(view).all() if node.record for term in node.record.lookup_terms]
-    by_family = {rdtype: _voids(view, terms, rdtype) for rdtype in ("A", "AAAA")}
+    by_family = {rdtype: _voids(view, terms, rdtype) for rdtype in _spf.FAMILIES}
     rdtype = max(by_family, key=lambda one: (len(by_family[one]), one == "A"))
     dead = by_family[rdtype]
     if len(dead) > _spf.VOID_LIMIT:
-        family = {"A": "IPv4", "AAAA": "IPv6"}[rdtype]
-        seen = f"{len(dead)} lookups of a client over {family} lead to nothing: {', '.join(dead)}"
+        terms_shown = ", ".join(dict.fromkeys(dead))
+        seen = f"{len(dead)} lookups of a client over {_spf.FAMILIES[rdtype]} lead to nothing: {terms_shown}"
         severity = "F" if len(by_family["A"]) > _spf.VOID_LIMIT else "W"
         yield Found(severity, seen, "remove these terms, or give the names addresses")
 
 
 def _voids(view: View, terms: Sequence[tuple[_spf.Term, Node]], rdtype: str) -> list[str]:
-    types = {"a": rdtype, "mx": "MX", "exists": "A", "include": "TXT", "redirect": "TXT"}
-    keys: list[tuple[str, str, str]] = []
-    for term, node in terms:
-        kind = term.name if isinstance(term, _spf.Modifier) else term.mechanism
-        name = node.domain if term.domain is None else term.domain.literal
-        if kind in types and name:
-            keys.append((term.text, name + ".", types[kind]))
-    view.prefetch([(name, kind) for dummy, name, kind in keys])
-    return list(dict.fromkeys(text for text, name, kind in keys if not view.query(name, kind)))
+    asked = [(term.text, _spf.question(term, node.domain, rdtype)) for term, node in terms]
+    keys = [(text, (found[0] + ".", found[1])) for text, found in asked if found is not None]
+    view.prefetch([found for dummy, found in keys])
+    return [text for text, found in keys if not view.query(*found)]
 
 
 def mx_limits(view: View) -> Iterator[Found]:
@@ -171,8 +165,9 @@ def mx_limits(view: View) -> Iterator[Found]:
     view.prefetch([(name + ".", "MX") for dummy, name in wanted if name])
     for text, name in wanted:
         count = len(view.query(name + ".", "MX")) if name else 0
-        if count > MX_LIMIT:
-            seen = f"the term {text} leads to {count} hosts, and receivers stop after {MX_LIMIT} with a permanent error"
+        if count > _spf.HOSTS_LIMIT:
+            limit = _spf.HOSTS_LIMIT
+            seen = f"the term {text} leads to {count} hosts, and receivers stop after {limit} with a permanent error"
             yield Found("F", seen, f"replace {text} by the addresses that send, as ip4 and ip6", name)
 
 

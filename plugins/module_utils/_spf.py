@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, Resolver
-from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import SpfResult, check_host
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import HOSTS_LIMIT, SpfResult, check_host
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_compose import compose, merge
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_explain import Explanation, explain
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_flatten import Flattened, flatten
@@ -27,9 +27,17 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import
     parse,
     term,
 )
-from ansible_collections.postmaster.mail.plugins.module_utils._spf_survey import Planned, Survey, survey
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_survey import (
+    FAMILIES,
+    Planned,
+    Survey,
+    question,
+    survey,
+)
 
 __all__ = [
+    "FAMILIES",
+    "HOSTS_LIMIT",
     "LOOKUP_LIMIT",
     "LOOKUP_MECHANISMS",
     "MECHANISMS",
@@ -58,6 +66,7 @@ __all__ = [
     "is_spf",
     "merge",
     "parse",
+    "question",
     "survey",
     "term",
 ]

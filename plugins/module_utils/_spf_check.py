@@ -70,11 +70,15 @@ class SpfResult(NamedTuple):
 
 
 class Stop(Exception):
-    """The evaluation ends here with ``temperror`` or ``permerror`` (sections 2.6.6 and 2.6.7)."""
+    """The evaluation ends here with ``temperror`` or ``permerror`` (sections 2.6.6 and 2.6.7).
 
-    def __init__(self, result: str, term: str, rule: str) -> None:
+    ``fault`` is the kind: ``unanswered``, ``lookups``, ``voids`` or ``broken_target``.
+    """
+
+    def __init__(self, fault: str, term: str, rule: str) -> None:
         super().__init__(rule)
-        self.result = result
+        self.fault = fault
+        self.result = "temperror" if fault == "unanswered" else "permerror"
         self.term = term
         self.rule = rule
 
@@ -361,19 +365,26 @@ class Check:
         name = self.name(target, domain)
         found = self.record(name, target.text) if "." in name else None
         if found is None:
-            raise Stop("permerror", target.text, f"{name or 'the target'} has no SPF record (section 6.1)")
+            raise Stop("broken_target", target.text, f"{name or 'the target'} has no SPF record (section 6.1)")
         return name, found
 
     def record(self, domain: str, term: str) -> Program | None:
         """The one SPF record of ``domain`` (sections 4.4 and 4.5), None without any; ``term`` asked for it."""
-        texts = [text for text in self.ask(domain, "TXT", term) if is_spf(text)]
+        return self.single(self.texts(domain, term), domain, term)
+
+    def texts(self, domain: str, term: str) -> list[str]:
+        """The SPF records of ``domain``."""
+        return [text for text in self.ask(domain, "TXT", term) if is_spf(text)]
+
+    def single(self, texts: list[str], domain: str, term: str) -> Program | None:
+        """The record made ready that ``texts`` are, where they are one."""
         if not texts:
             return None
         if len(texts) > 1:
-            raise Stop("permerror", term, f"{domain} has {len(texts)} SPF records (section 4.5)")
+            raise Stop("broken_target", term, f"{domain} has {len(texts)} SPF records (section 4.5)")
         found = program(texts[0])
         if found.error is not None:
-            raise Stop("permerror", found.error.term, f"in the record of {domain}, {found.error}")
+            raise Stop("broken_target", found.error.term, f"in the record of {domain}, {found.error}")
         return found
 
     def ask(self, name: str, rdtype: str, term: str) -> list[str]:
@@ -381,14 +392,14 @@ class Check:
         try:
             return self.query(name, rdtype)
         except DnsTimeout:
-            raise Stop("temperror", term, f"no answer for {name} {rdtype} (section 2.6.6)") from None
+            raise Stop("unanswered", term, f"no answer for {name} {rdtype} (section 2.6.6)") from None
 
     def count(self, term: str) -> None:
         """One more term that causes DNS queries (section 4.6.4)."""
         self.lookups += 1
         if self.lookups > self.lookup_limit:
             raise Stop(
-                "permerror",
+                "lookups",
                 term,
                 f"it is lookup number {self.lookups}; {self.lookup_limit} are allowed (section 4.6.4)",
             )
@@ -398,7 +409,7 @@ class Check:
         self.voids += 1
         if self.voids > self.void_limit:
             raise Stop(
-                "permerror",
+                "voids",
                 term,
                 f"it is void lookup number {self.voids}; {self.void_limit} are allowed (section 4.6.4)",
             )
@@ -537,7 +548,7 @@ def _include(check: Check, step: Step, domain: str) -> Hit | None:
     name = check.name(step.target, domain)
     result = check.evaluate(name, term)[0] if "." in name else "none"
     if result == "none":
-        raise Stop("permerror", term, f"{name or 'the target'} has no SPF record (section 5.2)")
+        raise Stop("broken_target", term, f"{name or 'the target'} has no SPF record (section 5.2)")
     return step.hit if result == "pass" else None
 
 
@@ -564,7 +575,7 @@ def _mx(check: Check, step: Step, domain: str) -> Hit | None:
         check.void(term)
     for index, text in enumerate(answers):
         if index >= HOSTS_LIMIT:
-            raise Stop("permerror", term, f"{name} has more than {HOSTS_LIMIT} MX records (section 4.6.4)")
+            raise Stop("broken_target", term, f"{name} has more than {HOSTS_LIMIT} MX records (section 4.6.4)")
         host = text.rpartition(" ")[2].removesuffix(".").lower()
         if is_name(host) and check.has_address(host, step.mask, term):
             return step.hit

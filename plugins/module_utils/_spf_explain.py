@@ -64,7 +64,7 @@ class Tried:
 
 @dataclass
 class Path:
-    """What happened at one domain: its record (None where it has no single one) and the terms tried, in order."""
+    """What happened at one domain: its record, sound or not (None where it has no single one), and the terms tried."""
 
     domain: str
     record: str | None = None
@@ -74,7 +74,11 @@ class Path:
 
 @dataclass
 class Explanation:
-    """The verdict and the path to it; ``reason`` says why a ``none``, ``temperror`` or ``permerror`` is one."""
+    """The verdict and the path to it.
+
+    ``reason`` says why a ``none``, ``temperror`` or ``permerror`` is one, ``fault`` the kind of the errors among them:
+    ``unanswered``, ``lookups``, ``voids`` or ``broken_target``.
+    """
 
     ip: str
     sender: str
@@ -82,6 +86,7 @@ class Explanation:
     result: SpfResult
     reason: str = ""
     path: Path | None = None
+    fault: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The same for modules to return."""
@@ -134,7 +139,7 @@ def explain(
             told.reason = f"{check.domain} has no SPF record (section 4.5)"
     except Stop as stop:
         told.result = SpfResult(stop.result, "", stop.term, check.lookups, check.voids)
-        told.reason = stop.rule
+        told.reason, told.fault = stop.rule, stop.fault
     told.path = check.path
     return told
 
@@ -182,10 +187,11 @@ class _Watched(Check):
             raise
 
     def _walk(self, path: Path, term: str) -> Evaluated:
-        found = self.record(path.domain, term)
+        texts = self.texts(path.domain, term)
+        path.record = texts[0] if len(texts) == 1 else None
+        found = self.single(texts, path.domain, term)
         if found is None:
             return "none", "", None, path.domain
-        path.record = found.text
         for item in parse(found.text).reached:
             hit = self._try(path, item)
             if hit is not None:

@@ -8,7 +8,7 @@ Section numbers in this file are of RFC 7208.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +25,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
     explain,
     merge,
     parse,
+    survey,
     term,
 )
 
@@ -34,7 +35,8 @@ REFUSALS: Mapping[str, str] = {
     "two_records": "two SPF records at one name are a permanent error for receivers",
     "lookups": "more than ten lookups are a permanent error for receivers",
     "voids": "more than two lookups without an answer are a permanent error for receivers",
-    "broken_target": "an include or redirect without one sound record behind it is a permanent error for receivers",
+    "broken_target": "what an include, redirect or mx leads to is a permanent error for receivers",
+    "unanswered": "a name that DNS gives no answer for is a temporary error for receivers",
     "unreached": "an address that has to pass does not",
     "stranger": "an address that must not pass does",
 }
@@ -166,6 +168,9 @@ class Probe:
             return Refusal("unreached", said)
         if self.wanted == "fail" and result.result == "pass":
             return Refusal("stranger", f"{self.ip} must not pass, and does{by}; narrow that term")
+        if self.wanted == "fail" and self.told.fault:
+            said = f"{self.ip} has to be told from senders, and the result is {result.result}{by}: {self.told.reason}"
+            return Refusal(self.told.fault, f"{said}; mend that term or remove it")
         return None
 
     def as_dict(self) -> dict[str, object]:
@@ -187,3 +192,43 @@ def probe(domain: str, ip: str, wanted: Literal["pass", "fail"], resolver: Resol
         return Probe(ip, wanted, explain(ip=ip, sender=f"postmaster@{domain}", helo=domain, resolver=resolver))
     except SpfError as err:
         raise PlanError(f"{ip!r} is no IP address; write one such as 192.0.2.25 or 2001:db8::25") from err
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What DNS says of a record before it is published: its cost, the addresses probed, and what speaks against it."""
+
+    found: Survey | None
+    probes: tuple[Probe, ...]
+    against: tuple[Refusal, ...]
+
+
+def judge(
+    domain: str,
+    record: SpfRecord,
+    *,
+    own: Iterable[str],
+    strangers: Iterable[str],
+    resolver: Resolver,
+    allow: Collection[str],
+) -> Judged:
+    """Judge ``record`` as receivers will; ``resolver`` answers with it for ``domain``. Raises :class:`PlanError`.
+
+    What a survey of the record tells is not told once more for each stranger.
+    """
+    found = survey(str(record), domain=domain, resolver=resolver)
+    probes = (
+        *(probe(domain, ip, "pass", resolver) for ip in own),
+        *(probe(domain, ip, "fail", resolver) for ip in strangers),
+    )
+    against = list(refusals(record, 1, found))
+    for one in probes:
+        refusal = one.refusal
+        if refusal is not None and (not one.told.fault or refusal.id not in {other.id for other in against}):
+            against.append(refusal)
+    return Judged(found, probes, tuple(one for one in against if one.id not in allow))
+
+
+def refused(text: str, against: Iterable[Refusal]) -> PlanError:
+    """The sentence that says why the record ``text`` is not to be published."""
+    return PlanError(f"{text!r} is refused: " + "; ".join(f"{one.text} (or allow {one.id})" for one in against))

@@ -26,16 +26,17 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
     flatten,
     is_spf,
     parse,
-    survey,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_plan import (
     Change,
+    Judged,
     PlanError,
     Probe,
     Refusal,
     edit,
-    probe,
+    judge,
     refusals,
+    refused,
     written,
 )
 
@@ -96,7 +97,8 @@ class Done:
 
 def run(items: Iterable[Mapping[str, Any]], *, allow: Collection[str], resolver: Resolver | None) -> list[Done]:
     """Every item's record. Raises :class:`RunError` with all that is refused, and what DNS cannot tell."""
-    done, refused, seen = [], [], set()
+    resolver = Planned(resolver, {}) if resolver is not None else None  # many domains ask for the same includes
+    done, faults, seen = [], [], set()
     for item in items:
         domain = str(item.get("domain") or "")
         try:
@@ -106,13 +108,13 @@ def run(items: Iterable[Mapping[str, Any]], *, allow: Collection[str], resolver:
             seen.add(domain)
             done.append(_one(domain, item, allow, resolver))
         except DomainError as err:
-            refused.append(str(err))
+            faults.append(str(err))
         except (PlanError, SpfError) as err:
-            refused.append(f"{domain}: {err}")
+            faults.append(f"{domain}: {err}")
         except DnsTimeout as err:
-            refused.append(f"{domain}: DNS cannot tell what the record needs: {err}")
-    if refused:
-        raise RunError("\n".join(refused))
+            faults.append(f"{domain}: DNS cannot tell what the record needs: {err}")
+    if faults:
+        raise RunError("\n".join(faults))
     return done
 
 
@@ -126,19 +128,13 @@ def _one(domain: str, item: Mapping[str, Any], allow: Collection[str], resolver:
     if item.get("flatten"):
         after, notes = _flat(domain, after[domain], item, others, resolver)
     planned = {name: str(record) for name, record in after.items()} | {domain: written(after[domain], texts)}
-    resolved = Planned(resolver, planned) if resolver is not None else None
-    found = survey(planned[domain], domain=domain, resolver=resolved) if resolved is not None else None
-    probes = _probes(domain, item, resolved)
-    against = [*refusals(after[domain], 1, found), *(one.refusal for one in probes if one.refusal is not None)]
-    against = [one for one in against if one.id not in allow]
-    if against:
-        raise PlanError(
-            f"{planned[domain]!r} is refused: " + "; ".join(f"{one.text} (or allow {one.id})" for one in against)
-        )
+    judged = _judged(domain, item, after[domain], planned, allow, resolver)
+    if judged.against:
+        raise refused(planned[domain], judged.against)
     before = _before(domain, texts, planned, resolver if item.get("flatten") else None)
     hints = _hints(after) if item.get("flatten") else tuple(map(str, after[domain].warnings()))
-    unknown = tuple(found.unknown) if found is not None else ()
-    return Done(domain, before, planned, int(item["ttl"]), found, probes, notes, (*hints, *unknown))
+    unknown = tuple(judged.found.unknown) if judged.found is not None else ()
+    return Done(domain, before, planned, int(item["ttl"]), judged.found, judged.probes, notes, (*hints, *unknown))
 
 
 def _hints(records: Mapping[str, SpfRecord]) -> tuple[str, ...]:
@@ -200,17 +196,22 @@ def _flat(
     return dict(found.records), (*kept, *(f"left out: {text}" for text in found.dropped))
 
 
-def _probes(domain: str, item: Mapping[str, Any], resolver: Resolver | None) -> tuple[Probe, ...]:
-    """Judge the named addresses, and strangers, as receivers will once the record is published."""
-    passing, strangers = item.get("own_addresses") or (), item.get("strangers") or ()
-    if resolver is None:
-        if passing:
-            raise PlanError("own_addresses needs a resolver to ask what the terms stand for")
-        return ()
-    return (
-        *(probe(domain, ip, "pass", resolver) for ip in passing),
-        *(probe(domain, ip, "fail", resolver) for ip in strangers),
-    )
+def _judged(
+    domain: str,
+    item: Mapping[str, Any],
+    record: SpfRecord,
+    planned: Mapping[str, str],
+    allow: Collection[str],
+    resolver: Resolver | None,
+) -> Judged:
+    """Judge the record, the named addresses and strangers as receivers will once it is published."""
+    own, strangers = item.get("own_addresses") or (), item.get("strangers") or ()
+    if resolver is not None:
+        resolver = Planned(resolver, planned)
+        return judge(domain, record, own=own, strangers=strangers, resolver=resolver, allow=allow)
+    if own:
+        raise PlanError("own_addresses needs a resolver to ask what the terms stand for")
+    return Judged(None, (), tuple(one for one in refusals(record, 1, None) if one.id not in allow))
 
 
 def _before(domain: str, texts: list[str], planned: Mapping[str, str], resolver: Resolver | None) -> dict[str, str]:

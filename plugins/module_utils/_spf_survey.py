@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, Resolver
-from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import is_name
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import HOSTS_LIMIT, is_name
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import (
     LOOKUP_LIMIT,
     LOOKUP_MECHANISMS,
     VOID_LIMIT,
     Directive,
+    Modifier,
     SpfError,
     Term,
     is_spf,
@@ -24,18 +25,29 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import
 )
 
 READ_LIMIT = 200  # records read for one survey: more is a trap
+FAMILIES = {"A": "IPv4", "AAAA": "IPv6"}  # clients, by the type of their addresses
 
 
 @dataclass
 class Survey:
-    """``lookups`` of a stranger (section 4.6.4), with those of all includes. Sentences: ``voids`` are terms without
-    an answer, ``faults`` what makes receivers answer with permerror, ``unknown`` what DNS or a survey cannot tell.
+    """``lookups`` of a stranger (section 4.6.4), with those of all includes, and by the type of the stranger's address
+    the terms that are ``void``. Sentences: ``faults`` are what makes receivers answer with permerror, ``unknown`` what
+    DNS or a survey cannot tell.
     """
 
     lookups: int = 0
-    voids: list[str] = field(default_factory=list)
+    void: dict[str, list[str]] = field(default_factory=lambda: {rdtype: [] for rdtype in FAMILIES})
     faults: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+
+    @property
+    def voids(self) -> list[str]:
+        """The terms without an answer, for clients of that family that has more of them."""
+        return self.void[self._family]
+
+    @property
+    def _family(self) -> str:
+        return max(FAMILIES, key=lambda rdtype: len(self.void[rdtype]))  # of equals the first
 
     @property
     def too_many(self) -> str:
@@ -52,23 +64,44 @@ class Survey:
         """The sentence for more than two lookups without an answer, empty where there are not."""
         if len(self.voids) <= VOID_LIMIT:
             return ""
+        terms = ", ".join(dict.fromkeys(self.voids))
         return (
-            f"{len(self.voids)} of its terms have no answer, and receivers stop with permerror after {VOID_LIMIT}"
-            f" (section 4.6.4); remove {', '.join(self.voids)}"
+            f"{len(self.voids)} of its terms have no answer for clients of {FAMILIES[self._family]}, and receivers stop"
+            f" with permerror after {VOID_LIMIT} (section 4.6.4); remove {terms}, or write the addresses themselves"
         )
 
 
 class Planned:
-    """A resolver that answers with records that are not published yet, and for all else asks another one."""
+    """A resolver that answers with SPF records that are not published yet, and for all else asks another one, once."""
 
     def __init__(self, resolver: Resolver, texts: Mapping[str, str]) -> None:
         self.resolver = resolver
-        self.texts = {name.lower().rstrip("."): text for name, text in texts.items()}
+        self.kept: dict[tuple[str, str], list[str] | DnsTimeout] = {
+            (name.lower().rstrip("."), "TXT"): [text] for name, text in texts.items()
+        }
 
     def query(self, name: str, rdtype: str) -> list[str]:
-        """The planned SPF record beside the other TXT records of the name, which stay as they are."""
-        text = self.texts.get(name.lower().rstrip(".")) if rdtype == "TXT" else None
-        return self.resolver.query(name, rdtype) if text is None else [text]
+        """The planned SPF record, without the other TXT records of the name, which say nothing here."""
+        key = name.lower().rstrip("."), rdtype
+        if key not in self.kept:
+            try:
+                self.kept[key] = self.resolver.query(name, rdtype)
+            except DnsTimeout as err:
+                self.kept[key] = err
+        answers = self.kept[key]
+        if isinstance(answers, DnsTimeout):
+            raise answers
+        return answers
+
+
+def question(term: Term, domain: str, rdtype: str) -> tuple[str, str] | None:
+    """Name and type that receivers ask for, for a lookup term in the record of ``domain`` and a client whose address
+    is of ``rdtype``. None where that depends on the message, or on the client alone, and where nothing can be asked.
+    """
+    kind = term.name if isinstance(term, Modifier) else term.mechanism
+    name = domain if term.domain is None else term.domain.literal
+    types = {"a": rdtype, "mx": "MX", "exists": "A", "include": "TXT", "redirect": "TXT"}
+    return (name, types[kind]) if kind in types and name and is_name(name) else None
 
 
 def survey(text: str, *, domain: str, resolver: Resolver) -> Survey:
@@ -102,15 +135,20 @@ class _Surveyor:
                 self._target(term, name, way)
 
     def _host(self, term: Directive, name: str) -> None:
-        """Whether an a, mx or exists mechanism has an answer; a ptr depends on the client."""
-        types = {"a": ("A", "AAAA"), "mx": ("MX",), "exists": ("A",)}.get(term.mechanism)
-        if types is None:
-            return
+        """Whether an a, mx or exists mechanism has an answer, and no more hosts than receivers look at."""
+        by_family = {rdtype: question(term, name, rdtype) for rdtype in FAMILIES}
         try:
-            if not any(self.query(name, rdtype) for rdtype in types if is_name(name)):
-                self.found.voids.append(term.text)
+            told = {asked: self.query(*asked) for asked in by_family.values() if asked is not None}
         except DnsTimeout:
             self.found.unknown.append(f"{term.text}: no answer for {name}")
+            return
+        for rdtype, asked in by_family.items():
+            if asked is not None and not told[asked]:
+                self.found.void[rdtype].append(term.text)
+        hosts = max(map(len, told.values()), default=0)
+        if term.mechanism == "mx" and hosts > HOSTS_LIMIT:
+            rule = f"{name} has {hosts} MX records, and receivers stop with permerror after {HOSTS_LIMIT}"
+            self.found.faults.append(f"{term.text}: {rule} (section 4.6.4)")
 
     def _target(self, term: Term, name: str, way: tuple[str, ...]) -> None:
         """The record behind an include or redirect."""

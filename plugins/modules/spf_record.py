@@ -14,7 +14,7 @@ description:
   - Makes the SPF record (RFC 7208) of a domain, or of many, out of the one that is there and the terms that are wanted.
     Terms of others stay in their order, there is one C(all), and it stands last.
   - Before anything is published it judges the new record as receivers will - addresses that send have to pass, and
-    strangers must not. RV(records[].probes[].why) tells term by term how each verdict came about.
+    strangers must not, nor end in an error. RV(records[].probes[].why) tells term by term how each verdict came about.
   - Records that do harm are refused, each kind with a name that O(allow) takes - C(+all), two records, more than ten
     lookups, more than two lookups without an answer, includes that lead nowhere.
   - It publishes nothing. What it returns in RV(publish) is for M(postmaster.mail.dns_records); it reports a change
@@ -161,7 +161,7 @@ options:
     default: []
   strangers:
     description:
-      - Addresses that must not pass. By default two that no mail comes from.
+      - Addresses that must not pass, and not end in an error either. By default two that no mail comes from.
     type: list
     elements: str
     default: [198.18.0.1, '100::1']
@@ -175,13 +175,16 @@ options:
       - V(pass_all) allows C(+all) and C(ip4:0.0.0.0/0), by which the whole internet may send as the domain.
       - V(two_records) makes one record out of two that are there; receivers take neither until then.
       - V(lookups) allows more than ten lookups, for senders that receivers meet before the eleventh.
-      - V(voids) allows more than two lookups without an answer, such as those of hosts that have no address yet.
-      - V(broken_target) allows an include whose record is yet to be published or mended.
+      - V(voids) allows more than two lookups without an answer, such as those of hosts that have no address yet, or
+        none of the family that a client comes by.
+      - V(broken_target) allows an include whose record is yet to be published or mended, and an C(mx) with more than
+        ten hosts.
+      - V(unanswered) allows a name that DNS gives no answer for just now, as receivers may not get one either.
       - V(unreached) allows that an address in O(own_addresses) does not pass.
       - V(stranger) allows that an address in O(strangers) passes.
     type: list
     elements: str
-    choices: [pass_all, two_records, lookups, voids, broken_target, unreached, stranger]
+    choices: [pass_all, two_records, lookups, voids, broken_target, unanswered, unreached, stranger]
     default: []
   resolver:
     description:
@@ -289,7 +292,9 @@ records:
       description: How many lookups a stranger costs, with those of all includes; null with O(resolver=none).
       type: int
     voids:
-      description: Terms that have no answer; null with O(resolver=none).
+      description:
+        - Terms that have no answer, for clients of IPv4 or of IPv6, whichever has more of them; null with
+          O(resolver=none).
       type: list
       elements: str
     probes:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
+    DnsTimeout,
     Planned,
     SpfError,
     SpfRecord,
@@ -23,7 +24,10 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import _spf_cases as cases
 from test_spf_flatten import RECORDS, SENDERS, zone
+
+STRANGERS = {"A": "198.18.0.1", "AAAA": "100::1"}
 
 MANY = " ".join(f"a:h{number}.test" for number in range(9))
 
@@ -125,12 +129,17 @@ def test_compose_refuses_what_is_no_modifier(modifiers: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "lookups", "voids", "faults", "unknown"),
+    ("record", "lookups", "voids", "faults", "unknown"),  # voids of the family that has more of them
     [
         ("ip4:192.0.2.1 -all", 0, [], 0, 0),
         ("include:a.test mx:x.test ptr -all", 5, [], 0, 0),
         ("a:no.test mx:no.test exists:no.test ptr -all", 4, ["a:no.test", "mx:no.test", "exists:no.test"], 0, 0),
-        ("a:six.test a:a..test -all", 2, ["a:a..test"], 0, 0),
+        ("a:six.test a:a..test -all", 2, ["a:six.test"], 0, 0),
+        ("a:six.test a:host.test a:six.test -all", 3, ["a:six.test", "a:six.test"], 0, 0),
+        ("a:four.test a:host.test mx:no.test -all", 3, ["a:four.test", "mx:no.test"], 0, 0),
+        ("mx:many.test -all", 1, [], 1, 0),
+        ("mx:ten.test -all", 1, [], 0, 0),
+        ("include:many.test -all", 2, [], 1, 0),
         ("redirect=r.test", 3, [], 0, 0),
         ("-all redirect=r.test include:a.test", 0, [], 0, 0),
         ("include:nothing.test include:two.test -all", 2, [], 2, 0),
@@ -140,14 +149,20 @@ def test_compose_refuses_what_is_no_modifier(modifiers: list[str]) -> None:
     ],
 )
 def test_survey(record: str, lookups: int, voids: list[str], faults: int, unknown: int) -> None:
-    found = survey(f"v=spf1 {record}", domain="corp.test", resolver=zone(*SENDERS))
+    hosts = ["four.test A 192.0.2.4", *(f"ten.test MX {number} host.test." for number in range(10))]
+    found = survey(f"v=spf1 {record}", domain="corp.test", resolver=zone(*SENDERS, *hosts))
     assert (found.lookups, found.voids, len(found.faults), len(found.unknown)) == (lookups, voids, faults, unknown)
 
 
 def test_limits_are_told_with_a_remedy() -> None:
     found = survey(f"v=spf1 {MANY} include:a.test -all", domain="corp.test", resolver=zone(*SENDERS))
     assert found.too_many.startswith("it needs 12 lookups") and "flatten" in found.too_many
-    assert found.too_void.startswith("9 of its terms have no answer") and "remove a:h0.test" in found.too_void
+    assert found.too_void.startswith("9 of its terms have no answer for clients of IPv4")
+    assert "remove a:h0.test, a:h1.test" in found.too_void
+    six = survey(
+        "v=spf1 a:four.test a:four.test a:four.test -all", domain="corp.test", resolver=zone("four.test A 1.2.3.4")
+    )
+    assert six.too_void.startswith("3 of its terms have no answer for clients of IPv6") and six.void["A"] == []
     sound = survey("v=spf1 include:a.test -all", domain="corp.test", resolver=zone(*SENDERS))
     assert not sound.too_many and not sound.too_void
 
@@ -164,6 +179,37 @@ def test_planned_records_answer_as_if_they_were_published() -> None:
     found = check_host(ip="198.51.100.1", sender="a@corp.test", helo="x", resolver=resolver)
     assert found.result == "pass"
     assert resolver.query("host.test", "A") == ["198.51.100.1", "198.51.100.2"]
+
+
+def test_planned_records_ask_for_the_rest_once() -> None:
+    asked: list[str] = []
+
+    class Counting(cases.Zone):
+        def query(self, name: str, rdtype: str) -> list[str]:
+            asked.append(f"{name} {rdtype}")
+            return super().query(name, rdtype)
+
+    behind = Counting()
+    behind.failing = ("timeout.",)
+    resolver = Planned(behind, {"corp.test": "v=spf1 -all"})
+    for dummy in range(2):
+        assert resolver.query("CORP.test.", "TXT") == ["v=spf1 -all"] and resolver.query("a.test", "A") == []
+        with pytest.raises(DnsTimeout):
+            resolver.query("timeout.test", "A")
+    assert asked == ["a.test A", "timeout.test A"]
+
+
+@given(RECORDS)
+def test_what_a_survey_finds_is_what_strangers_meet(record: str) -> None:
+    """No permerror of a stranger that the survey does not foresee, unless the record's macros decide it."""
+    resolver = zone(*SENDERS, f"corp.test TXT {record}")
+    found = survey(record, domain="corp.test", resolver=resolver)
+    told = {
+        rdtype: check_host(ip=ip, sender="a@corp.test", helo="x", resolver=resolver) for rdtype, ip in STRANGERS.items()
+    }
+    for rdtype, result in told.items():
+        if result.result == "permerror" and not found.unknown and "ptr" not in record:
+            assert found.faults or found.too_many or len(found.void[rdtype]) > 2
 
 
 def test_records_are_values() -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import unittest.mock
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,9 @@ PROVIDERS = (
 )
 ZONE |= {(name, "TXT"): ["v=spf1 ip4:203.0.113.0/26 -all"] for name in PROVIDERS}
 ZONE |= {(f"n{number}.test", "TXT"): ["v=spf1 -all"] for number in range(11)}
+ZONE |= {(f"six{number}.test", "AAAA"): ["2001:db8:6::1"] for number in range(3)}
+ZONE |= {("crowd.test", "MX"): [f"10 h{number}.crowd.test." for number in range(12)]}
+ZONE |= {(f"h{number}.crowd.test", "A"): ["192.0.2.25"] for number in range(12)}
 
 
 class Dns:
@@ -120,7 +124,24 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"domain": "two.example", "terms": ["ip4:192.0.2.9"]}, "two_records", "there are 2 SPF records now"),
     ({"terms": MANY}, "lookups", "receivers stop with permerror after 10 (section 4.6.4)"),
     ({"terms": [f"a:h{number}.test" for number in range(3)]}, "voids", "remove a:h0.test, a:h1.test, a:h2.test"),
+    (
+        {"terms": [f"a:six{number}.test" for number in range(3)]},
+        "voids",
+        "3 of its terms have no answer for clients of IPv4",
+    ),
     ({"terms": ["include:nothing.test"]}, "broken_target", "include:nothing.test: nothing.test has no SPF record"),
+    ({"terms": ["mx:crowd.test"]}, "broken_target", "mx:crowd.test: crowd.test has 12 MX records"),
+    (
+        {"terms": ["include:slow.example"]},
+        "unanswered",
+        "198.18.0.1 has to be told from senders, and the result is temperror",
+    ),
+    # what only an evaluation can tell
+    (
+        {"terms": [f"exists:%{{i}}.x{number}.test" for number in range(3)]},
+        "voids",
+        "the result is permerror by exists:%{i}.x2.test: it is void lookup number 3",
+    ),
     (
         {"terms": ["mx"], "own_addresses": ["192.0.2.26"]},
         "unreached",
@@ -137,6 +158,22 @@ def test_what_is_refused_can_be_allowed(item: dict[str, Any], allow: str, messag
     assert message in str(caught.value) and f"(or allow {allow})" in str(caught.value)
     assert str(caught.value).startswith(item.get("domain", "corp.example"))
     assert _run(item, allow=(allow,))[0].changed
+
+
+def test_what_is_refused_is_said_once() -> None:
+    for item, allow, _message in REFUSED:
+        with pytest.raises(RunError) as caught:
+            _run(item)
+        assert allow in ("unreached", "stranger") or str(caught.value).count("(or allow") == 1
+
+
+def test_limits_that_hold_are_no_fault() -> None:
+    """Two hosts with one family each, and ten hosts of one mx."""
+    (done,) = _run({"terms": ["a:six0.test", "a:six1.test"]})
+    assert done.as_dict()["voids"] == ["a:six0.test", "a:six1.test"]
+    ten = {("crowd.test", "MX"): ZONE["crowd.test", "MX"][:10]}
+    with unittest.mock.patch.dict(ZONE, ten):
+        assert _run({"terms": ["mx:crowd.test"]})[0].changed
 
 
 def test_every_refusal_is_shown_by_a_case_and_documented() -> None:
