@@ -16,7 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError, DnsTimeout
-from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import Answer, DnsNoRoute, DnsServer
+from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import (
+    DNSPYTHON_IMPORT_ERROR,
+    Answer,
+    DnsNoRoute,
+    DnsServer,
+)
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_plan import Key, Wanted, group
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_stub import parse_resolv_conf
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_verdict import (
@@ -70,6 +75,42 @@ def system_resolver(*, timeout: float = 10, path: str = RESOLV_CONF) -> DnsServe
             said = said or str(err)
             server.close()
     raise DnsTimeout(f"{said}; name a resolver that this machine reaches, or the name servers themselves")
+
+
+class LateResolver:
+    """A resolver that is only looked for when something is asked; where none answers, every question says so at once.
+
+    That a resolver is out of reach is a plain :class:`DnsError`, that it does not know a :class:`DnsTimeout`.
+    """
+
+    def __init__(self, address: str | None, *, timeout: float) -> None:
+        self.address, self.timeout = address, timeout
+        self._server: DnsServer | None = None
+        self._problem = ""
+
+    def query(self, name: str, rdtype: str) -> list[str]:
+        """The port of the evaluators."""
+        if self._server is None and not self._problem:
+            try:
+                self._server = self._found()
+            except DnsError as err:
+                self._problem = str(err)
+        if self._server is None:
+            raise DnsError(self._problem)
+        return self._server.query(name, rdtype)
+
+    def _found(self) -> DnsServer:
+        if DNSPYTHON_IMPORT_ERROR:
+            raise DnsError("dnspython is not installed here, without which DNS cannot be asked (python3-dnspython)")
+        given = resolver_at(self.address, timeout=self.timeout)
+        if given is None:
+            return system_resolver(timeout=self.timeout)
+        given.answers([(".", "SOA")])
+        return given
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,17 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dns import Domain
 from ansible_collections.postmaster.mail.plugins.module_utils._mx import NULL_MX, MxError, MxRecord
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record, absolute
 from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import (
+    DerivedSpf,
     Domain,
     PolicyFile,
     RecordsError,
     listed,
     report_uri,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._records_proof import refusal_text
 from ansible_collections.postmaster.mail.plugins.module_utils._records_transport import add_transport
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE, KnownSender
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_plan import refusals
 
 SENDER_KINDS = ("hosts", "known", "include", "ip4", "ip6", "a", "mx", "term")
 MAX_TTL = 2**31 - 1  # RFC 2181 section 8
@@ -43,12 +46,15 @@ UNROUTED = tuple(
 
 @dataclass(frozen=True)
 class Derived:
-    """The records of all domains in order, the same as zone-file text, what should be looked at, policies to serve."""
+    """The records of all domains in order, the same as zone-file text, what should be looked at, policies to serve, and
+    the SPF records among them with what has to hold of each.
+    """
 
     records: tuple[Record, ...]
     zone_text: str
     warnings: tuple[str, ...]
     policies: tuple[PolicyFile, ...] = ()
+    spf: tuple[DerivedSpf, ...] = ()
 
 
 def derive(
@@ -72,7 +78,8 @@ def derive(
     records = tuple(dict.fromkeys(record for domain in described.values() for record in domain.records))
     _check_set(records)
     policies = tuple(policy for domain in described.values() for policy in domain.policies)
-    return Derived(records, _zone_text(described.values()), tuple(warnings), policies)
+    spf = tuple(one for domain in described.values() for one in domain.spf)
+    return Derived(records, _zone_text(described.values()), tuple(warnings), policies, spf)
 
 
 def _described(domains: Iterable[Mapping[str, Any]]) -> dict[str, Domain]:
@@ -137,8 +144,12 @@ def _spf_record(domain: Domain, hosts: Mapping[str, Sequence[str]]) -> None:
         record = _spf.compose(terms, all_=ending)
     except _spf.SpfError as err:
         raise domain.fail(f"{err.term!r} cannot stand in its SPF record: {err.rule}") from err
-    for fault in record.refusals():
-        raise domain.fail(f"its SPF record {str(record)!r} must not be published; {fault}")
+    own = [address for sender in domain.senders for address in hosts.get(str(sender.get("hosts") or ""), ())]
+    spf = DerivedSpf(domain.bare, record, tuple(dict.fromkeys(own)), tuple(listed(domain.options.get("spf_allow"))))
+    for refusal in refusals(record, 1, None):
+        if refusal.id not in spf.allow:
+            raise RecordsError(refusal_text(spf, refusal))
+    domain.spf.append(spf)
     for hint in record.warnings():
         domain.warn(str(hint))
     cost = len(record.lookup_terms) + sum(max(s.spf_lookups - len(s.spf), 0) for s in _known(domain))

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DomainError, check_name
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
+
+if TYPE_CHECKING:
+    from ansible_collections.postmaster.mail.plugins.module_utils._spf import SpfRecord
 
 DEFAULT_TTL = 3600
 
@@ -27,6 +30,16 @@ class PolicyFile:
     content: str
 
 
+@dataclass(frozen=True)
+class DerivedSpf:
+    """The SPF record of a domain, the addresses of ours that have to pass, and the refusals that its user allows."""
+
+    domain: str
+    record: SpfRecord
+    own: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+
+
 @dataclass
 class Domain:
     """One domain while its records are derived; ``name`` is absolute, ``options`` are as the user wrote them."""
@@ -36,6 +49,7 @@ class Domain:
     records: list[Record] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     policies: list[PolicyFile] = field(default_factory=list)
+    spf: list[DerivedSpf] = field(default_factory=list)
 
     @property
     def bare(self) -> str:

@@ -162,6 +162,8 @@ class Probe:
         """Why the record should not be published, for this address."""
         result = self.told.result
         by = f" by {result.term}" if result.term else ""
+        if self.told.fault == "unanswered":
+            return Refusal("unanswered", f"{self.ip} gets {result.result}{by}: {self.told.reason}; try again")
         if self.wanted == "pass" and result.result != "pass":
             why = f": {self.told.reason}" if self.told.reason else ""
             said = f"{self.ip} has to pass, and the result is {result.result}{by}{why}; add what it sends through"

@@ -74,10 +74,14 @@ class Survey:
 class Planned:
     """A resolver that answers with SPF records that are not published yet, and for all else asks another one, once."""
 
-    def __init__(self, resolver: Resolver, texts: Mapping[str, str]) -> None:
+    def __init__(
+        self, resolver: Resolver, texts: Mapping[str, str], others: Mapping[tuple[str, str], list[str]] | None = None
+    ) -> None:
+        """``texts`` are SPF records by name, ``others`` any records that shall be the only ones of a name and type."""
         self.resolver = resolver
+        told = {(name, "TXT"): [text] for name, text in texts.items()} | dict(others or {})
         self.kept: dict[tuple[str, str], list[str] | DnsTimeout] = {
-            (name.lower().rstrip("."), "TXT"): [text] for name, text in texts.items()
+            (name.lower().rstrip("."), rdtype): answers for (name, rdtype), answers in told.items()
         }
 
     def query(self, name: str, rdtype: str) -> list[str]:

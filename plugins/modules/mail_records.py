@@ -13,9 +13,11 @@ author: The postmaster.mail authors (@postmaster-mail)
 description:
   - Turns the description of mail domains into the records that DNS must hold - MX or null MX, SPF, DKIM and DMARC, and
     where they are asked for MTA-STS, TLS-RPT, TLSA, SRV, CAA and BIMI.
-  - It reads and changes nothing; M(postmaster.mail.dns_records) publishes what it returns.
+  - It changes nothing; M(postmaster.mail.dns_records) publishes what it returns.
   - Records that would do harm are refused with a sentence that names the domain and the term - C(+all), more than ten
     lookups, two SPF records, private addresses, two keys under one selector.
+requirements:
+  - dnspython >= 2.3 on the host that runs the module (Debian package python3-dnspython), with O(prove)
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
   - postmaster.mail.read_only
@@ -96,6 +98,14 @@ options:
           - What receivers shall do with mail from elsewhere. The default is V(~all), and V(-all) without senders.
         type: str
         choices: ['-all', '~all', '?all', '+all']
+      spf_allow:
+        description:
+          - Refusals of the SPF record to pass over; the option C(allow) of M(postmaster.mail.spf_record) tells what
+            each of them is. All but V(pass_all) and a part of V(lookups) are only met with O(prove).
+        type: list
+        elements: str
+        choices: [pass_all, lookups, voids, broken_target, unanswered, unreached, stranger]
+        default: []
       mx:
         description: The hosts that receive mail for the domain. Without any, its MX records are left alone.
         type: list
@@ -310,6 +320,30 @@ options:
     type: list
     elements: dict
     default: []
+  prove:
+    description:
+      - Judge every SPF record as receivers will, before it is published, with the other records of this call as if they
+        were published, and DNS for everything else. The addresses of its O(hosts) have to pass, strangers must neither
+        pass nor end in an error, and ten lookups, two of them without an answer, have to be enough.
+      - What is refused can be allowed for a domain, see O(domains[].spf_allow). DNS is only asked where a record has
+        more than addresses.
+      - Without this option DNS is not asked.
+    type: dict
+    suboptions:
+      resolver:
+        description:
+          - Address (or C(address@port)) of the resolver to ask; without it that of the machine that the module runs on.
+        type: str
+      timeout:
+        description: Seconds to wait for each answer of the resolver.
+        type: float
+        default: 5
+      unanswered:
+        description:
+          - What to do where DNS does not answer, or no resolver is within reach. V(refuse) fails, V(accept) warns.
+        type: str
+        choices: [refuse, accept]
+        default: refuse
 """
 
 EXAMPLES = r"""
@@ -348,6 +382,17 @@ EXAMPLES = r"""
     dkim_keys: "{{ keys.keys }}"
   register: mail
 
+- name: Derive them, and fail if receivers would not take the SPF record as it is meant
+  postmaster.mail.mail_records:
+    domains:
+      - name: example.org
+        senders:
+          - hosts: relays
+          - include: _spf.provider.example
+    hosts:
+      relays: [192.0.2.25, "2001:db8::25"]
+    prove: {}
+
 - name: Show them as zone-file text
   ansible.builtin.debug:
     msg: "{{ mail.zone_text }}"
@@ -383,6 +428,31 @@ zones:
     example.org:
       octodns: "---\n\"\":\n  - ttl: 3600\n    type: MX\n"
       dnscontrol: "D_EXTEND(\"example.org\",\n  MX(\"@\", 10, \"mx1.example.org.\", TTL(3600))\n);\n"
+spf:
+  description: What receivers will make of each SPF record; empty without O(prove).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    domain:
+      description: The domain.
+      type: str
+    proven:
+      description: Whether DNS answered everything that was asked.
+      type: bool
+    lookups:
+      description: How many lookups a stranger costs, with those of all includes; null where DNS cannot be asked.
+      type: int
+    voids:
+      description: Terms that have no answer, for clients of IPv4 or IPv6, whichever has more of them.
+      type: list
+      elements: str
+    probes:
+      description: The verdicts on the domain's own addresses and on strangers, as of M(postmaster.mail.spf_record).
+      type: list
+      elements: dict
+  sample:
+    - {"domain": "example.org", "proven": true, "lookups": 1, "voids": [], "probes": []}
 policies:
   description: The MTA-STS policies, and the addresses that a web server must serve them at.
   returned: success
@@ -404,9 +474,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.postmaster.mail.plugins.module_utils import _records_formats
-from ansible_collections.postmaster.mail.plugins.module_utils._records import derive
+from ansible_collections.postmaster.mail.plugins.module_utils._dns_watch import LateResolver
+from ansible_collections.postmaster.mail.plugins.module_utils._records import Derived, derive
 from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import RecordsError
+from ansible_collections.postmaster.mail.plugins.module_utils._records_proof import Proof, prove
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_plan import REFUSALS
 from ansible_collections.postmaster.mail.plugins.module_utils._srv import SERVICES
 
 POLICIES = ["none", "quarantine", "reject"]
@@ -463,6 +536,12 @@ DOMAIN_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "senders": {"type": "list", "elements": "dict", "default": [], "options": SENDER_SPEC},
     "spf_all": {"type": "str", "choices": ["-all", "~all", "?all", "+all"]},
+    "spf_allow": {
+        "type": "list",
+        "elements": "str",
+        "choices": [one for one in REFUSALS if one != "two_records"],
+        "default": [],
+    },
     "mx": {"type": "list", "elements": "dict", "default": [], "options": MX_SPEC},
     "receives": {"type": "bool"},
     "dkim": {"type": "dict"},
@@ -478,12 +557,30 @@ DOMAIN_SPEC: dict[str, Any] = {
     "reports_for": {"type": "list", "elements": "str"},
     "ttl": {"type": "int", "default": 3600},
 }
+PROVE_SPEC: dict[str, Any] = {
+    "resolver": {"type": "str"},
+    "timeout": {"type": "float", "default": 5},
+    "unanswered": {"type": "str", "choices": ["refuse", "accept"], "default": "refuse"},
+}
 ARGUMENT_SPEC: dict[str, Any] = {
     "zones": {"type": "list", "elements": "str", "default": []},
     "domains": {"type": "list", "elements": "dict", "required": True, "options": DOMAIN_SPEC},
     "hosts": {"type": "dict", "default": {}},
     "dkim_keys": {"type": "list", "elements": "dict", "default": [], "no_log": False},
+    "prove": {"type": "dict", "options": PROVE_SPEC},
 }
+
+
+def _proofs(derived: Derived, options: dict[str, Any] | None) -> list[Proof]:
+    """What receivers will make of the SPF records, where that is asked for."""
+    if options is None:
+        return []
+    resolver = LateResolver(options["resolver"], timeout=options["timeout"])
+    try:
+        accept = options["unanswered"] == "accept"
+        return prove(derived.spf, derived.records, resolver, accept_unanswered=accept)
+    finally:
+        resolver.close()
 
 
 def main() -> None:
@@ -492,6 +589,7 @@ def main() -> None:
     hosts = {name: [found] if isinstance(found, str) else list(found or ()) for name, found in params["hosts"].items()}
     try:
         derived = derive(params["domains"], hosts=hosts, dkim_keys=params["dkim_keys"])
+        proofs = _proofs(derived, params["prove"])
     except RecordsError as err:
         module.fail_json(msg=str(err))
     except ImportError as err:
@@ -502,13 +600,15 @@ def main() -> None:
         files, outside = _records_formats.files(derived.records, zones)
     except _records_formats.FormatError as err:
         module.fail_json(msg=str(err))
-    for warning in (*derived.warnings, *outside):
+    unproven = [f"the SPF record of {one.domain} is not proven: {one.unproven}" for one in proofs if one.unproven]
+    for warning in (*derived.warnings, *outside, *unproven):
         module.warn(warning)
     module.exit_json(
         changed=False,
         records=[record.as_dict() for record in derived.records],
         zone_text=derived.zone_text,
         zones=files,
+        spf=[proof.as_dict() for proof in proofs],
         policies=[asdict(policy) for policy in derived.policies],
     )
 

@@ -134,7 +134,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (
         {"terms": ["include:slow.example"]},
         "unanswered",
-        "198.18.0.1 has to be told from senders, and the result is temperror",
+        "198.18.0.1 gets temperror by include:slow.example: no answer",
     ),
     # what only an evaluation can tell
     (

@@ -73,6 +73,7 @@ def dns(lab: Lab) -> dict[str, object]:
         "mail_dns_server": known["primary"],
         "mail_dns_tsig_name": "estate.",
         "mail_dns_tsig_secret": known["tsig"]["estate."],
+        "mail_spf_proof": {"resolver": known["resolver"]},
     }
 
 
@@ -86,7 +87,8 @@ def site(lab: Lab, directory: Path, hosts: tuple[str, ...], *, check: bool = Fal
     vault = {
         f"vault_{role}_{key}": value for role in ("satellite", "relay_smarthost") for key, value in provider.items()
     }
-    extra = {**EXTRA, **vault, **({} if check else {**dns(lab), "mail_records_replace": True})}
+    proof = {"mail_spf_proof": {"resolver": lab.known["dns"]["resolver"]}}
+    extra = {**EXTRA, **vault, **proof, **({} if check else {**dns(lab), "mail_records_replace": True})}
     return play(lab, PLAYBOOKS / "site.yml", limit=limit(hosts), inventories=[directory], extra=extra, check=check)
 
 

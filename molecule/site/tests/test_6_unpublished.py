@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from lab.plays import ESTATE, Played, play
 from lab.probe import Lab
 
@@ -176,3 +177,53 @@ def test_records_of_others_stay(lab: Lab) -> None:
     assert play(lab, RECORDS).changed == {}
     assert '"some-verification=1"' in lab.query("shop.example", "TXT", server="ns2")
     assert lab.query("theirs._domainkey.shop.example", "TXT", server="ns2") == ['"v=DKIM1; p="']
+
+
+# -- SPF records that receivers would not take -----------------------------------------------------
+
+
+def described(**shop: Any) -> dict[str, Any]:
+    """The estate's domains, with more senders or other options of shop.example."""
+    domains = yaml.safe_load((ESTATE / "group_vars/all/mail.yml").read_text())["mail_domains"]
+    for domain in domains:
+        if domain["name"] == "shop.example":
+            domain["senders"] += shop.pop("senders", [])
+            domain |= shop
+    return {"mail_domains": domains, "domain": "shop.example"}
+
+
+def spf_of_shop(lab: Lab) -> str:
+    (found,) = [text for text in lab.query("shop.example", "TXT", server="ns1") if "v=spf1" in text]
+    return found
+
+
+def test_an_spf_record_that_receivers_would_not_take_is_not_published(lab: Lab) -> None:
+    """An include that leads nowhere is a permanent error for the domain's mail; one that leads somewhere is none."""
+    before = spf_of_shop(lab)
+    nowhere, somewhere = [{"include": "nowhere.outside.test"}], [{"include": "_spf.provider.test"}]
+    run = play(lab, RECORDS, extra=described(senders=nowhere), must_pass=False)
+    said = " ".join(run.failures["localhost"].split())
+    assert "include:nowhere.outside.test: nowhere.outside.test has no SPF record" in said
+    assert "(or add broken_target to its spf_allow)" in said
+    assert spf_of_shop(lab) == before
+    play(lab, RECORDS, extra=described(senders=somewhere))
+    assert "include:_spf.provider.test" in spf_of_shop(lab)
+    allowed = described(senders=nowhere, spf_allow=["broken_target"])
+    play(lab, RECORDS, extra={**allowed, "mail_records_replace": True})
+    assert "include:nowhere.outside.test" in spf_of_shop(lab)
+    play(lab, RECORDS, extra={"mail_records_replace": True})
+    assert spf_of_shop(lab) == before
+
+
+def test_without_a_resolver_nothing_is_published_unless_a_person_says_so(lab: Lab) -> None:
+    before = spf_of_shop(lab)
+    sender = described(senders=[{"include": "_spf.provider.test"}])
+    silent: dict[str, Any] = {"resolver": "127.0.0.1@1"}
+    run = play(lab, RECORDS, extra={**sender, "mail_spf_proof": silent}, must_pass=False)
+    said = " ".join(run.failures["localhost"].split())
+    assert "of shop.example cannot be proven before it is published: the resolver (127.0.0.1 port 1)" in said
+    assert spf_of_shop(lab) == before
+    play(lab, RECORDS, extra={**sender, "mail_spf_proof": {**silent, "unanswered": "accept"}})
+    assert "include:_spf.provider.test" in spf_of_shop(lab)
+    play(lab, RECORDS, extra={"mail_records_replace": True})
+    assert spf_of_shop(lab) == before

@@ -197,3 +197,19 @@ def test_spf_is_edited_proven_and_made_flat_where_it_lies(server: DnsServer) -> 
     _publish(server, left["publish"])
     assert not any(server.query(name, "TXT") for name in parts)
     assert (_verdict(server, "192.0.2.25"), _verdict(server, "10.59.0.9")) == (("pass", 0), ("softfail", 0))
+
+
+def test_derived_records_are_proven_by_a_resolver(server: DnsServer) -> None:
+    """The same record of an include, before and after that has a record of its own."""
+    domain = {"name": "corp.example", "senders": [{"hosts": "relays"}, {"include": "_spf.late.test"}]}
+    args = {
+        "domains": [domain],
+        "hosts": {"relays": ["192.0.2.25"]},
+        "prove": {"resolver": f"{server.address}@{server.port}"},
+    }
+    with pytest.raises(AssertionError, match=r"_spf\.late\.test has no SPF record"):
+        _main(mail_records.main, args)
+    _publish(server, [{"name": "_spf.late.test.", "type": "TXT", "ttl": 60, "value": "v=spf1 ip4:203.0.113.0/28 -all"}])
+    (proof,) = _main(mail_records.main, args)["spf"]
+    assert (proof["proven"], proof["lookups"], proof["voids"]) == (True, 1, [])
+    assert (proof["probes"][0]["ip"], proof["probes"][0]["result"]) == ("192.0.2.25", "pass")
