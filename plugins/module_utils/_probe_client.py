@@ -11,7 +11,6 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
 from ansible_collections.postmaster.mail.plugins.module_utils._imap_client import Mailbox, header
@@ -85,7 +84,7 @@ def _text(said: bytes | str) -> str:
 
 # --- waiting ---------------------------------------------------------------------------------
 
-Look: TypeAlias = "Callable[[], bytes | None]"
+Look = Callable[[], "bytes | None"]
 
 
 def look_in_mailbox(mailbox: Mailbox, message_id: str) -> Look:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError, TextError, txt_value
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import Answer, DnsNoRoute
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_plan import Key
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_watch import WORKERS, Directory, NameServer
 from ansible_collections.postmaster.mail.plugins.module_utils._rotation import Sight
-
-Told: TypeAlias = "Mapping[Key, Answer | DnsError]"
 
 
 def look(directory: Directory, names: Iterable[str]) -> dict[str, list[Sight]]:
@@ -42,7 +39,7 @@ def look(directory: Directory, names: Iterable[str]) -> dict[str, list[Sight]]:
     }
 
 
-def _ask(asked: tuple[NameServer, set[Key]]) -> Told:
+def _ask(asked: tuple[NameServer, set[Key]]) -> Mapping[Key, Answer | DnsError]:
     found, keys = asked
     try:
         return found.server.answers(sorted(keys))
@@ -50,7 +47,7 @@ def _ask(asked: tuple[NameServer, set[Key]]) -> Told:
         return dict.fromkeys(keys, err)
 
 
-def _sight(found: NameServer, name: str, told: Told) -> tuple[Sight, bool]:
+def _sight(found: NameServer, name: str, told: Mapping[Key, Answer | DnsError]) -> tuple[Sight, bool]:
     """What a server says of a name, and whether this machine has no way to the server at all."""
     label, answers = found.server.label, []
     for key in ((name, "TXT"), (name, "CNAME"), (found.zone, "SOA")):
