@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, Resolver
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import HOSTS_LIMIT, SpfResult, check_host
-from ansible_collections.postmaster.mail.plugins.module_utils._spf_compose import compose, merge
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_compose import compose, merge, overruled
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_explain import Explanation, explain
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_flatten import Flattened, flatten
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_macro import DomainSpec, Macro
@@ -24,6 +24,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import
     SpfRecord,
     Term,
     is_spf,
+    key,
     parse,
     term,
 )
@@ -64,7 +65,9 @@ __all__ = [
     "explain",
     "flatten",
     "is_spf",
+    "key",
     "merge",
+    "overruled",
     "parse",
     "question",
     "survey",

@@ -8,38 +8,48 @@ Section numbers are of RFC 7208.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import directive_network
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import (
+    QUALIFIERS,
     VERSION,
     Directive,
+    Key,
     Modifier,
     SpfError,
     SpfRecord,
-    Term,
     is_spf,
+    key,
     parse,
     term,
 )
+
+REDIRECT: Key = ("redirect",)
+Gone: TypeAlias = "set[tuple[Key, str]]"  # terms that go, with their qualifier, empty for any
 
 
 def compose(senders: Iterable[str], *, all_: str = "~all", modifiers: Iterable[str] = ()) -> SpfRecord:
     """The record that lets ``senders`` pass and ends in ``all_``, or in a redirect among ``modifiers``.
 
-    ``senders`` are directives as text. Addresses come first, since they cost no lookup; repetitions
-    and networks inside another are left out. Raises :class:`SpfError` for a term that is none.
+    ``senders`` are directives as text. Where all of them pass, addresses come first, since they cost no lookup, and
+    networks inside another are left out. Where one does not, the order given decides, from left to right
+    (section 4.6.2), and is kept. Repetitions are left out. Raises :class:`SpfError` for a term that is none.
     """
-    directives: dict[str, Directive] = {}
+    known: dict[tuple[Key, str], Directive] = {}
     for text in senders:
         item = term(text)
         if isinstance(item, Modifier) or item.mechanism == "all":
             raise SpfError(text, 0, "a sender is a mechanism such as ip4:, include: or a: (section 5)")
-        directives.setdefault(text.lower(), item)
-    addresses = _widest([item for item in directives.values() if item.network is not None])
-    names = [item for item in directives.values() if item.network is None]
+        known.setdefault((key(item), item.qualifier), item)
+    directives = list(known.values())
+    if all(item.qualifier == "+" for item in directives):
+        names = [item for item in directives if item.network is None]
+        directives = [*_widest([item for item in directives if item.network is not None]), *names]
     others = _modifiers(modifiers)
     ending = [] if any(item.name == "redirect" for item in others) else [_all(all_)]
-    return SpfRecord((*addresses, *names, *ending, *others))
+    return SpfRecord((*directives, *ending, *others))
 
 
 def _all(text: str) -> Directive:
@@ -71,7 +81,12 @@ def merge(
 
     ``existing`` is the SPF record there, or all texts of the name; more than one SPF record become one. Terms of
     others stay in their order. ``ours`` are terms that were published for us before: those that are no longer wanted
-    go. A wanted term replaces the same one with another qualifier. What stands after ``all`` was never tried and goes.
+    go, written without a qualifier whatever theirs is. A wanted term replaces the same one with another qualifier.
+    What stands after ``all`` was never tried and goes.
+
+    Where all wanted terms pass, they stand behind the exceptions of others, which :func:`overruled` tells. Where one
+    does not, it has to come first to have an effect: unless the record has them so already, all wanted terms stand at
+    the beginning, in the order given.
 
     ``all`` is that of ``wanted``, else the one there, and stands last. Where ``wanted`` ends in ``all`` and there was
     a redirect, its target becomes an include, so that whom it passes still passes (sections 5.2 and 6.1). Raises
@@ -79,21 +94,12 @@ def merge(
     """
     records = _existing(existing)
     wanted = _wanted(wanted)
-    gone = {_key(term(text)) for text in ours} - {_key(item) for item in wanted.terms}
-    kept: dict[tuple[str, ...], Directive] = {}
-    for record in records:
-        for item in record.reached:
-            if item.mechanism != "all" and _key(item) not in gone:
-                kept.setdefault(_key(item), item)
+    wanted_keys = {key(item) for item in wanted.terms}
+    gone = {found for found in map(_gone, ours) if found[0] not in wanted_keys}
     # Of two terms that are the same, only the first can ever match.
-    first = {_key(item): item for item in reversed(wanted.reached) if item.mechanism != "all"}
-    wanted_terms = [item for item in wanted.reached if first.get(_key(item)) is item]
-    for item in wanted_terms:
-        if _key(item) in kept and kept[_key(item)].qualifier != item.qualifier:
-            kept[_key(item)] = item
-    new = [item for item in wanted_terms if _key(item) not in kept]
+    kept = _firsts(item for record in records for item in record.reached if not _is_gone(item, gone))
+    directives = _merged(kept, _firsts(wanted.reached))
     modifiers = _merged_modifiers(records, wanted, gone)
-    directives = _placed(list(kept.values()), new)
     ending = _ending([wanted, *records], directives, modifiers)
     return SpfRecord((*directives, *ending, *modifiers.values()))
 
@@ -110,12 +116,75 @@ def _wanted(given: str | SpfRecord | Iterable[str]) -> SpfRecord:
     return parse(given if isinstance(given, str) else " ".join([VERSION, *given]))
 
 
-def _key(item: Term) -> tuple[str, ...]:
-    """What makes two terms the same, whatever their qualifier and spelling."""
-    if isinstance(item, Modifier):
-        return ("modifier", item.name, item.value.lower())
-    target = str(item.network or "") or (item.domain.text.lower().rstrip(".") if item.domain is not None else "")
-    return (item.mechanism, target, str(item.prefix4), str(item.prefix6))
+def _gone(text: str) -> tuple[Key, str]:
+    return key(term(text)), text[0] if text[0] in QUALIFIERS else ""
+
+
+def _is_gone(item: Directive | Modifier, gone: Gone) -> bool:
+    return (key(item), "") in gone or (isinstance(item, Directive) and (key(item), item.qualifier) in gone)
+
+
+def _firsts(directives: Iterable[Directive]) -> dict[Key, Directive]:
+    """The directives but ``all``, by their keys."""
+    found: dict[Key, Directive] = {}
+    for item in directives:
+        if item.mechanism != "all":
+            found.setdefault(key(item), item)
+    return found
+
+
+def _merged(kept: dict[Key, Directive], wanted: dict[Key, Directive]) -> list[Directive]:
+    """The directives of both, those wanted where they take effect."""
+    written = {
+        name: kept[name] if name in kept and kept[name].qualifier == item.qualifier else item
+        for name, item in wanted.items()
+    }
+    placed = _placed(
+        [written.get(name, item) for name, item in kept.items()],
+        [item for name, item in written.items() if name not in kept],
+    )
+    if all(item.qualifier == "+" for item in wanted.values()):
+        return placed
+    in_order = [name for name in map(key, placed) if name in wanted] == list(wanted)
+    if in_order and not any(_before(placed, wanted)):
+        return placed
+    return [*written.values(), *(item for name, item in kept.items() if name not in wanted)]
+
+
+def overruled(record: SpfRecord, wanted: Iterable[str]) -> Iterator[SpfError]:
+    """Wanted terms that a term of others with another verdict stands before, and what that means for them."""
+    for outer, item in _before(record.reached, {key(term(text)) for text in wanted}):
+        both = outer.network is not None and item.network is not None
+        said = (
+            f"{outer.text} stands before it and decides for whom both match"
+            if both
+            else f"{outer.text} may decide first"
+        )
+        yield SpfError(item.text, record.position(item), f"{said} (section 4.6.2)")
+
+
+def _before(directives: Sequence[Directive], wanted: Collection[Key]) -> Iterator[tuple[Directive, Directive]]:
+    """Wanted terms, each after a term of others with another verdict that may match the same client."""
+    others: list[Directive] = []
+    for item in directives:
+        if item.mechanism == "all":
+            return
+        if key(item) not in wanted:
+            others.append(item)
+            continue
+        for outer in others:
+            apart = outer.network is not None and item.network is not None and not _meet(outer, item)
+            if outer.qualifier != item.qualifier and not apart:
+                yield outer, item
+
+
+def _meet(one: Directive, other: Directive) -> bool:
+    """Whether two networks have an address in common; those in mapped form are of IPv4."""
+    first, second = (directive_network(item, item.number or 0) for item in (one, other))
+    if first[2] != second[2]:
+        return False
+    shift = (128 if first[2] else 32) - min(first[1], second[1])
+    return first[0] >> shift == second[0] >> shift
 
 
 def _placed(kept: list[Directive], new: list[Directive]) -> list[Directive]:
@@ -127,34 +196,31 @@ def _placed(kept: list[Directive], new: list[Directive]) -> list[Directive]:
     return [*kept[:first], *networks, *kept[first:], *(item for item in new if item.network is None)]
 
 
-def _merged_modifiers(
-    records: Sequence[SpfRecord], wanted: SpfRecord, gone: set[tuple[str, ...]]
-) -> dict[str, Modifier]:
+def _merged_modifiers(records: Sequence[SpfRecord], wanted: SpfRecord, gone: Gone) -> dict[Key, Modifier]:
     """Modifiers by name: those wanted, then those there; unknown ones may have one name and several values."""
-    found: dict[str, Modifier] = {}
+    found: dict[Key, Modifier] = {}
     for record in (wanted, *records):
         for item in record.terms:
-            if isinstance(item, Modifier) and _key(item) not in gone:
-                name = item.name if item.domain is not None else item.text
-                found.setdefault(name, item)
+            if isinstance(item, Modifier) and not _is_gone(item, gone):
+                found.setdefault((item.name,) if item.domain is not None else key(item), item)
     return found
 
 
 def _ending(
-    records: Sequence[SpfRecord], directives: list[Directive], modifiers: dict[str, Modifier]
+    records: Sequence[SpfRecord], directives: list[Directive], modifiers: dict[Key, Modifier]
 ) -> list[Directive]:
     """The last directive, after the first record that has an end; a redirect that loses becomes an include."""
     for record in records:
         last = next((item for item in record.directives if item.mechanism == "all"), None)
-        redirect = modifiers.get("redirect")
+        redirect = modifiers.get(REDIRECT)
         if last is None and record.modifier("redirect") is not None:
             return []
         if last is not None:
             if redirect is not None:
-                del modifiers["redirect"]
+                del modifiers[REDIRECT]
                 was_used = not any(one.mechanism == "all" for one in _owner(records, redirect).directives)
                 include = term(f"include:{redirect.value}")
-                if was_used and isinstance(include, Directive) and _key(include) not in map(_key, directives):
+                if was_used and isinstance(include, Directive) and key(include) not in map(key, directives):
                     directives.append(include)
             return [last]
     return []

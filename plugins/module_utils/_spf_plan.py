@@ -15,7 +15,7 @@ from typing import Literal
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import Resolver
 from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
     LOOKUP_LIMIT,
-    VERSION,
+    Directive,
     Explanation,
     Modifier,
     SpfError,
@@ -23,6 +23,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
     Survey,
     compose,
     explain,
+    key,
     merge,
     parse,
     survey,
@@ -74,8 +75,7 @@ class Refusal:
 
 def edit(texts: Sequence[str], change: Change) -> SpfRecord:
     """The record that the SPF records ``texts`` of a name become. Raises :class:`PlanError` and :class:`SpfError`."""
-    for text in (*change.terms, *change.replaces):
-        term(text)
+    _check(change)
     ending = (change.all,) if change.all else ()
     if change.state == "exact":
         return _exact(change)
@@ -88,6 +88,22 @@ def edit(texts: Sequence[str], change: Change) -> SpfRecord:
     if not texts:
         return _exact(change)
     return merge(_sound(texts), (*change.terms, *ending), ours=change.replaces)
+
+
+def _check(change: Change) -> None:
+    """Whether the terms say something, and one thing only."""
+    seen: dict[object, str] = {}
+    for text in change.terms:
+        item = term(text)
+        other = term(seen.setdefault(key(item), text))
+        if isinstance(item, Directive) and isinstance(other, Directive) and item.qualifier != other.qualifier:
+            raise PlanError(
+                f"{text} is among the terms after {other.text}, and could never match; leave out one of them"
+            )
+    for text in change.terms if change.state == "absent" else change.replaces:
+        item = term(text)
+        if isinstance(item, Directive) and item.mechanism == "all":
+            raise PlanError(f"{text} is how the record ends, and not taken away; say by all how it shall end")
 
 
 def _sound(texts: Sequence[str]) -> Sequence[str]:
@@ -116,14 +132,9 @@ def _exact(change: Change) -> SpfRecord:
     ends = [item.text for item in directives if item.mechanism == "all"]
     if ends and change.all:
         raise PlanError(f"{ends[0]} is among the terms, and all is given too; leave out one of them")
-    senders = [item for item in directives if item.mechanism != "all"]
-    redirects = any(item.name == "redirect" for item in items if isinstance(item, Modifier))
+    senders = [item.text for item in directives if item.mechanism != "all"]
     ending = change.all or (ends[0] if ends else "~all" if senders else "-all")
-    if all(item.qualifier == "+" for item in senders):
-        return compose([item.text for item in senders], all_=ending, modifiers=modifiers)
-    # Where a term forbids something, the order is what was meant.
-    words = [*dict.fromkeys(item.text for item in senders), *([] if redirects else [ending]), *modifiers]
-    return parse(" ".join([VERSION, *words]))
+    return compose(senders, all_=ending, modifiers=modifiers)
 
 
 # -- what speaks against it ---------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import accumulate
@@ -91,6 +92,21 @@ class Modifier:
 
 
 Term: TypeAlias = "Directive | Modifier"
+Key: TypeAlias = "tuple[object, ...]"
+
+
+def key(item: Term) -> Key:
+    """What makes two terms the same, whatever their qualifier and spelling; capital macro letters are no small ones."""
+    if isinstance(item, Modifier) and item.domain is None:
+        return (item.name, item.value)
+    if isinstance(item, Directive) and item.number is not None:
+        return (item.mechanism, item.number, item.prefix4, item.prefix6)
+    parts = [part.lower() if isinstance(part, str) else part for part in item.domain.parts] if item.domain else []
+    if parts and isinstance(parts[-1], str):
+        parts[-1] = parts[-1].removesuffix(".")
+    if isinstance(item, Modifier):
+        return (item.name, *parts)
+    return (item.mechanism, item.prefix4, item.prefix6, *parts)
 
 
 @dataclass(frozen=True)
@@ -162,6 +178,10 @@ class SpfRecord:
             for item in self.directives[len(self.reached) :]
         ]
         found += [
+            self._error(item, f"it can never match, as {outer.text} stands before it and decides first (section 4.6.2)")
+            for outer, item in self.shadowed()
+        ]
+        found += [
             self._error(item, f"this is an unknown modifier; the mechanism is written {item.name}:{item.value}")
             for item in self.terms
             if isinstance(item, Modifier) and item.name in MECHANISMS
@@ -176,6 +196,30 @@ class SpfRecord:
             )
             found.append(SpfError(str(self), 0, rule))
         return found
+
+    def shadowed(self) -> Iterator[tuple[Directive, Directive]]:
+        """Terms that can never match, each after the one with another verdict that matches all they could."""
+        networks: dict[tuple[str, int], dict[int, tuple[int, Directive]]] = {}  # by family and length of the prefix
+        others: dict[Key, Directive] = {}
+        for place, item in enumerate(self.reached):
+            outer: Directive | None = None
+            if item.number is None:
+                outer = others.setdefault(key(item), item)
+            else:
+                bits, length = (32, item.prefix4) if item.mechanism == "ip4" else (128, item.prefix6)
+                wider = (
+                    table.get(item.number >> (bits - size))
+                    for (mechanism, size), table in networks.items()
+                    if mechanism == item.mechanism and size <= length
+                )
+                outer = min((found for found in wider if found is not None), default=(0, item), key=lambda one: one[0])[
+                    1
+                ]
+                networks.setdefault((item.mechanism, length), {}).setdefault(
+                    item.number >> (bits - length), (place, item)
+                )
+            if outer.qualifier != item.qualifier:
+                yield outer, item
 
     def _of(self, mechanism: str, qualifier: str = "") -> list[Directive]:
         return [d for d in self.directives if d.mechanism == mechanism and (not qualifier or d.qualifier == qualifier)]

@@ -25,6 +25,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
     Survey,
     flatten,
     is_spf,
+    overruled,
     parse,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_plan import (
@@ -124,7 +125,7 @@ def _one(domain: str, item: Mapping[str, Any], allow: Collection[str], resolver:
     if len(texts) > 1 and change.state != "exact" and "two_records" not in allow:
         raise _refused(next(refusals(parse("v=spf1"), len(texts), None)))
     after: dict[str, SpfRecord] = {domain: edit(texts, change)}
-    notes: tuple[str, ...] = ()
+    notes = tuple(map(str, overruled(after[domain], change.terms))) if change.state == "present" else ()
     if item.get("flatten"):
         after, notes = _flat(domain, after[domain], item, others, resolver)
     planned = {name: str(record) for name, record in after.items()} | {domain: written(after[domain], texts)}

@@ -103,7 +103,8 @@ options:
   state:
     description:
       - With V(present) the record gets the terms, and keeps what it has.
-      - With V(absent) the terms go, and all else stays.
+      - With V(absent) the terms go, and all else stays. A term that is written without a qualifier goes whatever its
+        qualifier, V(-ip4:192.0.2.1) and V(+ip4:192.0.2.1) only with that one.
       - With V(exact) the record has the given terms alone.
     type: str
     choices: [present, absent, exact]
@@ -112,9 +113,13 @@ options:
     description:
       - Mechanisms and modifiers as they are written in a record, such as V(ip4:192.0.2.25), V(ip6:2001:db8::/64),
         V(include:_spf.example.net), V(a:web.example.org), V(mx) or V(exp=why.example.org).
-      - A new network is put before the first term that costs a lookup, other terms behind what is there.
-      - With O(state=exact) addresses come first and repetitions are left out, unless a term begins with C(-), C(~) or
-        C(?) - then the order is kept, since it decides.
+      - A new network is put before the first term that costs a lookup, other terms behind what is there, and networks
+        too where a term of others forbids something; RV(records[].notes) tells which of these decide before yours.
+      - Receivers try terms from left to right. Where one of yours begins with C(-), C(~) or C(?), all of yours are put
+        before everything that is there, in your order, unless they stand where they take effect already.
+      - With O(state=exact) addresses come first and networks inside others are left out, unless a term begins with
+        C(-), C(~) or C(?) - then the order is kept, since it decides. A term that can never match is told in
+        RV(records[].warnings).
     type: list
     elements: str
     default: []
@@ -127,7 +132,8 @@ options:
     default: []
   replaces:
     description:
-      - With O(state=present), terms that were published for you before. Those that are not among O(terms) any more go.
+      - With O(state=present), terms that were published for you before. Those that are not among O(terms) any more go,
+        as with O(state=absent).
     type: list
     elements: str
     default: []
@@ -325,7 +331,9 @@ records:
           type: list
           elements: str
     notes:
-      description: With O(flatten), which terms stay and which match nobody.
+      description:
+        - With O(flatten), which terms stay and which match nobody; with O(state=present), which terms of others decide
+          before yours.
       type: list
       elements: str
     warnings:

@@ -150,6 +150,9 @@ def test_what_must_not_be_published(text: str, term: str, rule: str) -> None:
         ("v=spf1 -all a", "never tried"),
         ("v=spf1 ip4=192.0.2.1 -all", "written ip4:192.0.2.1"),
         ("v=spf1 a", "which means ?all"),
+        ("v=spf1 ip4:192.0.2.0/24 -ip4:192.0.2.7 -all", "ip4:192.0.2.0/24 stands before it and decides first"),
+        ("v=spf1 mx -mx -all", "mx stands before it and decides first"),
+        ("v=spf1 -ip6:2001:db8::/32 ip6:2001:db8::/64 -all", "-ip6:2001:db8::/32 stands before it"),
         ("v=spf1 " + "ip4:192.0.2.1 " * 40 + "-all", "octets"),
     ],
 )
@@ -157,6 +160,20 @@ def test_what_is_most_likely_not_meant(text: str, rule: str) -> None:
     record = parse(text)
     assert not record.refusals()
     assert rule in record.warnings()[0].rule
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-ip4:192.0.2.7 ip4:192.0.2.0/24 -all",
+        "ip4:192.0.2.0/24 ip4:192.0.2.7 -ip4:192.0.3.7 mx -mx/24 -all",
+        "-ip4:192.0.2.7 ip4:192.0.2.0/24 -ip4:192.0.2.0/23 -all",
+        "ip4:0.0.0.0/1 -ip6:2001:db8::/64 ~all",
+        "ip4:192.0.2.8 -ip4:192.0.2.0/24 ip4:192.0.2.0/23 -all",
+    ],
+)
+def test_terms_that_can_match_are_not_warned_of(text: str) -> None:
+    assert not parse(f"v=spf1 {text}").warnings()
 
 
 @pytest.mark.parametrize(
@@ -172,6 +189,21 @@ def test_what_is_most_likely_not_meant(text: str, rule: str) -> None:
         ),
         (["?ip4:192.0.2.1", "ip4:192.0.2.0/24"], "-all", "v=spf1 ?ip4:192.0.2.1 ip4:192.0.2.0/24 -all"),
         (["mx", "a:x.test", "mx"], "?all", "v=spf1 mx a:x.test ?all"),
+        # Where one does not pass, the order decides.
+        (
+            ["-include:bad.test", "ip4:192.0.2.0/24"],
+            "-all",
+            "v=spf1 -include:bad.test ip4:192.0.2.0/24 -all",
+        ),
+        (
+            ["ip4:10.0.0.1", "-ip4:10.0.0.0/24", "ip4:10.0.0.0/8", "IP4:10.0.0.1/32"],
+            "-all",
+            "v=spf1 ip4:10.0.0.1 -ip4:10.0.0.0/24 ip4:10.0.0.0/8 -all",
+        ),
+        (["mx", "-mx"], "-all", "v=spf1 mx -mx -all"),
+        # Capital letters of macros escape what small ones do not.
+        (["exists:%{l}.x.test", "exists:%{L}.x.test"], "-all", "v=spf1 exists:%{l}.x.test exists:%{L}.x.test -all"),
+        (["exists:%{l}.x.test", "exists:%{l}.X.test."], "-all", "v=spf1 exists:%{l}.x.test -all"),
     ],
 )
 def test_compose(senders: list[str], ending: str, expected: str) -> None:

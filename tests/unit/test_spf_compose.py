@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
     SpfRecord,
     check_host,
     compose,
+    key,
     merge,
+    overruled,
     parse,
     survey,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._spf import term as parse_term
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,9 +64,29 @@ MANY = " ".join(f"a:h{number}.test" for number in range(9))
         ),
         (["ip4:192.0.2.1 ~all"], "ip4:192.0.2.1", ["ip4:192.0.2.1/32"], "ip4:192.0.2.1 ~all"),
         (["include:a.test ~all"], "", ["+INCLUDE:a.test."], "~all"),
+        # Written without a qualifier it goes whatever that is, with one only with that.
+        (["-ip4:192.0.2.1 ~all"], "", ["ip4:192.0.2.1"], "~all"),
+        (["-ip4:192.0.2.1 ~all"], "", ["-ip4:192.0.2.1"], "~all"),
+        (["ip4:192.0.2.1 ~all"], "", ["-ip4:192.0.2.1"], "ip4:192.0.2.1 ~all"),
+        (["-ip4:192.0.2.1 ~all"], "", ["+ip4:192.0.2.1"], "-ip4:192.0.2.1 ~all"),
+        (["mx exp=why.test ~all"], "", ["exp=Why.test"], "mx ~all"),
         # An exception of others keeps standing before what it excepts from.
         (["-ip4:192.0.2.1 ~all"], "ip4:192.0.2.0/24", [], "-ip4:192.0.2.1 ip4:192.0.2.0/24 ~all"),
         (["-include:a.test ~all"], "ip4:192.0.2.0/24", [], "-include:a.test ip4:192.0.2.0/24 ~all"),
+        # A wanted one stands where it takes effect, with all that is wanted in the order given.
+        (["ip4:192.0.2.0/24 ~all"], "-ip4:192.0.2.7", [], "-ip4:192.0.2.7 ip4:192.0.2.0/24 ~all"),
+        (
+            ["ip4:192.0.2.0/24 mx ~all"],
+            "ip4:192.0.2.7 -ip4:192.0.2.0/29 a:x.test",
+            [],
+            "ip4:192.0.2.7 -ip4:192.0.2.0/29 a:x.test ip4:192.0.2.0/24 mx ~all",
+        ),
+        (["mx ip4:192.0.2.0/24 ~all"], "-include:a.test", [], "-include:a.test mx ip4:192.0.2.0/24 ~all"),
+        (["mx ip4:192.0.2.7 ~all"], "~ip4:192.0.2.7", [], "~ip4:192.0.2.7 mx ~all"),
+        # Where it takes effect already it stays.
+        (["ip4:192.0.3.0/24 -ip4:192.0.2.7 mx ~all"], "-ip4:192.0.2.7", [], "ip4:192.0.3.0/24 -ip4:192.0.2.7 mx ~all"),
+        (["-mx ip4:192.0.2.7 ~all"], "-ip4:192.0.2.7", [], "-mx -ip4:192.0.2.7 ~all"),
+        (["ip4:192.0.3.0/24 ~all"], "-ip4:192.0.2.7", [], "ip4:192.0.3.0/24 -ip4:192.0.2.7 ~all"),
         # Redirects
         (["redirect=a.test"], "ip4:192.0.2.1", [], "ip4:192.0.2.1 redirect=a.test"),
         (["redirect=a.test"], "ip4:192.0.2.1 -all", [], "ip4:192.0.2.1 include:a.test -all"),
@@ -92,6 +116,82 @@ def test_what_merge_takes() -> None:
     assert merge(None, "v=spf1 -all") == parse("v=spf1 -all")
     with pytest.raises(SpfError, match="no mechanism 'nclude'"):
         merge("v=spf1 nclude:a.test -all", "v=spf1 mx")
+
+
+@pytest.mark.parametrize(
+    ("record", "wanted", "told"),
+    [
+        ("-ip4:192.0.2.7 ip4:192.0.2.0/24 -all", ["ip4:192.0.2.0/24"], ["-ip4:192.0.2.7 stands before it and decides"]),
+        ("~mx ip4:192.0.2.0/24 -all", ["ip4:192.0.2.0/24"], ["~mx may decide first"]),
+        ("-ip4:192.0.3.7 ip4:192.0.2.0/24 -all", ["ip4:192.0.2.0/24"], []),
+        ("-ip4:192.0.2.7 ip4:192.0.2.0/24 -all", ["-ip4:192.0.2.7", "ip4:192.0.2.0/24"], []),
+        (
+            "-ip6:::ffff:192.0.2.7 ip4:192.0.2.0/24 -all",
+            ["ip4:192.0.2.0/24"],
+            ["-ip6:::ffff:192.0.2.7 stands before it"],
+        ),
+    ],
+)
+def test_who_decides_before_a_wanted_term_is_told(record: str, wanted: list[str], told: list[str]) -> None:
+    found = [str(error) for error in overruled(parse(f"v=spf1 {record}"), wanted)]
+    assert len(found) == len(told) and all(map(operator.contains, found, told))
+
+
+# -- verdicts -----------------------------------------------------------------------------------
+
+ADDRESSES = [f"192.0.2.{number}" for number in range(18)] + [
+    "198.51.100.1",
+    "203.0.113.9",
+    "2001:db8::1",
+    "2001:db8::5",
+]
+TERMS = st.builds(
+    "{}{}".format,
+    st.sampled_from(["", "", "", "-", "~", "?"]),
+    st.sampled_from(
+        [
+            *(
+                f"ip4:192.0.2.{number}/{length}"
+                for number, length in ((0, 28), (0, 29), (8, 30), (2, 31), (2, 32), (3, 32))
+            ),
+            *("ip6:2001:db8::/126", "ip6:2001:db8::1", "ip6:::ffff:192.0.2.3", "ip4:192.0.2.5", "ip4:192.0.2.3"),
+            *("include:a.test", "include:c.test", "a:host.test", "a:seven.test", "a:seven.test/30", "mx:x.test"),
+        ]
+    ),
+)
+
+
+def verdict(text: str, ip: str) -> tuple[str, str]:
+    made = zone(*SENDERS, "seven.test A 192.0.2.7", f"corp.test TXT {text}")
+    found = check_host(ip=ip, sender="a@corp.test", helo="x", resolver=made, void_limit=20)
+    return found.result, found.term
+
+
+@given(st.lists(TERMS, max_size=6), st.sampled_from(["-all", "~all", "?all"]))
+def test_compose_keeps_the_verdicts_of_its_terms_in_order(terms: list[str], ending: str) -> None:
+    made = str(compose(terms, all_=ending))
+    given_text = " ".join(["v=spf1", *terms, ending])
+    for ip in ADDRESSES:
+        assert verdict(made, ip)[0] == verdict(given_text, ip)[0]
+
+
+@given(st.lists(TERMS, max_size=5), st.sampled_from(["-all", "~all", "?all"]), st.lists(TERMS, min_size=1, max_size=3))
+def test_merge_keeps_verdicts_where_nothing_else_is_wanted(existing: list[str], ending: str, wanted: list[str]) -> None:
+    """Whom no wanted term matches is judged as before. A wanted term decides for its own, or it is told what does."""
+    before = " ".join(["v=spf1", *existing, ending])
+    record = merge(before, wanted)
+    told = {error.term for error in (*overruled(record, wanted), *record.warnings())}
+    for ip in ADDRESSES:
+        result, term = verdict(" ".join(["v=spf1", *wanted]), ip)
+        expected = result if term else verdict(before, ip)[0]
+        assert verdict(str(record), ip)[0] == expected or {term, term.removeprefix("+")} & told or _same(term, told)
+
+
+def _same(text: str, told: set[str]) -> bool:
+    """Whether a term is told of in the spelling of the record."""
+    return bool(text) and key(parse_term(text)) in {
+        key(parse_term(one)) for one in told if not one.startswith("v=spf1")
+    }
 
 
 @given(st.lists(RECORDS, max_size=2), RECORDS)
