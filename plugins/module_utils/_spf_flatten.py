@@ -20,14 +20,21 @@ from ansible_collections.postmaster.mail.plugins.module_utils._address_set impor
     AddressSet,
     network_text,
 )
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import Resolver
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, Resolver
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_check import (
     HOSTS_LIMIT,
     MAPPED,
     directive_network,
     is_name,
 )
-from ansible_collections.postmaster.mail.plugins.module_utils._spf_macro import DomainSpec, Macro, transform
+from ansible_collections.postmaster.mail.plugins.module_utils._spf_macro import (
+    DomainSpec,
+    Macro,
+    Rule,
+    domain_spec,
+    macros,
+    transform,
+)
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import (
     LOOKUP_LIMIT,
     SIZE_ADVISED,
@@ -122,8 +129,11 @@ class _Reader:
         self.dropped: list[str] = []
         self.reads = 0
 
-    def read(self, text: str, domain: str, way: tuple[str, ...]) -> _Flat:
-        """The record of ``domain``, reached by ``way``, a list of domains that ends in it."""
+    def read(self, text: str, domain: str, way: tuple[str, ...], *, included: bool = False) -> _Flat:
+        """The record of ``domain``, reached by ``way``, a list of domains that ends in it.
+
+        What an ``included`` one says of a fail is never heard (section 6.2).
+        """
         self.reads += 1
         if self.reads > READ_LIMIT:
             raise SpfError(text, 0, f"it leads to more than {READ_LIMIT} records; name fewer senders")
@@ -143,7 +153,7 @@ class _Reader:
             flat.exp = exp.text
         flat.unknown = [t.text for t in record.terms if isinstance(t, Modifier) and t.domain is None]
         if redirect is not None and redirect.domain is not None and not flat.all:
-            self._redirect(flat, record, redirect, redirect.domain, domain, way)
+            self._redirect(flat, record, redirect, redirect.domain, way, included)
         return flat
 
     def _items(self, record: SpfRecord, item: Directive, domain: str, way: tuple[str, ...]) -> list[_Item]:
@@ -167,14 +177,22 @@ class _Reader:
         if name in self.keep:
             return [self._keep(item, domain, "it is to be kept")]
         before = len(self.kept), len(self.dropped)
-        items = _passing(item.qualifier, self.read(self._text(record, item, name, way), name, (*way, name)))
+        items = _passing(
+            item.qualifier, self.read(self._text(record, item, name, way), name, (*way, name), included=True)
+        )
         if items is None:
             del self.kept[before[0] :], self.dropped[before[1] :]
             return [self._keep(item, domain, "a term in it that depends on more than the address has exceptions")]
         return items
 
     def _redirect(
-        self, flat: _Flat, record: SpfRecord, redirect: Modifier, spec: DomainSpec, domain: str, way: tuple[str, ...]
+        self,
+        flat: _Flat,
+        record: SpfRecord,
+        redirect: Modifier,
+        spec: DomainSpec,
+        way: tuple[str, ...],
+        included: bool,
     ) -> None:
         """The target's record takes the place of the redirect, its ``exp`` too (sections 6.1 and 6.2)."""
         name = spec.literal
@@ -183,17 +201,48 @@ class _Reader:
             self.kept.append(f"{redirect.text}: {'it has macros' if name is None else 'it is to be kept'}")
             return
         before = len(self.kept), len(self.dropped)
-        target = self.read(self._text(record, redirect, name, way), name, (*way, name))
+        target = self.read(self._text(record, redirect, name, way), name, (*way, name), included=included)
         explained = parse(f"{VERSION} {target.exp}").modifier("exp") if target.exp else None
         if any(item.term and item.moved is None for item in target.items) or target.redirect:
             del self.kept[before[0] :], self.dropped[before[1] :]
             flat.redirect = redirect.text
             self.kept.append(f"{redirect.text}: a term in it can only be evaluated there")
             return
+        exp = ""
+        if explained is not None and explained.domain is not None and not included:
+            exp = self._explained(explained, explained.domain, name)
+        if not included and exp != flat.exp and any(item.qualifier == "-" for item in flat.items):
+            self._tell_whose(flat.exp, exp)
         flat.items += [replace(item, term=item.moved or "") for item in target.items]
-        flat.all = target.all
-        moved = _substituted(explained.domain, name) if explained is not None and explained.domain else None
-        flat.exp = f"exp={moved}" if moved else ""
+        flat.all, flat.exp = target.all, exp
+
+    def _tell_whose(self, before: str, now: str) -> None:
+        """A flat record has one explanation, where one record and the target of its redirect had their own."""
+        if now:
+            self.kept.append(f"{now}: it also explains what terms before the redirect let fail")
+        if before:
+            self.dropped.append(f"{before}: it explained what terms before the redirect let fail")
+
+    def _explained(self, exp: Modifier, spec: DomainSpec, domain: str) -> str:
+        """The ``exp`` of ``domain`` as it is written elsewhere; its text cannot be, where it speaks of the domain."""
+        moved = _substituted(spec, domain)
+        if moved is None:
+            self.dropped.append(f"{exp.text}: its name depends on the domain {domain}")
+            return ""
+        name = domain_spec(moved).literal
+        try:
+            texts = self.query(name, "TXT") if name is not None and is_name(name) else [""]
+            letters = {
+                part.letter for text in texts for part in macros(text, explanation=True) if isinstance(part, Macro)
+            }
+        except DnsTimeout:
+            letters = {"d"}  # it may
+        except Rule:
+            letters = set()
+        told = any(note.startswith(f"exp={moved}:") for note in self.kept)  # by the record that it comes from
+        if not told and (name is None or letters & {"d", "p"}):
+            self.kept.append(f"exp={moved}: %{{d}} in its text no longer stands for {domain}")
+        return f"exp={moved}"
 
     def _text(self, record: SpfRecord, term: Directive | Modifier, name: str, way: tuple[str, ...]) -> str:
         """The one SPF record of ``name``."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 TARGET_LIMIT = 253  # characters of a name that macros make, section 7.3
+COUNT_DIGITS = 9  # of how many parts a macro keeps; no text has more
 EXPANDED_LIMIT = 65535  # characters of any text that macros make: no TXT record is longer
 
 _MACRO = re.compile(r"%(?:\{([A-Za-z])([0-9]*)([rR]?)([.+,/_=-]*)\}|([%_-]))")
@@ -109,9 +110,10 @@ def _macro(match: re.Match[str], explanation: bool) -> Macro:
         raise Rule(f"there is no macro letter {letter!r} (section 7.2)")
     if low in "crt" and not explanation:
         raise Rule(f"the macro letter {letter!r} is for explanations only (section 7.2)")
-    if digits and not int(digits[:9]):
+    number = digits.lstrip("0")
+    if digits and not number:
         raise Rule(f"{match.group()} keeps no part at all; the number must not be zero (section 7.3)")
-    return Macro(low, int(digits[:9] or 0), bool(reverse), delimiters or ".", letter.isupper())
+    return Macro(low, int(number[:COUNT_DIGITS] or 0), bool(reverse), delimiters or ".", letter.isupper())
 
 
 # -- expanding ----------------------------------------------------------------------------------

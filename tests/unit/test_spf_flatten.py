@@ -133,6 +133,48 @@ def test_what_stays_and_what_is_dropped_is_told() -> None:
     assert found.lookups == 3
 
 
+@pytest.mark.parametrize(
+    ("texts", "exp", "kept", "dropped"),
+    [
+        (["why.x.test TXT ask us, %{i}"], "exp=why.x.test", (), ()),
+        (
+            ["why.x.test TXT ask %{d}"],
+            "exp=why.x.test",
+            ("exp=why.x.test: %{d} in its text no longer stands for x.test",),
+            (),
+        ),
+        (
+            ["q.test spf -all exp=%{i}.%{d}"],
+            "exp=%{i}.q.test",
+            ("exp=%{i}.q.test: %{d} in its text no longer stands for q.test",),
+            (),
+        ),
+        (["q.test spf -all exp=%{p}.test"], "", (), ("exp=%{p}.test: its name depends on the domain q.test",)),
+        # one explanation where there were two
+        (
+            ["q.test spf -ip4:192.0.2.1 exp=own.test redirect=u.test", "u.test spf -all exp=other.test"],
+            "exp=other.test",
+            ("exp=other.test: it also explains what terms before the redirect let fail",),
+            ("exp=own.test: it explained what terms before the redirect let fail",),
+        ),
+        (["q.test spf ip4:192.0.2.1 exp=own.test redirect=u.test", "u.test spf -all exp=o.test"], "exp=o.test", (), ()),
+        # what an included one would say is never heard
+        (["q.test spf include:i.test -all", "i.test spf -all exp=%{p}.test"], "", (), ()),
+        (["q.test spf include:i.test -all", "i.test spf redirect=j.test", "j.test spf -all exp=%{p}.test"], "", (), ()),
+    ],
+)
+def test_explanations_behind_a_redirect(
+    texts: list[str], exp: str, kept: tuple[str, ...], dropped: tuple[str, ...]
+) -> None:
+    target = "x.test" if texts[0].startswith("why") else "q.test"
+    # By one redirect, and by two.
+    for record in (f"redirect={target}", "redirect=s.test"):
+        resolver = zone(*SENDERS, *texts, f"s.test spf redirect={target}")
+        found = flatten(f"v=spf1 {record}", domain=DOMAIN, resolver=resolver)
+        modifier = found.records[0][1].modifier("exp")
+        assert (str(modifier or ""), found.kept, found.dropped) == (exp, kept, dropped)
+
+
 def test_dns_that_cannot_tell_stops_it() -> None:
     with pytest.raises(DnsTimeout):
         flatten("v=spf1 a:timeout.test -all", domain=DOMAIN, resolver=zone())
@@ -239,6 +281,33 @@ def unlimited(asked: cases.Zone, ip: str) -> str:
         return stop.result
 
 
+EXPLAINED = st.sampled_from(("", " exp=why.test", " exp=%{d}.why.test", " exp=%{i}.why.test", " exp=%{p}.why.test"))
+SAID = st.sampled_from(("ask %{o}", "%{i} is not of %{d}", "%{p} is nobody"))
+
+
+@given(zones(), st.lists(EXPLAINED, min_size=len(NAMES), max_size=len(NAMES)), st.lists(SAID, min_size=8, max_size=8))
+def test_every_explanation_is_kept_or_told_of(made: cases.Zone, explained: list[str], said: list[str]) -> None:
+    for name, exp in zip(NAMES, explained, strict=True):
+        made.records[name, "TXT"][0] += exp
+    for name, text in zip(("", *(f"{name}." for name in NAMES), "192.0.2.1.", "unknown."), said, strict=False):
+        made.add(f"{name}why.test", "TXT", text)
+    (text,) = made.records[DOMAIN, "TXT"]
+    try:
+        found = flatten(text, domain=DOMAIN, resolver=made)
+    except SpfError:
+        return
+    after = cases.Zone()
+    after.records = {**made.records, **{(name, "TXT"): [str(record)] for name, record in found.records}}
+    if any(note.startswith("exp=") for note in (*found.kept, *found.dropped)):
+        return
+    for ip in POINTS:
+        asked = {"ip": ip, "sender": f"a@{DOMAIN}", "helo": "mx.test", "void_limit": 300}
+        before = check_host(resolver=made, **asked)
+        now = check_host(resolver=after, **asked)
+        if before.result == now.result == "fail":
+            assert now.explanation == before.explanation, (ip, [str(record) for dummy, record in found.records])
+
+
 @given(zones(), st.sampled_from((60, 120, 450)))
 def test_every_verdict_is_kept(made: cases.Zone, limit: int) -> None:
     (text,) = made.records[DOMAIN, "TXT"]
@@ -266,6 +335,17 @@ def test_the_explanation_says_what_the_check_says(made: cases.Zone, ip: str) -> 
 
 
 # -- why ----------------------------------------------------------------------------------------
+
+
+def test_a_broken_record_is_shown() -> None:
+    resolver = zone(
+        "corp.test spf mx nonsense -all", "a.test spf include:corp.test -all", "two.test spf -all", "two.test spf ~all"
+    )
+    lines = explain(ip="192.0.2.1", sender="a@a.test", helo="x", resolver=resolver).lines()
+    assert lines[3].strip() == "corp.test: v=spf1 mx nonsense -all"
+    assert "in the record of corp.test, the SPF term 'nonsense' at character 11" in lines[-1]
+    told = explain(ip="192.0.2.1", sender="a@two.test", helo="x", resolver=resolver)
+    assert told.lines()[1] == "two.test: not one SPF record" and told.path and told.path.record is None
 
 
 @pytest.mark.parametrize(
