@@ -3,7 +3,7 @@
 """Pure: the verdict of SPF on an address, RFC 7208 sections 4 to 7, with DNS as a port. Private to this collection.
 
 Section numbers are of RFC 7208. A record is compiled once and kept, since receivers see the same few records all
-day: the steps for a client of either address family, its networks as integers in tables by prefix length.
+day: the steps for clients of one address family, its networks as integers in tables by prefix length.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import
 )
 
 HOSTS_LIMIT = 10  # names of an MX or PTR answer that are looked at, section 4.6.4
-CACHED_RECORDS, CACHED_SIZE = 1024, 4096  # compiled records kept, and the octets up to which one is kept
+CACHED_RECORDS, CACHED_SIZE = (
+    2048,
+    4096,
+)  # compiled records kept (each by family), and the octets up to which one is kept
 MAPPED = 0xFFFF  # upper 96 bits of an IPv4 address inside IPv6, RFC 4291 section 2.5.5.2
 
 # Labels of visible ASCII, two at least, without the brackets of literals and the backslash.
@@ -54,8 +57,8 @@ _NETWORK = re.compile(
 # Most other terms: their domain has no macro, and only characters that names usually have.
 _DOMAIN = rf"((?:[a-z0-9_-]{{1,{LABEL_LIMIT}}}\.)+[a-z](?:[a-z0-9-]{{0,{LABEL_LIMIT - 2}}}[a-z0-9])?\.?)"
 _PLAIN = re.compile(
-    rf"([+?~-]?)(?:(all)|(include|exists|ptr):{_DOMAIN}|(a|mx)(?::{_DOMAIN})?(?:/(3[0-2]|[12]?[0-9]))?"
-    rf"(?://(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)|(redirect|exp)={_DOMAIN}",
+    rf"([+?~-]?)(include|exists|ptr|a|mx)(?::{_DOMAIN})?(?:/(3[0-2]|[12]?[0-9]))?(?://(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?"
+    rf"|(redirect|exp)={_DOMAIN}",
     re.IGNORECASE | re.ASCII,
 )
 # By prefix length, for IPv4 and for IPv6.
@@ -199,22 +202,22 @@ class Step(NamedTuple):
 
 
 class Program(NamedTuple):
-    """The record ``text`` made ready: its steps for clients of IPv4 and of IPv6, or why it cannot be evaluated."""
+    """The record ``text`` made ready for clients of one address family: its steps, or why it cannot be evaluated."""
 
     text: str
     error: SpfError | None = None
-    steps: tuple[tuple[Step, ...], tuple[Step, ...]] = ((), ())
+    steps: tuple[Step, ...] = ()
     redirect: Target | None = None
     exp: Target | None = None
 
 
-def program(text: str) -> Program:
-    """The record ``text`` made ready; short ones are kept."""
-    return _kept_program(text) if len(text) <= CACHED_SIZE else _program(text)
+def program(text: str, six: bool) -> Program:
+    """The record ``text`` made ready for clients of IPv4 or IPv6; short ones are kept."""
+    return _kept_program(text, six) if len(text) <= CACHED_SIZE else _program(text, six)
 
 
-def _program(text: str) -> Program:
-    builder = _Builder()
+def _program(text: str, six: bool) -> Program:
+    builder = _Builder(six)
     try:
         builder.add_all(text)
     except Rule:
@@ -223,7 +226,7 @@ def _program(text: str) -> Program:
         except SpfError as err:
             return Program(text, SpfError(err.term, err.position, err.rule))
     redirect = None if builder.ended else builder.targets.get("redirect")  # section 6.1
-    return Program(text, None, builder.steps(), redirect, builder.targets.get("exp"))
+    return Program(text, None, builder.finished(), redirect, builder.targets.get("exp"))
 
 
 _kept_program = lru_cache(maxsize=CACHED_RECORDS)(_program)
@@ -233,19 +236,20 @@ forget = _kept_program.cache_clear
 class _Builder:
     """Makes the steps of a record. Neighbouring networks become one step; what stands after all is only read."""
 
-    def __init__(self) -> None:
+    def __init__(self, six: bool) -> None:
+        self.six = six
         self.ended = False
         self.targets: dict[str, Target] = {}
-        self._steps: tuple[list[Step], list[Step]] = ([], [])
-        self._tables: tuple[Tables, Tables] = ({}, {})
-        self._count = 0
+        self._steps: list[Step] = []
+        self._tables: Tables = {}
 
     def add_all(self, text: str) -> None:
         """Every term of ``text``. Raises :class:`Rule` where one is wrong."""
+        fixed = FIXED[self.six]
         for word in text[len(VERSION) :].split(" "):
-            fixed = FIXED.get(word)
-            if fixed is not None:
-                self._step(*fixed)
+            step = fixed.get(word)
+            if step is not None:
+                self._add(step)
                 continue
             match = _NETWORK.fullmatch(word)
             if match is not None:
@@ -257,9 +261,10 @@ class _Builder:
             elif word:
                 self._term(parse_term(word))
 
-    def steps(self) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    def finished(self) -> tuple[Step, ...]:
+        """All steps."""
         self._flush()
-        return tuple(self._steps[False]), tuple(self._steps[True])
+        return tuple(self._steps)
 
     def _network(self, word: str, qualifier: str, four: str | None, six: str | None, prefix: str | None) -> None:
         """Networks are most of most records, so they are read without the detour of a :class:`Directive`."""
@@ -271,39 +276,36 @@ class _Builder:
         if self.ended:
             return
         number, length, is_six = meant(number, length, six is not None)
-        mask = MASKS[is_six][length]
-        table = self._tables[is_six].setdefault(mask, {})
-        table.setdefault(number & mask, (self._count, (QUALIFIERS[qualifier or "+"], word)))
-        self._count += 1
+        if is_six is self.six:
+            mask = MASKS[is_six][length]
+            table = self._tables.setdefault(mask, {})
+            place = sum(map(len, self._tables.values()))
+            table.setdefault(number & mask, (place, (QUALIFIERS[qualifier or "+"], word)))
 
     def _plain(
         self,
         word: str,
         qualifier: str | None,
-        everyone: str | None,
-        kind: str | None,
+        mechanism: str | None,
         domain: str | None,
-        host: str | None,
-        host_domain: str | None,
         prefix4: str | None,
         prefix6: str | None,
         modifier: str | None,
-        modifier_domain: str | None,
+        target_domain: str | None,
     ) -> None:
         """A term without macros, read without the detour of a :class:`Directive`, too."""
-        name = domain or host_domain or modifier_domain
+        name = domain or target_domain
         target = None if name is None else Target(word, name.removesuffix(".").lower())
-        if modifier is not None:
-            self._modifier(modifier.lower(), target)
+        if mechanism is None:
+            self._modifier((modifier or "").lower(), target)
             return
-        hit = (QUALIFIERS[qualifier or "+"], word)
-        if host is not None:
-            run = RUNS[host.lower()]
-            four = Step(run, hit, target, MASKS[False][int(prefix4 or 32)])
-            self._step(four, Step(run, hit, target, MASKS[True][int(prefix6 or 128)]))
-        else:
-            step = Step(RUNS[kind.lower()] if kind is not None else _always, hit, target)
-            self._step(step, step)
+        mechanism, mask = mechanism.lower(), None
+        if mechanism in ("a", "mx"):
+            mask = MASKS[True][int(prefix6 or 128)] if self.six else MASKS[False][int(prefix4 or 32)]
+        elif target is None or prefix4 is not None or prefix6 is not None:
+            self._term(parse_term(word))
+            return
+        self._add(Step(RUNS[mechanism], (QUALIFIERS[qualifier or "+"], word), target, mask))
 
     def _modifier(self, name: str, target: Target | None) -> None:
         if target is not None:
@@ -315,25 +317,20 @@ class _Builder:
         if isinstance(term, Modifier):
             self._modifier(term.name, Target.of(term.text, term.domain) if term.domain is not None else None)
         else:
-            self._step(*steps_of(term))
+            self._add(step_of(term, self.six))
 
-    def _step(self, four: Step, six: Step) -> None:
-        """One more step, for a client of either family."""
-        if self.ended:
-            return
-        if self._count:
-            self._flush()
-        self._steps[False].append(four)
-        self._steps[True].append(six)
-        self.ended = four.run is _always
+    def _add(self, step: Step) -> None:
+        if not self.ended:
+            if self._tables:
+                self._flush()
+            self._steps.append(step)
+            self.ended = step.run is _always
 
     def _flush(self) -> None:
-        """The networks so far become one step of each address family that they have."""
-        for steps, tables in zip(self._steps, self._tables, strict=True):
-            if tables:
-                steps.append(Step(_networks, _NO_HIT, tables=tuple(tables.items())))
-        self._tables = ({}, {})
-        self._count = 0
+        """The networks so far become one step."""
+        if self._tables:
+            self._steps.append(Step(_networks, _NO_HIT, tables=tuple(self._tables.items())))
+            self._tables = {}
 
 
 def _number(text: str, six: bool) -> int | None:
@@ -365,12 +362,6 @@ def step_of(item: Directive, six: bool) -> Step:
     target = Target.of(item.text, item.domain) if item.domain is not None else None
     mask = MASKS[six][item.prefix6 if six else item.prefix4] if item.mechanism in ("a", "mx") else None
     return Step(RUNS[item.mechanism], hit, target, mask)
-
-
-def steps_of(item: Directive) -> tuple[Step, Step]:
-    """The step for clients of IPv4, and that for clients of IPv6; only those of a and mx differ."""
-    step = step_of(item, False)
-    return step, step if step.mask is None else step_of(item, True)
 
 
 # -- evaluating ---------------------------------------------------------------------------------
@@ -407,7 +398,7 @@ class Check:
         if found is None:
             return "none", "", None, domain
         while True:
-            for step in found.steps[self.six]:
+            for step in found.steps:
                 hit = step.run(self, step, domain)
                 if hit is not None:
                     return hit[0], hit[1], found, domain
@@ -439,7 +430,7 @@ class Check:
             return None
         if len(texts) > 1:
             raise Stop("broken_target", term, f"{domain} has {len(texts)} SPF records (section 4.5)")
-        found = program(texts[0])
+        found = program(texts[0], self.six)
         if found.error is not None:
             raise Stop("broken_target", found.error.term, f"in the record of {domain}, {found.error}")
         return found
@@ -676,9 +667,12 @@ RUNS: dict[str, Callable[[Check, Step, str], Hit | None]] = {
     "ptr": _ptr,
     "exists": _exists,
 }
-# Terms that most records have, ready made.
-FIXED = {
-    qualifier + mechanism: steps_of(Directive(qualifier + mechanism, qualifier or "+", mechanism))
-    for qualifier in ("", *QUALIFIERS)
-    for mechanism in ("all", "a", "mx")
-}
+# Terms that most records have, ready made for clients of IPv4 and of IPv6.
+FIXED = tuple(
+    {
+        qualifier + mechanism: step_of(Directive(qualifier + mechanism, qualifier or "+", mechanism), six)
+        for qualifier in ("", *QUALIFIERS)
+        for mechanism in ("all", "a", "mx")
+    }
+    for six in (False, True)
+)

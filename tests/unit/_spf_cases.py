@@ -84,7 +84,7 @@ class Case:
 def community(path: Path, *, suffix: str = "") -> Iterator[Case]:
     """The cases of a file; names of a single label get ``suffix``, where a suite is made of such names."""
     for document in yaml.load_all(path.read_bytes(), _OnlyText):
-        if not document:
+        if not document or "tests" not in document:
             continue
         zone = _community_zone(document["zonedata"], suffix)
         for title, test in document["tests"].items():
@@ -92,7 +92,7 @@ def community(path: Path, *, suffix: str = "") -> Iterator[Case]:
             told = test.get("explanation")
             yield Case(
                 path.name,
-                f"{document['description']}: {title}",
+                f"{document.get('description') or path.stem}: {title}",
                 zone,
                 str(test["host"]),
                 str(test.get("helo") or ""),
