@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the reports on a domain add up to: who sends for it, how much of it passes, and what to do next. Private.
 
-The ladder of policies is none, quarantine, reject (RFC 9989 section 4.7). A step up is advised only where the
-reports cover enough days and messages, and no source that is ours would lose mail by it.
+The ladder of policies is none, quarantine, reject; t=y takes a step back from what is published, and sp= and np= have
+ladders of their own (RFC 9989 section 4.7). A step up is advised only where the reports cover enough days and enough
+mail that passes, and no source that is ours would lose mail by it.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from ansible_collections.postmaster.mail.plugins.module_utils._networks import IPNetwork
 from ansible_collections.postmaster.mail.plugins.module_utils._reports import AggregateReport, IPAddress, Row, TlsReport
@@ -21,6 +22,9 @@ ALIGNED, UNALIGNED, UNKNOWN = "aligned", "unaligned", "unknown"
 # Reasons of receivers that saw a message on a detour: its failure is not the sender's (RFC 9990 section 3.1.6).
 DETOURS = frozenset({"forwarded", "trusted_forwarder", "mailing_list"})
 SAMPLES = 5
+# Of the mail in the reports, how much must pass where nobody has named the senders: without their names, mail that
+# nobody vouches for may be a stranger's or our own.
+PASSING_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def _within(domain: str, parent: str) -> bool:
 
 @dataclass(frozen=True)
 class Demand:
-    """What evidence a step up needs: days and messages covered, and the share of our mail that may fail.
+    """What evidence a step up needs: days covered, messages that pass, and the share of our mail that may fail.
 
     ``ignore`` names sources that are known not to send for us.
     """
@@ -111,38 +115,63 @@ class Source:
 
 @dataclass(frozen=True)
 class Advice:
-    """The policy to publish next (the present one to stay) and why; ``blockers`` say what to mend before a step."""
+    """The policy to publish next (the present one to stay) and why; ``blockers`` say what to mend before a step.
+
+    ``publish`` holds the tags of the record that are to change, empty to stay.
+    """
 
     current: str
     next: str
     reason: str
     blockers: tuple[str, ...] = ()
+    publish: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All reports on one domain together."""
+    """All reports on one domain together. ``covered`` is the time in them, each moment once and gaps left out.
+
+    ``named`` are the senders that are meant to send; ``unseen`` those of them with no mail in the reports.
+    """
 
     domain: str
     begin: datetime
     end: datetime
+    covered: timedelta
     reporters: tuple[str, ...]
     sources: tuple[Source, ...]
     policy: Mapping[str, str]
+    named: tuple[str, ...] = ()
 
     @property
     def messages(self) -> int:
         """All messages that were reported."""
         return sum(source.messages for source in self.sources)
 
+    @property
+    def aligned(self) -> int:
+        """Messages that pass DMARC."""
+        return sum(source.aligned for source in self.sources)
+
+    @property
+    def failing(self) -> int:
+        """Messages that fail, but for those that came on a detour."""
+        return sum(source.failing for source in self.sources)
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Named senders of whose own mail the reports have nothing."""
+        seen = {source.name for source in self.sources if source.known and source.messages > source.detours}
+        return tuple(name for name in self.named if name not in seen)
+
     def of(self, verdict: str) -> int:
         """Messages of sources with a verdict."""
         return sum(source.messages for source in self.sources if source.verdict == verdict)
 
     @property
-    def span(self) -> timedelta:
-        """How long the reports cover, gaps included."""
-        return self.end - self.begin
+    def days(self) -> int:
+        """Whole days that the reports cover; the second that many leave out between two days is forgiven."""
+        return round(self.covered / timedelta(hours=1)) // 24
 
 
 def gather(reports: Iterable[AggregateReport], senders: Sequence[KnownSender] = ()) -> dict[str, Evidence]:
@@ -163,12 +192,23 @@ def _evidence(domain: str, reports: Sequence[AggregateReport], senders: Sequence
     newest = max(reports, key=lambda report: report.end)
     return Evidence(
         domain=domain,
-        begin=min(report.begin for report in reports),
+        begin=min(report.period[0] for report in reports),
         end=newest.end,
+        covered=_covered([report.period for report in reports]),
         reporters=tuple(sorted({report.reporter for report in reports})),
         sources=tuple(sorted(sources.values(), key=lambda one: (-one.messages, one.name))),
         policy=newest.policy,
+        named=tuple(dict.fromkeys(sender.name for sender in senders)),
     )
+
+
+def _covered(periods: Iterable[tuple[datetime, datetime]]) -> timedelta:
+    """How much time lies in the periods together, each moment once."""
+    total, reached = timedelta(), datetime.min.replace(tzinfo=UTC)
+    for begin, end in sorted(periods):
+        total += max(end - max(begin, reached), timedelta())
+        reached = max(reached, end)
+    return total
 
 
 def _identify(row: Row, senders: Sequence[KnownSender]) -> tuple[bool, str]:
@@ -181,55 +221,89 @@ def _identify(row: Row, senders: Sequence[KnownSender]) -> tuple[bool, str]:
 
 def advise(evidence: Evidence, demand: Demand) -> Advice:
     """The next step of the ladder by the evidence, or to stay and why."""
-    current = evidence.policy.get("p", "none").lower()
-    if current not in LADDER:
-        current = "none"
+    current = _policy(evidence, "p")
     blockers = tuple(_blockers(evidence, demand))
-    if current == LADDER[-1]:
-        reason = (
-            "mail of ours is being lost: mend what is named"
-            if blockers
-            else "the ladder ends here: keep reading the reports"
-        )
-        return Advice(current, current, reason, blockers)
+    publish = _step(evidence)
+    if blockers and current == LADDER[-1]:
+        return Advice(current, current, "mail of ours is being lost: mend what is named", blockers)
+    if not publish:
+        return Advice(current, current, "the ladder ends here: keep reading the reports")
     lacking = _lacking(evidence, demand)
+    if not lacking and blockers:
+        lacking = "sources that may be ours fail: a stricter policy would lose their mail"
     if lacking:
         return Advice(current, current, lacking, blockers)
-    if blockers:
-        return Advice(
-            current, current, "sources that may be ours fail: a stricter policy would lose their mail", blockers
-        )
-    step = LADDER[LADDER.index(current) + 1]
-    return Advice(current, step, f"mail of ours passes: {evidence.messages} messages in {evidence.span.days} days")
+    reason = f"mail of ours passes: {evidence.aligned} of {evidence.messages} messages in {evidence.days} days"
+    return Advice(current, publish.get("p", current), reason, publish=publish)
+
+
+def _policy(evidence: Evidence, tag: str, default: str = "none") -> str:
+    """The policy that a tag asks for; what is none of the ladder asks for nothing (RFC 9989 section 4.7)."""
+    policy = evidence.policy.get(tag, default).lower()
+    return policy if policy in LADDER else LADDER[0]
+
+
+def _step(evidence: Evidence) -> dict[str, str]:
+    """The tag to change next and its value, empty at the ladder's end: t=n, then p=, at last sp= and np=."""
+    current = _policy(evidence, "p")
+    if current != LADDER[0] and evidence.policy.get("testing", "n").lower() == "y":
+        return {"t": "n"}
+    below = _policy(evidence, "sp", current)
+    for tag, policy in (("p", current), ("sp", below), ("np", _policy(evidence, "np", below))):
+        if policy != LADDER[-1]:
+            return {tag: LADDER[LADDER.index(policy) + 1]}
+    return {}
 
 
 def _lacking(evidence: Evidence, demand: Demand) -> str:
-    if evidence.span < timedelta(days=demand.days):
-        return f"the reports cover {_days(evidence.span)}, and a step needs {demand.days} days"
-    if evidence.messages < demand.messages:
-        return f"the reports cover {evidence.messages} messages, and a step needs {demand.messages}"
+    """What the reports have too little of for a step up; empty when they are enough."""
+    if evidence.days < demand.days:
+        return f"the reports cover {_days(evidence.days)}, and a step needs {_days(demand.days)}"
+    if evidence.aligned < demand.messages:
+        return f"{evidence.aligned} of {evidence.messages} messages pass, and a step needs {demand.messages} that do"
+    if evidence.unseen:
+        return f"the reports have no mail of {', '.join(evidence.unseen)}: wait for it, or name only who still sends"
+    if not evidence.named and evidence.aligned < PASSING_SHARE * (evidence.aligned + evidence.failing):
+        return (
+            f"{evidence.failing} of {evidence.messages} messages fail, and no senders are named: "
+            "name those who send for you, that strangers can be told from them"
+        )
     return ""
 
 
-def _days(span: timedelta) -> str:
-    days = round(span.total_seconds() / 86400)
+def _days(days: int) -> str:
     return "1 day" if days == 1 else f"{days} days"
 
 
-def _blockers(evidence: Evidence, demand: Demand) -> Iterable[str]:
-    """What fails and may be ours: a known sender beyond the tolerance, or one that authenticates and sends much."""
-    for source in evidence.sources:
-        if source.verdict != UNALIGNED or source.name in demand.ignore:
-            continue
-        share = source.failing / source.messages
-        if source.known and share > demand.tolerance:
+def _blockers(evidence: Evidence, demand: Demand) -> Iterator[str]:
+    """What fails and may be ours: known senders beyond the tolerance, and those that authenticate and send much."""
+    suspects = [one for one in evidence.sources if one.verdict == UNALIGNED and one.name not in demand.ignore]
+    for source in suspects:
+        if source.known and source.failing > demand.tolerance * source.messages:
             fail = f"{source.failing} of {source.messages} messages fail"
             yield f"{source.name}: {fail}{_remedy(source, evidence.domain)}"
-        elif not source.known and source.failing > demand.tolerance * evidence.messages:
-            yield (
-                f"{source.name}: {source.failing} messages authenticate, but not as {evidence.domain}: if it sends for "
-                "you, name it as a sender and have it sign with your domain; if not, add it to ignore"
-            )
+    yield from _strangers([one for one in suspects if not one.known], evidence, demand)
+
+
+def _strangers(sources: Sequence[Source], evidence: Evidence, demand: Demand) -> Iterator[str]:
+    """Those that authenticate as somebody: the large ones by name, the small ones where they are much in sum."""
+    room = demand.tolerance * evidence.aligned
+    ordered = sorted(sources, key=lambda one: -one.failing)
+    large = [one for one in ordered if one.failing > room][:SAMPLES]
+    for one in large:
+        yield (
+            f"{one.name}: {one.failing} messages authenticate, but not as {evidence.domain}: if it sends for "
+            "you, name it as a sender and have it sign with your domain; if not, add it to ignore"
+        )
+    small = ordered[len(large) :]
+    failing = sum(one.failing for one in small)
+    if failing > room:
+        examples = ", ".join(one.name for one in small[:SAMPLES])
+        yield (
+            f"{len(small)} more sources: {failing} messages together authenticate, but not as {evidence.domain} "
+            f"({examples}{', ...' if len(small) > SAMPLES else ''}): name as senders those that send for you, "
+            "and add the others to ignore"
+        )
 
 
 def _remedy(source: Source, domain: str) -> str:
@@ -312,6 +386,7 @@ class Summary:
             "advice": {
                 "current": advice.current,
                 "next": advice.next,
+                "publish": dict(advice.publish),
                 "reason": advice.reason,
                 "blockers": list(advice.blockers),
             },
@@ -334,10 +409,19 @@ def _dmarc_lines(one: Evidence, advice: Advice) -> list[str]:
         f"  {source.verdict:<9} {source.messages:>8} {source.failing:>8} failing  {source.name}{_beside(source)}"
         for source in one.sources
     ]
-    step = f"p={advice.current}, stay" if advice.next == advice.current else f"p={advice.current} -> p={advice.next}"
-    lines.append(f"  {step}: {advice.reason}")
+    change = "; ".join(f"{tag}={value}" for tag, value in advice.publish.items())
+    step = f" -> {change}" if change else ", stay"
+    lines.append(f"  {_published(one)}{step}: {advice.reason}")
     lines += [f"  mend {blocker}" for blocker in advice.blockers]
     return lines
+
+
+def _published(one: Evidence) -> str:
+    """The policy as published, as far as it says more than p=."""
+    current = _policy(one, "p")
+    more = [f"{tag}={one.policy[tag]}" for tag in ("sp", "np") if _policy(one, tag, current) != current]
+    testing = ["t=y"] if one.policy.get("testing", "n").lower() == "y" else []
+    return "; ".join([f"p={current}", *more, *testing])
 
 
 def _beside(source: Source) -> str:

@@ -13,7 +13,7 @@ import ipaddress
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from xml.parsers import expat
 
@@ -21,6 +21,7 @@ DEPTH_LIMIT = 32  # elements within elements; the format needs 6
 ELEMENT_LIMIT = 2_000_000
 TEXT_LIMIT = 4096  # characters that are kept of one element
 COUNT_LIMIT = 10**12
+PERIOD_LIMIT = timedelta(days=7)  # of one report; they cover a day, few a week
 
 IPAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
@@ -90,6 +91,21 @@ class AggregateReport:
     def key(self) -> tuple[str, str, str]:
         """The same for every copy of the report (RFC 9990: organisation and report id)."""
         return (self.reporter, self.report_id, self.domain)
+
+    @property
+    def period(self) -> tuple[datetime, datetime]:
+        """Begin and end, of a longer report the last days: a wrong date must not stand for years of evidence."""
+        long = self.end - self.begin > PERIOD_LIMIT
+        return self.end - PERIOD_LIMIT if long else self.begin, self.end
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with it that does not keep the rest from being read."""
+        begin, end = self.period
+        if begin == self.begin:
+            return self.skipped
+        days = f"its date range has {(end - self.begin).days} days, of which the last {PERIOD_LIMIT.days} count"
+        return (days, *self.skipped)
 
 
 @dataclass(frozen=True)

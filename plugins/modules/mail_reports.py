@@ -15,7 +15,7 @@ description:
     maildirs or a mailbox by IMAP, as XML or JSON, in gzip or zip, bare or attached to messages.
   - Sums them up for each domain as sources that are aligned, unaligned or unknown.
   - Advises the next step of the ladder from C(p=none) over C(p=quarantine) to C(p=reject) by that evidence, or what
-    stands in its way.
+    stands in its way; then that of C(sp) and C(np). A record with C(t=y) is advised to drop that first.
   - Refuses hostile reports (XML with a document type definition, archives that grow without end) in RV(problems) and
     reads on.
   - Changes nothing, neither in the mailbox nor anywhere else.
@@ -41,7 +41,10 @@ options:
     elements: str
     default: []
   senders:
-    description: Who is meant to send for the domains. More of their mail failing than O(tolerance) stops a step up.
+    description:
+      - Who is meant to send for the domains. More of their mail failing than O(tolerance) stops a step up, and so does
+        a sender of whom the reports have no mail.
+      - Without it, nine tenths of all mail must pass before a step up, as nobody can tell strangers from your own.
     type: list
     elements: dict
     default: []
@@ -66,15 +69,19 @@ options:
     elements: str
     default: []
   min_days:
-    description: Days that the reports must cover before a step up.
+    description:
+      - Days that the reports must cover before a step up. Gaps do not count, nor what a report covers beyond a week.
     type: int
     default: 14
   min_messages:
-    description: Messages that the reports must cover before a step up.
+    description: Messages that must pass DMARC before a step up.
     type: int
     default: 100
   tolerance:
-    description: Percentage of a sender's mail that may fail without standing in the way of a step up.
+    description:
+      - Percentage of a sender's mail that may fail without standing in the way of a step up.
+      - It is also how much mail that authenticates as somebody else, all of it together, there may be beside the mail
+        that passes.
     type: float
     default: 1.0
 seealso:
@@ -107,7 +114,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 domains:
-  description: What the DMARC reports say, by domain.
+  description:
+    - What the DMARC reports say, by domain.
+    - Of the advice, C(publish) holds the tags of the record to change, empty to stay.
   returned: success
   type: dict
   sample:
@@ -125,7 +134,8 @@ domains:
         - {name: 198.51.100.7, known: false, verdict: unknown, messages: 10, aligned: 0, forwarded: 0, failing: 10,
            addresses: [198.51.100.7], address_count: 1, authenticated_as: []}
       advice:
-        {current: none, next: quarantine, reason: "mail of ours passes: 1300 messages in 18 days", blockers: []}
+        {current: none, next: quarantine, publish: {p: quarantine},
+         reason: "mail of ours passes: 1290 of 1300 messages in 18 days", blockers: []}
 tls:
   description: What the TLS reports say, by domain.
   returned: success
@@ -223,7 +233,7 @@ def _problems(found: Iterable[Found]) -> Iterator[dict[str, str]]:
         if one.problem:
             yield {"name": one.name, "problem": one.problem}
         if isinstance(one.report, AggregateReport):
-            yield from ({"name": one.name, "problem": problem} for problem in one.report.skipped)
+            yield from ({"name": one.name, "problem": problem} for problem in one.report.problems)
 
 
 def main() -> None:

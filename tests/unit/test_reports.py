@@ -266,6 +266,7 @@ def test_files_folders_and_maildirs_are_read(tmp_path: Path) -> None:
 # --- evidence and advice ---------------------------------------------------------------------
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
+Policy = dict[str, str]
 
 
 def row(source: str, count: int, *, passes: bool, vouched: str = "", reasons: tuple[str, ...] = ()) -> Row:
@@ -274,9 +275,20 @@ def row(source: str, count: int, *, passes: bool, vouched: str = "", reasons: tu
     return Row(address, count, "none", passes, False, "example.org", reasons=reasons, spf=spf)
 
 
-def report(*rows: Row, days: int = 20, policy: str = "none", report_id: str = "1") -> AggregateReport:
-    end = BEGIN + timedelta(days=days)
-    return AggregateReport("mx.example.net", report_id, BEGIN, end, "example.org", {"p": policy}, rows)
+def report(
+    *rows: Row, hours: float = 24, at: int = 0, report_id: str = "1", policy: Policy | None = None
+) -> AggregateReport:
+    """A report that begins on day ``at``."""
+    begin = BEGIN + timedelta(days=at)
+    end = begin + timedelta(hours=hours, seconds=-1)
+    return AggregateReport(
+        "mx.example.net", report_id, begin, end, "example.org", {"p": "none", **(policy or {})}, rows
+    )
+
+
+def daily(*rows: Row, days: int = 20, policy: Policy | None = None) -> list[AggregateReport]:
+    """A report for every day, the rows in the first."""
+    return [report(*(rows if not day else ()), at=day, report_id=f"day {day}", policy=policy) for day in range(days)]
 
 
 OURS = KnownSender("our relays", (network("192.0.2.0/28"),))
@@ -284,84 +296,177 @@ LETTERS = KnownSender("newsletters", domains=("letters.example",))
 GOOD = row("192.0.2.1", 1000, passes=True, vouched="example.org")
 
 
+FORGED = row("198.51.100.9", 900, passes=False)
+CRM = row("198.51.100.7", 100, passes=False, vouched="crm.example")
+CROWD = [row(f"198.51.100.{number}", 11, passes=False, vouched=f"s{number}.example") for number in range(100)]
+SINGLE = (
+    "messages authenticate, but not as example.org: if it sends for you, "
+    "name it as a sender and have it sign with your domain; if not, add it to ignore"
+)
+FAILING = "sources that may be ours fail: a stricter policy would lose their mail"
+NAME_THEM = "name those who send for you, that strangers can be told from them"
+
+
+def up(**publish: str) -> Advice:
+    policy = publish.get("p", "reject")
+    before = {"quarantine": "none"}.get(policy, "reject" if "p" not in publish else "quarantine")
+    return Advice(before, policy, "mail of ours passes: 1000 of 1000 messages in 20 days", publish=publish)
+
+
+def stay(reason: str, *blockers: str, policy: str = "none") -> Advice:
+    return Advice(policy, policy, reason, blockers)
+
+
 @pytest.mark.parametrize(
-    ("rows", "days", "policy", "expected"),
+    ("policy", "expected"),
     [
-        ([GOOD], 20, "none", Advice("none", "quarantine", "mail of ours passes: 1000 messages in 20 days")),
-        ([GOOD], 20, "quarantine", Advice("quarantine", "reject", "mail of ours passes: 1000 messages in 20 days")),
-        ([GOOD], 20, "reject", Advice("reject", "reject", "the ladder ends here: keep reading the reports")),
-        ([GOOD], 20, "nonsense", Advice("none", "quarantine", "mail of ours passes: 1000 messages in 20 days")),
-        ([GOOD], 3, "none", Advice("none", "none", "the reports cover 3 days, and a step needs 14 days")),
-        (
-            [row("192.0.2.1", 50, passes=True)],
-            20,
-            "none",
-            Advice("none", "none", "the reports cover 50 messages, and a step needs 100"),
-        ),
-        # A stranger's forgeries are what the policy is for: they hold nothing up.
-        ([GOOD, row("198.51.100.9", 900, passes=False)], 20, "none", Advice("none", "quarantine", "mail of ours passes: 1900 messages in 20 days")),
-        # Nor does mail that a list has changed on its way.
-        (
-            [GOOD, row("198.51.100.9", 900, passes=False, vouched="lists.example", reasons=("mailing_list",))],
-            20,
-            "none",
-            Advice("none", "quarantine", "mail of ours passes: 1900 messages in 20 days"),
-        ),
-        (
-            [GOOD, row("192.0.2.2", 100, passes=False)],
-            20,
-            "none",
-            Advice(
-                "none",
-                "none",
-                "sources that may be ours fail: a stricter policy would lose their mail",
-                (
-                    "our relays: 100 of 1100 messages fail, 100 of them without any authentication: "
-                    "put its addresses into SPF and have it sign for example.org",
-                ),
-            ),
-        ),
-        (
-            [GOOD, row("198.51.100.7", 100, passes=False, vouched="bounces.letters.example")],
-            20,
-            "reject",
-            Advice(
-                "reject",
-                "reject",
-                "mail of ours is being lost: mend what is named",
-                (
-                    "newsletters: 100 of 100 messages fail: it authenticates as bounces.letters.example; "
-                    "have it sign with DKIM for example.org",
-                ),
-            ),
-        ),
-        (
-            [GOOD, row("198.51.100.7", 100, passes=False, vouched="crm.example")],
-            20,
-            "none",
-            Advice(
-                "none",
-                "none",
-                "sources that may be ours fail: a stricter policy would lose their mail",
-                (
-                    "crm.example: 100 messages authenticate, but not as example.org: if it sends for you, "
-                    "name it as a sender and have it sign with your domain; if not, add it to ignore",
-                ),
-            ),
-        ),
-        # Within the tolerance.
-        ([GOOD, row("192.0.2.2", 5, passes=False)], 20, "none", Advice("none", "quarantine", "mail of ours passes: 1005 messages in 20 days")),
+        ({"p": "none"}, up(p="quarantine")),
+        ({"p": "nonsense"}, up(p="quarantine")),
+        ({"p": "quarantine"}, up(p="reject")),
+        ({"p": "reject"}, stay("the ladder ends here: keep reading the reports", policy="reject")),
+        ({"p": "reject", "sp": "reject", "np": "reject", "testing": "n"}, stay("the ladder ends here: keep reading the reports", policy="reject")),
+        # RFC 9989 section 4.7: t=y is one step less than what is published, sp and np are policies of their own.
+        ({"p": "reject", "testing": "y"}, up(t="n")),
+        ({"p": "none", "testing": "y"}, up(p="quarantine")),
+        ({"p": "reject", "sp": "none"}, up(sp="quarantine")),
+        ({"p": "reject", "sp": "quarantine"}, up(sp="reject")),
+        ({"p": "reject", "np": "quarantine"}, up(np="reject")),
+        ({"p": "quarantine", "sp": "none"}, up(p="reject")),
     ],
 )  # fmt: skip
-def test_the_next_step_follows_from_the_evidence(rows: list[Row], days: int, policy: str, expected: Advice) -> None:
-    evidence = gather([report(*rows, days=days, policy=policy)], [OURS, LETTERS])["example.org"]
+def test_the_ladder(policy: dict[str, str], expected: Advice) -> None:
+    evidence = gather(daily(GOOD, policy=policy), [OURS])["example.org"]
     assert advise(evidence, Demand()) == expected
 
 
+@pytest.mark.parametrize(
+    ("rows", "policy", "expected"),
+    [
+        # A stranger's forgeries are what the policy is for: they hold nothing up.
+        ([GOOD, FORGED], "none", Advice("none", "quarantine", "mail of ours passes: 1000 of 1900 messages in 20 days", publish={"p": "quarantine"})),
+        # Nor does mail that a list has changed on its way.
+        (
+            [GOOD, row("198.51.100.9", 900, passes=False, vouched="lists.example", reasons=("mailing_list",))],
+            "none",
+            Advice("none", "quarantine", "mail of ours passes: 1000 of 1900 messages in 20 days", publish={"p": "quarantine"}),
+        ),
+        (
+            [GOOD, row("192.0.2.2", 100, passes=False)],
+            "none",
+            stay(
+                FAILING,
+                "our relays: 100 of 1100 messages fail, 100 of them without any authentication: "
+                "put its addresses into SPF and have it sign for example.org",
+            ),
+        ),
+        (
+            [GOOD, CRM],
+            "none",
+            stay(FAILING, f"crm.example: 100 {SINGLE}"),
+        ),
+        # Within the tolerance.
+        (
+            [GOOD, row("192.0.2.2", 5, passes=False)],
+            "none",
+            Advice("none", "quarantine", "mail of ours passes: 1000 of 1005 messages in 20 days", publish={"p": "quarantine"}),
+        ),
+        # Each within the tolerance, and beyond it together; the twin has one source less.
+        (
+            [GOOD, *(row(f"198.51.100.{number}", 5, passes=False, vouched=f"s{number}.example") for number in range(3))],
+            "none",
+            stay(
+                FAILING,
+                "3 more sources: 15 messages together authenticate, but not as example.org "
+                "(s0.example, s1.example, s2.example): name as senders those that send for you, and add the others to ignore",
+            ),
+        ),
+        (
+            [GOOD, *(row(f"198.51.100.{number}", 5, passes=False, vouched=f"s{number}.example") for number in range(2))],
+            "none",
+            Advice("none", "quarantine", "mail of ours passes: 1000 of 1010 messages in 20 days", publish={"p": "quarantine"}),
+        ),
+        # Forgeries do not widen what is tolerated.
+        ([GOOD, row("198.51.100.9", 90000, passes=False), CRM], "none", stay(FAILING, f"crm.example: 100 {SINGLE}")),
+    ],
+)  # fmt: skip
+def test_what_fails_holds_a_step_up_where_it_may_be_ours(rows: list[Row], policy: str, expected: Advice) -> None:
+    evidence = gather(daily(*rows, policy={"p": policy}), [OURS])["example.org"]
+    assert advise(evidence, Demand()) == expected
+
+
+def test_a_crowd_of_strangers_is_told_in_few_lines() -> None:
+    advice = advise(gather(daily(GOOD, *CROWD), [OURS])["example.org"], Demand())
+    assert (advice.next, advice.reason, len(advice.blockers)) == ("none", FAILING, 6)
+    assert advice.blockers[0] == f"s0.example: 11 {SINGLE}"
+    assert advice.blockers[5] == (
+        "95 more sources: 1045 messages together authenticate, but not as example.org "
+        "(s13.example, s14.example, s15.example, s16.example, s17.example, ...): "
+        "name as senders those that send for you, and add the others to ignore"
+    )
+
+
+def test_mail_of_ours_that_is_being_lost_is_told_at_the_end_of_the_ladder_too() -> None:
+    lost = row("198.51.100.7", 100, passes=False, vouched="bounces.letters.example")
+    advice = advise(gather(daily(GOOD, lost, policy={"p": "reject"}), [OURS, LETTERS])["example.org"], Demand())
+    assert advice == stay(
+        "mail of ours is being lost: mend what is named",
+        "newsletters: 100 of 100 messages fail: it authenticates as bounces.letters.example; "
+        "have it sign with DKIM for example.org",
+        policy="reject",
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "senders", "reason"),
+    [
+        # Nothing of ours passes at all: nobody knows yet what a policy would do to it.
+        ([FORGED], [], "0 of 900 messages pass, and a step needs 100 that do"),
+        ([FORGED, row("203.0.113.1", 3, passes=True, vouched="example.org")], [], "3 of 903 messages pass, and a step needs 100 that do"),
+        ([row("192.0.2.1", 99, passes=True)], [OURS], "99 of 99 messages pass, and a step needs 100 that do"),
+        ([row("192.0.2.1", 100, passes=True)], [OURS], ""),
+        # A sender that is named and has not sent is no evidence.
+        ([GOOD], [OURS, LETTERS], "the reports have no mail of newsletters: wait for it, or name only who still sends"),
+        ([GOOD, row("198.51.100.7", 1, passes=True, vouched="letters.example")], [OURS, LETTERS], ""),
+        # Without names, mail that nobody vouches for may be ours.
+        ([GOOD, FORGED], [], f"900 of 1900 messages fail, and no senders are named: {NAME_THEM}"),
+        ([GOOD, row("198.51.100.9", 112, passes=False)], [], f"112 of 1112 messages fail, and no senders are named: {NAME_THEM}"),
+        ([GOOD, row("198.51.100.9", 111, passes=False)], [], ""),
+        ([GOOD, FORGED], [OURS], ""),
+    ],
+)  # fmt: skip
+def test_a_step_wants_mail_that_passes(rows: list[Row], senders: list[KnownSender], reason: str) -> None:
+    advice = advise(gather(daily(*rows), senders)["example.org"], Demand())
+    assert (advice.next, advice.publish) == (("none", {}) if reason else ("quarantine", {"p": "quarantine"}))
+    assert advice.reason == reason or not reason
+
+
+@pytest.mark.parametrize(
+    ("reports", "days"),
+    [
+        (daily(GOOD, days=14), 14),
+        (daily(GOOD, days=13), 13),
+        ([report(GOOD), report(at=30, report_id="2")], 2),  # a gap is no evidence
+        ([report(GOOD), report(report_id="2"), report(at=1, report_id="3")], 2),  # nor is a day that two report
+        ([report(GOOD, hours=7 * 24, report_id=str(week), at=7 * week) for week in range(2)], 14),
+        ([report(GOOD, hours=20 * 24)], 7),
+        ([report(GOOD, hours=24 * 365 * 50)], 7),  # begin=1970
+    ],
+)
+def test_days_count_that_have_reports(reports: list[AggregateReport], days: int) -> None:
+    advice = advise(gather(reports, [OURS])["example.org"], Demand())
+    assert advice.next == ("quarantine" if days >= 14 else "none")
+    assert f"{days} days" in advice.reason
+
+
+def test_a_report_on_years_is_told() -> None:
+    assert report(hours=7 * 24).problems == ()
+    assert report(hours=24 * 365).problems == ("its date range has 364 days, of which the last 7 count",)
+    ancient = XML.replace("1762000000", "-62135596800").replace("1762086399", "-62135596700")
+    assert parse_aggregate(ancient.encode()).period[0].year == 1
+
+
 def test_an_ignored_source_holds_nothing_up() -> None:
-    evidence = gather([report(GOOD, row("198.51.100.7", 100, passes=False, vouched="crm.example"))], [OURS])[
-        "example.org"
-    ]
+    evidence = gather(daily(GOOD, CRM), [OURS])["example.org"]
     assert advise(evidence, Demand()).next == "none"
     assert advise(evidence, Demand(ignore=frozenset({"crm.example"}))).next == "quarantine"
 
@@ -373,10 +478,10 @@ def test_a_report_that_came_twice_counts_once() -> None:
 
 def test_the_table_tells_sources_apart() -> None:
     rows = (GOOD, row("198.51.100.7", 40, passes=False, vouched="crm.example"), row("203.0.113.5", 9, passes=False))
-    evidence = gather([report(*rows)], [OURS])
+    evidence = gather(daily(*rows), [OURS])
     tls = gather_tls([parse_tls(json.dumps(TLS).encode())])
     assert Summary(evidence, tls, Demand()).lines() == [
-        "example.org: 1049 messages, 2026-11-01 to 2026-11-21, reported by mx.example.net",
+        "example.org: 1049 messages, 2026-11-01 to 2026-11-20, reported by mx.example.net",
         "  aligned       1000        0 failing  our relays",
         "  unaligned       40       40 failing  crm.example (1 addresses)",
         "  unknown          9        9 failing  203.0.113.5",
@@ -386,6 +491,16 @@ def test_the_table_tells_sources_apart() -> None:
         "example.org: TLS for 50 sessions, failures 3, policies sts",
         "         3 certificate-expired at mx.example.org",
     ]
+
+
+def test_the_table_tells_what_to_publish() -> None:
+    def step(**policy: str) -> str:
+        return Summary(gather(daily(GOOD, policy=policy), [OURS]), {}, Demand()).lines()[-1]
+
+    passes = "mail of ours passes: 1000 of 1000 messages in 20 days"
+    assert step(p="none", sp="none") == f"  p=none -> p=quarantine: {passes}"
+    assert step(p="reject", testing="y") == f"  p=reject; t=y -> t=n: {passes}"
+    assert step(p="reject", sp="none") == f"  p=reject; sp=none -> sp=quarantine: {passes}"
 
 
 # --- real reports ----------------------------------------------------------------------------

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import time
+import zipfile
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -90,12 +92,25 @@ def test_mail_that_is_not_signed_fails_its_probe(lab: Lab, variables: dict[str, 
 # --- reports ---------------------------------------------------------------------------------
 
 REPORT = """<feedback><report_metadata><org_name>outside</org_name><report_id>{id}</report_id>
-<date_range><begin>1762000000</begin><end>1764000000</end></date_range></report_metadata>
+<date_range><begin>{begin}</begin><end>{end}</end></date_range></report_metadata>
 <policy_published><domain>corp.example</domain><p>none</p></policy_published>
 <record><row><source_ip>{source}</source_ip><count>{count}</count>
 <policy_evaluated><disposition>none</disposition><dkim>{verdict}</dkim><spf>{verdict}</spf></policy_evaluated></row>
 <identifiers><header_from>corp.example</header_from></identifiers><auth_results/></record></feedback>
 """
+
+
+def _report(day: int, **row: Any) -> bytes:
+    begin = 1762000000 + day * 86400
+    return REPORT.format(id=day, begin=begin, end=begin + 86399, **row).encode()
+
+
+def _zipped(contents: list[bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, content in enumerate(contents):
+            archive.writestr(f"{number}.xml", content)
+    return stream.getvalue()
 
 
 def _deliver(lab: Lab, content: bytes, subtype: str) -> None:
@@ -113,8 +128,10 @@ def _deliver(lab: Lab, content: bytes, subtype: str) -> None:
 
 def test_reports_in_a_mailbox_are_read(lab: Lab, mailbox: dict[str, Any], tmp_path: Path) -> None:
     relay = lab.address("relay1")
-    _deliver(lab, gzip.compress(REPORT.format(id="1", source=relay, count=500, verdict="pass").encode()), "gzip")
-    _deliver(lab, REPORT.format(id="2", source="198.51.100.9", count=20, verdict="fail").encode(), "xml")
+    ours, stranger = {"source": relay, "count": 500, "verdict": "pass"}, "198.51.100.9"
+    _deliver(lab, gzip.compress(_report(0, **ours)), "gzip")
+    _deliver(lab, _report(1, source=stranger, count=20, verdict="fail"), "xml")
+    _deliver(lab, _zipped([_report(day, **{**ours, "count": 1}) for day in range(2, 14)]), "zip")
     _deliver(lab, b"<!DOCTYPE feedback [<!ENTITY a 'b'>]><feedback>&a;</feedback>", "xml")
     options = {"imap": mailbox, "senders": [{"name": "our relays", "networks": [relay]}]}
     tasks = [
@@ -126,7 +143,7 @@ def test_reports_in_a_mailbox_are_read(lab: Lab, mailbox: dict[str, Any], tmp_pa
     play(lab, playbook)
     found = json.loads((tmp_path / "found.json").read_text())
     told = found["domains"]["corp.example"]
-    assert (told["aligned"], told["unaligned"], told["unknown"]) == (500, 0, 20)
+    assert (told["aligned"], told["unaligned"], told["unknown"]) == (512, 0, 20)
     assert [source["name"] for source in told["sources"]] == ["our relays", "198.51.100.9"]
     assert told["advice"]["next"] == "quarantine"
     assert [one["problem"] for one in found["problems"]] == [
