@@ -215,7 +215,7 @@ def _other_keys(found: Described, resolver: Resolver, selectors: Iterable[str]) 
             continue
         for text in resolver.query(f"{selector}._domainkey.{found.name}.", "TXT"):
             try:
-                revoked = not DkimRecord.parse(text).public_key
+                revoked = DkimRecord.read(text).revoked
             except TermError:
                 revoked = False
             if not revoked:

@@ -86,7 +86,7 @@ def _key(view: View, selector: str) -> Key:
     if len(texts) != 1:
         return Key(selector, texts)
     try:
-        return Key(selector, texts, DkimRecord.parse(texts[0]))
+        return Key(selector, texts, DkimRecord.read(texts[0]))
     except DkimError as err:
         return Key(selector, texts, error=err)
 
@@ -144,6 +144,10 @@ def _wanted(view: View, selector: str) -> str:
 
 def _syntax(view: View, key: Key) -> Iterator[Found]:
     """The record can be read (section 3.6.1)."""
+    if key.record is not None:
+        for fault in key.record.faults[:1]:
+            remedy = _wanted(view, key.selector) or str(Record.txt(record_name(view, key.selector), str(key.record)))
+            yield Found("W", f"{fault}; verifiers read past it, and none has to", remedy, _where(view, key))
     if key.error is None:
         return
     text = key.texts[0]

@@ -258,23 +258,26 @@ def _parse_tag(piece: str, position: int) -> _Tag:
     return _Tag(name, value, position + lead, start)
 
 
-def _parse_tags(text: str) -> list[_Tag]:
-    """The tags of a list (RFC 6376 section 3.2) in their order."""
+def _parse_tags(text: str) -> tuple[list[_Tag], list[DkimError]]:
+    """The tags of a list (RFC 6376 section 3.2) in their order, and faults that verifiers read past."""
     pieces = text.split(";")
-    if len(pieces) > 1 and pieces[-1] == "":
-        pieces.pop()
+    faults: list[DkimError] = []
+    rule = "between semicolons stands a tag, and nothing after the last (RFC 6376 section 3.2)"
+    if len(pieces) > 1 and not _trim(pieces[-1])[0]:
+        rest = pieces.pop()
+        # Common in DNS, and taken by OpenDKIM and dkimpy alike; two semicolons with nothing between they refuse.
+        faults += [DkimError(rest, len(text) - len(rest), rule)] if rest else []
     tags: dict[str, _Tag] = {}
     position = 0
     for piece in pieces:
         if not _trim(piece)[0]:
-            rule = "between semicolons stands a tag, and nothing after the last (RFC 6376 section 3.2)"
             raise DkimError(piece, position, rule)
         tag = _parse_tag(piece, position)
         if tag.name in tags:
             raise tag.error("a tag stands once in a list (RFC 6376 section 3.2)")
         tags[tag.name] = tag
         position += len(piece) + 1
-    return list(tags.values())
+    return list(tags.values()), faults
 
 
 def _words(tag: _Tag, *, star: bool = False) -> tuple[str, ...]:
@@ -317,13 +320,26 @@ class DkimRecord:
     notes: str = ""  # n=, as written
     unknown: tuple[tuple[str, str], ...] = ()  # tags that verifiers ignore
     written: tuple[str, ...] = field(default=("v", "h", "k", "p"), compare=False)  # which tags str() shows, in order
+    faults: tuple[DkimError, ...] = field(default=(), compare=False)  # what read() read past
 
     @classmethod
     def parse(cls, text: str) -> DkimRecord:
         """The record that ``text``, its strings joined without a gap, holds. Raises :class:`DkimError`."""
+        record = cls.read(text)
+        if record.faults:
+            raise record.faults[0]
+        return record
+
+    @classmethod
+    def read(cls, text: str) -> DkimRecord:
+        """The record as verifiers take it: what they read past, against the formal definition, is told in ``faults``.
+
+        Raises :class:`DkimError` for what they do not take.
+        """
         if not text:
             raise DkimError(text, 0, "a key record is not empty (RFC 6376 section 3.6.1)")
-        tags = {tag.name: tag for tag in _parse_tags(text)}
+        listed, faults = _parse_tags(text)
+        tags = {tag.name: tag for tag in listed}
         names = tuple(tags)
         version = tags.pop("v", None)
         if version is not None and (version.value != "DKIM1" or names[0] != "v"):
@@ -353,6 +369,7 @@ class DkimRecord:
             notes=notes.value if notes else "",
             unknown=tuple((tag.name, tag.value) for tag in tags.values()),
             written=names,
+            faults=tuple(faults),
         )
 
     @property

@@ -60,7 +60,7 @@ class Said:
 def mail_key(text: object) -> tuple[str, bytes] | None:
     """Type and octets of the key in a DKIM record that verifiers of mail use; None if it is none."""
     try:
-        record = DkimRecord.parse(text.decode("ascii") if isinstance(text, bytes) else str(text))
+        record = DkimRecord.read(text.decode("ascii") if isinstance(text, bytes) else str(text))
     except (DkimError, UnicodeError):
         return None
     if record.revoked:

@@ -240,7 +240,7 @@ def same_key(text: str, wanted: str) -> bool:
     if text == wanted:
         return True
     try:
-        return DkimRecord.parse(text) == DkimRecord.parse(wanted)
+        return DkimRecord.read(text) == DkimRecord.parse(wanted)
     except DkimError:
         return False
 
@@ -254,7 +254,7 @@ def _fits(sight: Sight, wanted: str) -> bool:
 
 def _is_revocation(text: str) -> bool:
     try:
-        return DkimRecord.parse(text).revoked
+        return DkimRecord.read(text).revoked
     except DkimError:
         return False
 

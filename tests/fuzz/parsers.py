@@ -289,6 +289,17 @@ PARSERS: dict[str, Parser] = {
         (_dkim.DkimError, _dkim.DkimKeyError),
         str,
     ),
+    "dkim record in use": Parser(
+        _dkim.DkimRecord.read,
+        (
+            "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+            f"v=DKIM1; h=sha256; k=rsa; n=a=20note; s=email:*; t=y:s; p={_P}",
+            "v=DKIM1; t=s; p=; ",
+        ),
+        ("k=rsa", "h=sha1:", "n==3D", "s=", "t=y", "p=", "=20", "v=DKIM1"),
+        (_dkim.DkimError, _dkim.DkimKeyError),
+        str,
+    ),
     "private key": Parser(
         _private,
         (_PEM, base64.b64encode(_SEED).decode(), _PEM.replace("PRIVATE", "RSA PRIVATE")),

@@ -103,6 +103,20 @@ def test_parse_refuses(text: str, position: int, rule: str) -> None:
     assert caught.value.term in text
 
 
+@pytest.mark.parametrize("rest", ["; ", ";\t \r\n "])
+def test_readers_pass_over_blanks_at_the_end(rest: str) -> None:
+    record = DkimRecord.read(f"v=DKIM1; t=s; p={rest}")
+    assert record == DkimRecord.parse("v=DKIM1; t=s; p=") and str(record) == "v=DKIM1; t=s; p="
+    assert [(fault.position, fault.rule[:23]) for fault in record.faults] == [(17, "between semicolons stan")]
+    assert DkimRecord.read("v=DKIM1; t=s; p=;").faults == ()
+
+
+@pytest.mark.parametrize("text", ["v=DKIM1; p=;; ", *(text for text, *dummy in REFUSED if not text.endswith("; "))])
+def test_readers_pass_over_nothing_else(text: str) -> None:
+    with pytest.raises(DkimError):
+        DkimRecord.read(text)
+
+
 def test_bits_of_both_forms_of_rsa() -> None:
     bare = base64.b64encode(base64.b64decode(RFC_RSA)[22:]).decode()  # RSAPublicKey without its envelope
     assert DkimRecord.parse(f"p={RFC_RSA}").bits == DkimRecord.parse(f"p={bare}").bits == 1024
