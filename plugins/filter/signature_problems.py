@@ -12,8 +12,8 @@ version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
   - Takes the messages that M(postmaster.mail.dkim_signature_info) returns and the keys that ought to have signed them,
-    and verifies each signature with dkimpy, with the text of the key's record.
-  - Needs dkimpy on the controller, and PyNaCl for Ed25519.
+    and verifies each signature with dkimpy and by what the text of the key's record allows.
+  - Needs dkimpy on the controller, and PyNaCl for Ed25519, without which such a signature counts as a problem.
 positional: _input, keys
 options:
   _input:
@@ -45,40 +45,27 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import Mail
+from ansible_collections.postmaster.mail.plugins.module_utils._signatures import NoLibrary, key_name, verify
 
 
 def _verdict(text: str, domain: str, selector: str, record: str) -> str:
     """What is wrong with the signature of one key; empty if nothing is."""
+    place = f"{selector}._domainkey.{domain}.".lower()
     try:
-        import dkim
-    except ImportError:
+        found = verify(Mail(text.encode()), lambda name: [record] if name.lower() == place else [])
+    except NoLibrary:
         raise AnsibleFilterError(
             "signature_problems needs the Python library dkimpy on the controller: install it beside Ansible, "
             "for example by pip install dkimpy pynacl"
         ) from None
-    message = text.encode()
-    place = f"{selector}._domainkey.{domain}".lower()
-    asked: list[str] = []
-
-    def answer(name: bytes, timeout: int = 5) -> bytes:
-        asked.append(name.decode().rstrip(".").lower())
-        return record.encode() if asked[-1] == place else b""
-
-    signer = dkim.DKIM(message)
-    count = sum(name.lower() == b"dkim-signature" for name, dummy in signer.headers)
     reason = f"no signature was made with {selector}"
-    for index in range(count):
-        asked.clear()
-        try:
-            good = dkim.DKIM(message).verify(index, dnsfunc=answer)
-        except (dkim.DKIMException, ImportError) as err:
-            if place in asked:
-                reason = f"the signature with {selector} cannot be verified: {err}"
-            continue
-        if good and place in asked:
-            return ""
-        if place in asked:
-            reason = f"the signature with {selector} is bad"
+    for one in found:
+        if key_name(one.tags).lower() == place:
+            if one.valid:
+                return ""
+            fault = "cannot be verified" if one.valid is None else "is bad"
+            reason = f"the signature with {selector} {fault}: {one.reason}"
     return reason
 
 

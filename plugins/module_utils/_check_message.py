@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import email.utils
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _spf
 from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, unknown
@@ -19,6 +19,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._check_view import
 from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import aligned, discover
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DomainError, is_under
 from ansible_collections.postmaster.mail.plugins.module_utils._signatures import (
+    PYNACL,
     SIGNATURE_LIMIT,
     NoLibrary,
     Signature,
@@ -63,8 +64,16 @@ def _judged(view: View, found: Iterator[Found]) -> Iterator[Found]:
     """``found``, or that the library is missing."""
     try:
         yield from list(found)
-    except NoLibrary:
-        yield unknown("the Python library dkimpy is not at hand", "install python3-dkim (pip install dkimpy)")
+    except NoLibrary as err:
+        yield unknown(str(err), err.remedy)
+
+
+def _holds(view: View, mail: Mail, fits: Callable[[Signature], bool] = lambda one: True) -> bool:
+    """Whether a valid signature fits. Raises :class:`NoLibrary` where only one that cannot be judged does."""
+    fitting = [one for one in signatures(view, mail) if one.valid is not False and fits(one)]
+    if fitting and not any(one.valid for one in fitting):
+        raise NoLibrary(PYNACL)
+    return bool(fitting)
 
 
 # -- rows ---------------------------------------------------------------------------------------------
@@ -88,9 +97,13 @@ def _signature(view: View, mail: Mail) -> Iterator[Found]:
         )
     for one in own:
         where = f"{one.tags.get('s', '?')}._domainkey.{one.domain}"
-        if not one.valid:
+        if one.valid is None:
+            lacking = NoLibrary(PYNACL)
+            yield unknown(f"{where}: {lacking}", lacking.remedy)
+        elif not one.valid and one.tags.get("a") != "rsa-sha1":  # of which another row tells
             remedy = "compare the key in DNS with the signer's, and let nothing change the message behind the signer"
             yield Found("F", f"the signature is not valid: {one.reason}", remedy, where, "RFC 6376 6.1")
+        if not one.valid:
             continue
         if one.signed.count("from") <= len(mail.all("from")):
             remedy = "name From once more than it occurs in h= (rspamd: (o)from; OpenDKIM: OversignHeaders From)"
@@ -153,8 +166,7 @@ def _alignment(view: View, mail: Mail) -> Iterator[Found]:
 def _aligned_dkim(view: View, mail: Mail) -> bool:
     record = discover(mail.from_domain, view).record
     mode = (record.adkim if record else None) or "r"
-    valid = [one.domain for one in signatures(view, mail) if one.valid]
-    return any(_aligned(view, domain, mail.from_domain, mode) for domain in valid)
+    return _holds(view, mail, lambda one: _aligned(view, one.domain, mail.from_domain, mode))
 
 
 def _aligned(view: View, identifier: str, author: str, mode: str) -> bool:
@@ -185,7 +197,7 @@ def _bulk(view: View, mail: Mail) -> Iterator[Found]:
     sender = mail.envelope_sender.rpartition("@")[2] or mail.helo
     if result != "pass":
         missing.append(f"SPF of {sender} for {mail.client} gives {result}")
-    if not any(one.valid for one in signatures(view, mail)):
+    if not _holds(view, mail):
         missing.append("no DKIM signature is valid")
     record = discover(mail.from_domain, view).record
     by_spf = result == "pass" and _aligned(view, sender, mail.from_domain, (record.aspf if record else None) or "r")
@@ -218,9 +230,7 @@ def _one_click(view: View, mail: Mail) -> Iterator[Found]:
         yield Found("F", "no List-Unsubscribe with an https address", remedy)
     elif post != ONE_CLICK:
         yield Found("F", "no List-Unsubscribe-Post field", "List-Unsubscribe-Post: List-Unsubscribe=One-Click")
-    elif not any(
-        one.valid and {"list-unsubscribe", "list-unsubscribe-post"} <= set(one.signed) for one in signatures(view, mail)
-    ):
+    elif not _holds(view, mail, lambda one: {"list-unsubscribe", "list-unsubscribe-post"} <= set(one.signed)):
         remedy = "add list-unsubscribe and list-unsubscribe-post to the fields that are signed"
         yield Found("F", "no valid signature covers both fields", remedy, reference="RFC 8058 4")
 
@@ -338,6 +348,8 @@ def _chain(view: View, mail: Mail) -> Iterator[Found]:
         raise NoLibrary from err
     try:
         result, dummy, reason = dkim.arc_verify(mail.raw, dnsfunc=asking(lambda name: view.query(name, "TXT")))
+    except dkim.NaClNotFoundError as err:
+        raise NoLibrary(PYNACL) from err
     except (dkim.DKIMException, ValueError, KeyError, IndexError, UnicodeError) as err:
         result, reason = b"fail", str(err)
     if result != b"pass":

@@ -216,7 +216,9 @@ class Arrival:
     def _dkim_failings(self, told: dict[str, str]) -> list[str]:
         if not any(one.valid for one in self.signatures):
             reasons = ", ".join(f"{one.domain}: {one.reason}" for one in self.signatures)
-            return [f"no DKIM signature verifies ({reasons or 'there is none'})"]
+            undecided = any(one.valid is None for one in self.signatures)
+            verb = "can be verified" if undecided else "verifies"
+            return [f"no DKIM signature {verb} ({reasons or 'there is none'})"]
         if told and told["dkim"] != "pass":
             return [f"{self.authserv_id} says dkim={told['dkim']}"]
         return []

@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The DKIM signatures of a message, verified by dkimpy (RFC 6376 section 6). Private.
+"""The DKIM signatures of a message, verified by dkimpy and by what their keys allow (RFC 6376 section 6). Private.
 
-dkimpy is nobody's own work here, which makes it the judge of what the collection signs and publishes.
+dkimpy is nobody's own work here, which makes it the judge of what the collection signs and publishes. It overlooks some
+of what a key says of its use, and takes SHA-1; there the record has the last word. It needs PyNaCl for Ed25519.
 """
 
 from __future__ import annotations
@@ -11,20 +12,34 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import Mail
+from ansible_collections.postmaster.mail.plugins.module_utils._dkim import DkimError, DkimRecord
 
 SIGNATURE_LIMIT = 8  # of one message that are verified; a hostile one may carry thousands
 
 
+DKIMPY, PYNACL = "dkimpy", "PyNaCl"
+PACKAGES = {DKIMPY: "python3-dkim", PYNACL: "python3-nacl"}
+
+
 class NoLibrary(Exception):
-    """dkimpy is not installed."""
+    """A library is not installed that is needed to judge."""
+
+    def __init__(self, name: str = DKIMPY) -> None:
+        super().__init__(f"the Python library {name} is not at hand")
+        self.name = name
+
+    @property
+    def remedy(self) -> str:
+        """What to install."""
+        return f"install {PACKAGES[self.name]} (pip install {self.name.lower()})"
 
 
 @dataclass(frozen=True)
 class Signature:
-    """One DKIM signature: its tags, and whether it verifies."""
+    """One DKIM signature: its tags, and whether it verifies; None where a library is missing to tell."""
 
     tags: Mapping[str, str]
-    valid: bool
+    valid: bool | None
     reason: str = ""
 
     @property
@@ -59,15 +74,42 @@ def verify(mail: Mail, txt: Callable[[str], list[str]]) -> list[Signature]:
     Raises :class:`NoLibrary`, and whatever ``txt`` raises.
     """
     try:
-        import dkim
+        import dkim as dummy  # noqa: F401 - whether it is there
     except ImportError as err:
         raise NoLibrary from err
+    return [_judge(mail, index, tags, txt) for index, tags in enumerate(mail.signatures[:SIGNATURE_LIMIT])]
 
-    found = []
-    for index, tags in enumerate(mail.signatures[:SIGNATURE_LIMIT]):
-        try:
-            valid = bool(dkim.DKIM(mail.raw).verify(idx=index, dnsfunc=asking(txt)))
-            found.append(Signature(tags, valid, "" if valid else "the signature does not fit the message and the key"))
-        except (dkim.DKIMException, ValueError, KeyError, IndexError, UnicodeError) as err:
-            found.append(Signature(tags, False, str(err) or type(err).__name__))
-    return found
+
+def _judge(mail: Mail, index: int, tags: Mapping[str, str], txt: Callable[[str], list[str]]) -> Signature:
+    import dkim
+
+    answers: list[list[str]] = []
+
+    def keep(name: str) -> list[str]:
+        answers.append(txt(name))
+        return answers[-1]
+
+    valid: bool | None = False
+    reason = "the signature does not fit the message and the key"
+    try:
+        valid = bool(dkim.DKIM(mail.raw).verify(idx=index, dnsfunc=asking(keep)))
+    except dkim.NaClNotFoundError:
+        lacking = NoLibrary(PYNACL)
+        valid, reason = None, f"{lacking}, which Ed25519 needs: {lacking.remedy}"
+    except (dkim.DKIMException, ValueError, KeyError, IndexError, UnicodeError) as err:
+        reason = str(err) or type(err).__name__
+    refused = _refusal(tags, answers[0]) if answers else ""
+    if refused:
+        return Signature(tags, False, refused)
+    return Signature(tags, valid, "" if valid else reason)
+
+
+def _refusal(tags: Mapping[str, str], texts: list[str]) -> str:
+    """Why the key that dkimpy was given must not be used for the signature; empty where it may."""
+    if not texts:
+        return f"no key is published at {key_name(tags)}"
+    try:
+        record = DkimRecord.read(texts[0])
+    except DkimError as err:
+        return f"the key at {key_name(tags)} cannot be read: {err}"
+    return record.refusal(algorithm=tags.get("a", ""), domain=tags.get("d", ""), identity=tags.get("i", ""))

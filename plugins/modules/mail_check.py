@@ -21,7 +21,8 @@ description:
     timeout.
 requirements:
   - dnspython >= 2.3 on the host that runs the module (Debian package python3-dnspython)
-  - dkimpy, to verify a message's signature (python3-dkim); cryptography, to compare TLSA records (python3-cryptography)
+  - dkimpy, to verify a message's signature (python3-dkim), and PyNaCl where that is by Ed25519 (python3-nacl)
+  - cryptography, to compare TLSA records (python3-cryptography)
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
   - postmaster.mail.read_only

@@ -13,13 +13,14 @@ author: The postmaster.mail authors (@postmaster-mail)
 description:
   - Sends a message with a token through C(sendmail) of the host, or by SMTP to any server, and waits for it in a
     mailbox by IMAP, in a maildir, or in the receiver's log.
-  - Verifies every DKIM signature of what arrived with dkimpy, and tells the receiver's own verdicts on SPF, DKIM and
-    DMARC, each hop, its TLS, and how long it took.
+  - Verifies every DKIM signature of what arrived with dkimpy and by what its key allows, and tells the receiver's own
+    verdicts on SPF, DKIM and DMARC, each hop, its TLS, and how long it took.
   - Fails when the message does not arrive in time, or when what O(require) names does not hold.
   - Sender and receiver may be different hosts. Then use O(action=send) on the one, and O(action=receive) with its
     RV(token) on the other.
 requirements:
   - dkimpy >= 1.0 (Debian package python3-dkim) and dnspython >= 2.3 (python3-dnspython) where the message is read.
+  - PyNaCl (python3-nacl) there for signatures by Ed25519, which else cannot be judged.
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
   - postmaster.mail.imap
@@ -109,8 +110,8 @@ options:
     type: str
   require:
     description:
-      - What must hold. V(dkim) needs a signature that dkimpy verifies, V(spf) and V(dmarc) the word of the receiver
-        named by O(authserv_id), V(tls) every hop between hosts.
+      - What must hold. V(dkim) needs a signature that is valid, V(spf) and V(dmarc) the word of the receiver named by
+        O(authserv_id), V(tls) every hop between hosts.
     type: list
     elements: str
     choices: [spf, dkim, dmarc, tls]
@@ -188,7 +189,9 @@ verdicts:
   type: dict
   sample: {spf: pass, dkim: pass, dmarc: pass}
 signatures:
-  description: The DKIM signatures and whether they verify.
+  description:
+    - The DKIM signatures and whether they verify.
+    - C(valid) is null where a library is missing to tell; C(reason) names it.
   returned: when the message was read
   type: list
   elements: dict
@@ -363,8 +366,8 @@ def main() -> None:
         module.fail_json(msg=str(err), **{**known, "arrived": True, **err.result})
     except (ProbeError, ImapError) as err:
         module.fail_json(msg=str(err), **known)
-    except NoLibrary:
-        module.fail_json(msg=missing_required_lib("dkimpy"), **known)
+    except NoLibrary as err:
+        module.fail_json(msg=missing_required_lib(err.name), **known)
     module.exit_json(**known)
 
 

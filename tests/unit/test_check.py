@@ -225,12 +225,25 @@ def with_ed25519(made: Any) -> Any:
 
 def two_signatures() -> Mail:
     """One that holds, and an older one that does not."""
+    damaged = header_of(world.signed(LETTER.replace("Hello\r\n\r\n", ""))).replace(b"bh=", b"bh=AAAA")
+    return with_header(damaged)
+
+
+def with_sha1() -> Mail:
+    """One that holds, and an older one by SHA-1 that verifies."""
+    return with_header(header_of(signed(algorithm="rsa-sha1")))
+
+
+def header_of(mail: Mail) -> bytes:
+    """The signature of a message."""
+    return mail.raw[mail.raw.index(b"DKIM-Signature") : mail.raw.index(b"From:")]
+
+
+def with_header(header: bytes) -> Mail:
+    """A sound message with one more signature."""
     good = signed().raw
-    broken = world.signed(LETTER.replace("Hello\r\n\r\n", "")).raw
-    start, end = broken.index(b"DKIM-Signature"), broken.index(b"From:")
     place = good.index(b"DKIM-Signature")
-    damaged = broken[start:end].replace(b"bh=", b"bh=AAAA")
-    return Mail(good[:place] + damaged + good[place:])
+    return Mail(good[:place] + header + good[place:])
 
 
 def psd(made: Any) -> Any:
@@ -353,7 +366,7 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("dkim.keysize", "W", "the key has 1024 bits", "2048", lambda w: with_key(w, key_text(1024)).tell(bulk=False)),
     ("dkim.alg", "W", "an Ed25519 key alone", "RSA key", lambda w: with_key(w, key_text(256, "ed25519")).tell(bulk=False)),
     ("dkim.alg", "F", "an Ed25519 key alone", "RSA key", with_ed25519),
-    ("dkim.alg", "F", "rsa-sha1", "rsa-sha256", lambda w: w.tell(mail=signed(algorithm="rsa-sha1"))),
+    ("dkim.alg", "F", "rsa-sha1", "rsa-sha256", lambda w: w.tell(mail=with_sha1())),
     ("dkim.flags", "W", "t=y", "delete t=y", lambda w: w.put("sel1._domainkey", "TXT", key_text(flags=("y",)))),
     ("dkim.flags", "F", "the key is revoked", "sel1._domainkey.example.org. 3600 IN TXT", lambda w: sel1(w, "v=DKIM1; p=")),
     ("dkim.flags", "F", "h=sha1 forbids SHA-256", "h=sha256", lambda w: sel1(w, key_text(hashes=("sha1",)))),
@@ -504,6 +517,28 @@ def test_a_resolver_that_does_not_answer_makes_nothing_wrong() -> None:
     report = checked(made)
     assert report.findings == []
     assert {item.seen for item in report.unknowns if item.id.startswith("spf.") and item.id != "spf.covers-ip"} == {"192.0.2.53 does not answer"}
+
+
+def test_a_signature_that_no_library_can_verify_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"dkim.sig", "dmarc.align", "bulk.both", "bulk.oneclick"}
+    made, again = with_ed25519(World()), with_ed25519(World())
+    assert not rows & {item.id for item in checked(made).all_findings}
+    monkeypatch.delattr(world.dkim, "nacl")
+    report = checked(again)
+    assert {item.id for item in report.unknowns} == rows
+    assert {item.id for item in report.findings} == {"dkim.alg"}
+    (told,) = [item for item in report.unknowns if item.id == "dmarc.align"]
+    assert (told.seen, told.remedy) == (
+        "the Python library PyNaCl is not at hand",
+        "install python3-nacl (pip install pynacl)",
+    )
+    # A message with another signature that holds is judged by that.
+    assert checked(World()).unknowns == []
+
+
+def test_mail_that_is_signed_with_sha1_alone_passes_nowhere() -> None:
+    report = checked(World().tell(mail=signed(algorithm="rsa-sha1")))
+    assert {item.id for item in report.findings} == {"dkim.alg", "dmarc.align", "bulk.both", "bulk.oneclick"}
 
 
 def test_silence_of_a_web_server_is_unknown() -> None:

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dkim
 import pytest
+from ansible_collections.postmaster.mail.plugins.filter.signature_problems import signature_problems
+from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import Mail
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import DkimRecord, generate
+from ansible_collections.postmaster.mail.plugins.module_utils._signatures import Signature, verify
 
 P = base64.b64encode(generate("rsa", 2048).public).decode()
 WEAK = base64.b64encode(generate("rsa", 1024).public).decode()
@@ -106,37 +109,108 @@ BROKEN = {
 }
 
 
-def _signed() -> Iterator[tuple[Path, bytes, int]]:
-    for path in sorted(Path(DATA, "dkim").rglob("*.eml")):
-        message = path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        head = message.lower().partition(b"\r\n\r\n")[0]
-        count = (b"\r\n" + head).count(b"\r\ndkim-signature:")
-        if count:
-            yield path, message, count
-
-
-def _answer(name: bytes, timeout: int = 5) -> bytes:
-    return str(DkimRecord.parse(RECORDS[name.decode()])).encode()
-
-
-def _verdict(message: bytes, index: int) -> bool:
-    """dkimpy's verdict with the record as we print it, and ours on what it does not look at."""
-    checker = dkim.DKIM(message)
-    try:
-        if not checker.verify(index, dnsfunc=_answer):
-            return False
-    except (dkim.DKIMException, ValueError):
-        return False
-    tags = {name.decode(): value.decode() for name, value in checker.signature_fields.items()}
-    record = DkimRecord.parse(RECORDS[f"{tags['s']}._domainkey.{tags['d']}."])
-    return not record.refusal(algorithm=tags["a"], domain=tags["d"], identity=tags.get("i", ""))
+def _printed(name: str) -> list[str]:
+    """The record as we print it."""
+    return [str(DkimRecord.parse(RECORDS[name]))] if name in RECORDS else []
 
 
 @needs_data
 def test_given_messages() -> None:
     seen = 0
-    for path, message, count in _signed():
-        for index in range(count):
-            assert _verdict(message, index) == (path.name not in BROKEN), path.name
-            seen += 1
-    assert seen > 30
+    for path in sorted(Path(DATA, "dkim").rglob("*.eml")):
+        message = path.read_bytes().replace(b"\r\n", b"\n")
+        for lines in (message, message.replace(b"\n", b"\r\n")):  # as a maildir holds it, and as SMTP carries it
+            for one in verify(Mail(lines), _printed):
+                assert one.valid == (path.name not in BROKEN), (path.name, one.reason)
+                assert bool(one.reason) != one.valid
+                seen += 1
+    assert seen > 60
+
+
+# -- messages made here -------------------------------------------------------------------------
+
+LETTER = b"From: a@example.org\r\nTo: b@example.net\r\nSubject: x\r\nDate: Fri, 1 Jan 2027 00:00:00 +0000\r\n\r\nbody\r\n"
+PLACE = "k1._domainkey.example.org."
+
+
+def _key(algorithm: bytes) -> tuple[bytes, str]:
+    """A private key as dkimpy takes it, and p= of its record."""
+    key = generate("ed25519" if algorithm.startswith(b"ed25519") else "rsa", 2048)
+    if key.algorithm == "rsa":
+        return key.pem, base64.b64encode(key.public).decode()
+    return base64.b64encode(base64.b64decode(key.seed_and_public)[:32]), base64.b64encode(key.public).decode()
+
+
+def _made(tags: str, algorithm: bytes = b"rsa-sha256", identity: bytes | None = None) -> tuple[Mail, str]:
+    """A signed message and the record of its key, which has ``tags`` too."""
+    private, public = _key(algorithm)
+    signer = dkim.DKIM(LETTER, signature_algorithm=algorithm)
+    return Mail(signer.sign(b"k1", b"example.org", private, identity=identity) + LETTER), f"v=DKIM1; {tags}p={public}"
+
+
+def _sole(mail: Mail, *texts: str) -> Signature:
+    (one,) = verify(mail, lambda name: list(texts) if name == PLACE else [])
+    return one
+
+
+# Each with the twin that differs in that point alone and holds. dkimpy takes them all.
+HELD = [
+    ("", {}, ("", {"algorithm": b"rsa-sha1"}), "rsa-sha1 must not be used (RFC 8301 section 3.1)"),
+    ("h=sha256; ", {}, ("h=sha1; ", {}), "a=rsa-sha256 does not fit h=sha1 (RFC 6376 section 6.1.2)"),
+    ("t=y; ", {"identity": b"a@sub.example.org"}, ("t=s; ", {"identity": b"a@sub.example.org"}),
+     "t=s wants i= to be in example.org itself, not in sub.example.org (RFC 6376 section 3.6.1)"),
+    ("t=s; ", {"identity": b"a@example.org"}, ("t=y:s; ", {"identity": b"a@sub.example.org"}),
+     "t=s wants i= to be in example.org itself, not in sub.example.org (RFC 6376 section 3.6.1)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tags", "how", "refused", "reason"), HELD)
+def test_the_key_has_the_last_word(
+    tags: str, how: dict[str, Any], refused: tuple[str, dict[str, Any]], reason: str
+) -> None:
+    one = _sole(*_made(tags, **how))
+    assert (one.valid, one.reason) == (True, "")
+    mail, record = _made(refused[0], **refused[1])
+    assert dkim.verify(mail.raw, dnsfunc=lambda name, timeout=5: record.encode())
+    one = _sole(mail, record)
+    assert (one.valid, one.reason) == (False, reason)
+
+
+def test_what_is_wrong_with_the_key_is_told() -> None:
+    mail, record = _made("")
+    assert _sole(mail, record + "; ").valid is True
+    assert _sole(mail).reason == "no key is published at k1._domainkey.example.org."
+    assert _sole(mail, "v=DKIM1; p=").reason == "the key is revoked: p= is empty (RFC 6376 section 3.6.1)"
+    assert _sole(mail, record.replace("; ", ";; ")).reason.startswith(f"the key at {PLACE} cannot be read: ")
+    changed = _sole(Mail(mail.raw.replace(b"body", b"BODY")), record)
+    assert changed.valid is False and changed.reason.startswith("body hash mismatch")
+
+
+NO_NACL = "the Python library PyNaCl is not at hand, which Ed25519 needs: install python3-nacl (pip install pynacl)"
+
+
+def test_ed25519_without_its_library_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    mail, record = _made("k=ed25519; ", b"ed25519-sha256")
+    rsa, rsa_record = _made("")
+    assert _sole(mail, record).valid is True
+    monkeypatch.delattr(dkim, "nacl")
+    one = _sole(mail, record)
+    assert (one.valid, one.reason) == (None, NO_NACL)
+    # What needs no library is judged as before.
+    assert _sole(mail, "v=DKIM1; k=ed25519; p=").valid is False
+    assert _sole(rsa, rsa_record).valid is True
+
+
+def test_signature_problems_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def problems(mail: Mail, record: str, selector: str = "k1") -> list[str]:
+        signed = [{"domain": "example.org", "problem": "", "text": mail.raw.decode()}]
+        return signature_problems(signed, [{"domain": "Example.org", "selector": selector, "record": record}])
+
+    mail, record = _made("k=ed25519; ", b"ed25519-sha256")
+    assert problems(mail, record) == []
+    assert problems(mail, record, "k2") == ["Example.org: no signature was made with k2"]
+    assert problems(mail, "v=DKIM1; p=") == [
+        "Example.org: the signature with k1 is bad: the key is revoked: p= is empty (RFC 6376 section 3.6.1)"
+    ]
+    monkeypatch.delattr(dkim, "nacl")
+    assert problems(mail, record) == [f"Example.org: the signature with k1 cannot be verified: {NO_NACL}"]

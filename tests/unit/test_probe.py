@@ -112,6 +112,7 @@ WAY = (
     "Subject: x\r\n\r\n"
 )
 VALID = Signature({"d": "example.org", "s": "k1", "a": "rsa-sha256"}, True)
+UNDECIDED = Signature({"d": "example.org", "s": "k2"}, None, "no library")
 BROKEN = Signature({"d": "example.org", "s": "k1"}, False, "no key")
 
 
@@ -151,6 +152,8 @@ def test_only_the_named_receiver_s_word_counts() -> None:
         (arrival("ESMTP"), ["dkim"], []),
         (arrival("ESMTPS", BROKEN), ["dkim"], ["no DKIM signature verifies (example.org: no key)"]),
         (arrival("ESMTPS", BROKEN, VALID), ["dkim"], []),
+        (arrival("ESMTPS", BROKEN, UNDECIDED), ["dkim"], ["no DKIM signature can be verified (example.org: no key, example.org: no library)"]),
+        (arrival("ESMTPS", UNDECIDED, VALID), ["dkim"], []),
         (arrival(owner=""), ["spf"], ["nobody says anything of spf: name the receiver in authserv_id"]),
         (arrival(owner="forger.example"), ["spf", "dmarc"], ["forger.example says spf=fail", "forger.example says dmarc=none"]),
         (arrival(owner="forger.example"), ["dkim"], ["forger.example says dkim=none"]),
