@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 import base64
-import json
-import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import dkim
@@ -29,6 +28,11 @@ from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import _suites as suites
+from _suites import needs_data
 
 # RFC 6376 appendix C (the key that signs the example) and RFC 8463 appendix A.2.
 RFC_RSA = (
@@ -367,26 +371,15 @@ def test_dkimpy_signs_and_verifies(kind: str, rsa_key: DkimKey, ed25519_key: Dki
 
 # Suites kept elsewhere
 
-DATA = os.environ.get("MAIL_TEST_DATA", "")
-needs_data = pytest.mark.skipif(not DATA, reason="not run: MAIL_TEST_DATA does not say where the suites lie")
-
 
 @needs_data
 def test_given_syntax_cases() -> None:
-    cases = [case for case in json.loads(Path(DATA, "record-syntax.json").read_text()) if case["kind"] == "dkim-key"]
-    assert cases
-    for case in cases:
-        try:
-            DkimRecord.parse(case["text"])
-            verdict = "good"
-        except DkimError:
-            verdict = "bad"
-        assert verdict == case["verdict"], case
+    suites.settle_syntax("dkim-key", DkimRecord.parse, DkimError)
 
 
 @needs_data
 def test_given_public_records() -> None:
-    records = json.loads(Path(DATA, "moj-mail-records.json").read_text())
+    records = suites.rows("moj-mail-records.json")
     texts = [
         text
         for record in records

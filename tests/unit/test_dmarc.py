@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,11 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import (
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, DomainError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import _suites as suites
+from _suites import needs_data
 
 # A loaded machine is slow to make examples; that is no fault of what is tested.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -404,34 +408,34 @@ def test_an_organizational_domain_holds_its_domain(domain: str, records: dict[st
 
 # -- suites kept elsewhere ----------------------------------------------------------------------
 
-DATA = os.environ.get("MAIL_TEST_DATA", "")
-needs_data = pytest.mark.skipif(not DATA, reason="not run: MAIL_TEST_DATA is not set")
-
-# Cases that are wrong by RFC 9989, each with the rule that says so.
-WRONG_CASES = {
-    "v=DMARC1; sp=reject; p=reject": "section 4.8: after the version, tags come in any order "
-    "(dmarc-record = dmarc-version *(dmarc-sep dmarc-tag) [dmarc-sep])",
-}
+# A row that RFC 7489 refuses and RFC 9989 does not: after the version, tags come in any order (section 4.8,
+# dmarc-record = dmarc-version *(dmarc-sep dmarc-tag) [dmarc-sep]).
+CHANGED = ["v=DMARC1; sp=reject; p=reject"]
 
 
 @needs_data
 def test_given_cases() -> None:
-    cases = json.loads(Path(DATA, "dmarc-parse.json").read_text(encoding="utf-8"))
-    different = []
-    for case in cases:
-        try:
-            DmarcRecord.parse(case["record"])
-            valid = True
-        except DmarcError:
-            valid = False
-        if valid != case["valid"]:
-            different.append(case["record"])
-    assert different == list(WRONG_CASES)
+    cases = [case for case in suites.rows("dmarc-parse.json") if "RFC 7489" not in case["source"]]
+    assert {case["valid"] for case in cases} == {True, False}
+    suites.settle("dmarc-parse.json by RFC 9989", [case["record"] for case in cases], _differing(cases))
+
+
+@needs_data
+def test_given_cases_of_the_older_rfc_that_changed() -> None:
+    assert _differing(suites.rows("dmarc-parse.json")) == CHANGED
+
+
+def _differing(cases: list[dict[str, Any]]) -> list[str]:
+    return [
+        case["record"]
+        for case in cases
+        if suites.is_read(DmarcRecord.parse, case["record"], DmarcError) != case["valid"]
+    ]
 
 
 @needs_data
 def test_given_public_records() -> None:
-    records = json.loads(Path(DATA, "moj-mail-records.json").read_text(encoding="utf-8"))
+    records = suites.rows("moj-mail-records.json")
     texts = [
         text
         for record in records

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-import json
-import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,10 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dmarc_7489 import
 from ansible_collections.postmaster.mail.plugins.module_utils._public_suffix import SuffixList
 from hypothesis import given
 from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import _suites as suites
 
 SUFFIXES = SuffixList.parse("com\nexample\nbank.example\nco.test\n")
 RUA = "rua=mailto:a@example.com"
@@ -187,21 +190,11 @@ def test_hostile_text_has_rows_or_none(text: str) -> None:
     assert all(str(row) for row in record_rows(text))
 
 
-DATA = os.environ.get("MAIL_TEST_DATA", "")
-
-
-@pytest.mark.skipif(not DATA, reason="not run: MAIL_TEST_DATA is not set")
+@suites.needs_data
 def test_given_cases_of_the_older_rfc() -> None:
-    cases = [
-        case
-        for case in json.loads(Path(DATA, "dmarc-parse.json").read_text(encoding="utf-8"))
-        if "RFC 7489" in case["source"]
-    ]
+    cases = [case for case in suites.rows("dmarc-parse.json") if "RFC 7489" in case["source"]]
     assert len(cases) > 40
-    for case in cases:
-        try:
-            OldRecord.read(case["record"])
-            valid = True
-        except DmarcError:
-            valid = False
-        assert valid == case["valid"], case
+    differing = [
+        case["record"] for case in cases if suites.is_read(OldRecord.read, case["record"], DmarcError) != case["valid"]
+    ]
+    suites.settle("dmarc-parse.json by RFC 7489", [case["record"] for case in cases], differing)

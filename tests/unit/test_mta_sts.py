@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-import json
-import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,11 @@ import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils._mta_sts import MtaStsError, MtaStsPolicy, MtaStsRecord
 from hypothesis import given
 from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import _suites as suites
+from _suites import needs_data
 
 # The examples of section 3.1 and 3.2, and what the grammar allows beyond them.
 RECORDS = [
@@ -167,26 +171,15 @@ def test_hostile_text_parses_or_is_refused_properly(text: str, kind: Any) -> Non
     assert kind.parse(str(value)) == value
 
 
-DATA = os.environ.get("MAIL_TEST_DATA", "")
-
-
-@pytest.mark.skipif(not DATA, reason="not run: MAIL_TEST_DATA is not set")
+@needs_data
 @pytest.mark.parametrize(("kind", "value"), [("mta-sts", MtaStsRecord), ("mta-sts-policy", MtaStsPolicy)])
 def test_given_cases(kind: str, value: Any) -> None:
-    cases = [case for case in json.loads(Path(DATA, "record-syntax.json").read_text()) if case["kind"] == kind]
-    assert cases
-    for case in cases:
-        try:
-            value.parse(case["text"])
-            verdict = "good"
-        except MtaStsError:
-            verdict = "bad"
-        assert verdict == case["verdict"], case
+    suites.settle_syntax(kind, value.parse, MtaStsError)
 
 
-@pytest.mark.skipif(not DATA, reason="not run: MAIL_TEST_DATA is not set")
+@needs_data
 def test_given_public_records() -> None:
-    records = json.loads(Path(DATA, "moj-mail-records.json").read_text(encoding="utf-8"))
+    records = suites.rows("moj-mail-records.json")
     texts = [text for record in records if record["name"].startswith("_mta-sts.") for text in record["values"]]
     assert len(texts) == 9
     for text in texts:

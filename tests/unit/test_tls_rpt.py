@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
-import json
-import os
+import sys
 from pathlib import Path
 
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils._tls_rpt import TlsRptError, TlsRptRecord
 from hypothesis import given
 from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import _suites as suites
+from _suites import needs_data
 
 # The examples of section 3, and what the grammar allows beyond them.
 GOOD = [
@@ -79,26 +83,14 @@ def test_hostile_text_parses_or_is_refused_properly(text: str) -> None:
     assert TlsRptRecord.parse(str(record)) == record
 
 
-DATA = os.environ.get("MAIL_TEST_DATA", "")
-needs_data = pytest.mark.skipif(not DATA, reason="not run: MAIL_TEST_DATA is not set")
-
-
 @needs_data
 def test_given_cases() -> None:
-    cases = [case for case in json.loads(Path(DATA, "record-syntax.json").read_text()) if case["kind"] == "tlsrpt"]
-    assert cases
-    for case in cases:
-        try:
-            TlsRptRecord.parse(case["text"])
-            verdict = "good"
-        except TlsRptError:
-            verdict = "bad"
-        assert verdict == case["verdict"], case
+    suites.settle_syntax("tlsrpt", TlsRptRecord.parse, TlsRptError)
 
 
 @needs_data
 def test_given_public_records() -> None:
-    records = json.loads(Path(DATA, "moj-mail-records.json").read_text(encoding="utf-8"))
+    records = suites.rows("moj-mail-records.json")
     texts = [text for record in records if record["name"].startswith("_smtp._tls.") for text in record["values"]]
     assert len(texts) == 15
     for text in texts:
