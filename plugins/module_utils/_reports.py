@@ -18,7 +18,11 @@ from typing import Any, TypeAlias
 from xml.parsers import expat
 
 DEPTH_LIMIT = 32  # elements within elements; the format needs 6
-ELEMENT_LIMIT = 2_000_000
+ELEMENT_LIMIT = 2_000_000  # of one message, whatever it holds
+PART_LIMIT = 1000  # elements in one record; a large one has some forty
+RECORD_LIMIT = 200_000  # of one message; the largest honest reports have a tenth
+JSON_LIMIT = 4 * 1024 * 1024  # octets; what is nested takes thirty times as much memory
+SKIPPED_LIMIT = 50  # records that make no sense and are told one by one
 TEXT_LIMIT = 4096  # characters that are kept of one element
 COUNT_LIMIT = 10**12
 PERIOD_LIMIT = timedelta(days=7)  # of one report; they cover a day, few a week
@@ -30,10 +34,34 @@ class ReportError(ValueError):
     """A report that cannot be read; one sentence says why."""
 
 
+class TooLarge(ReportError):
+    """More than any honest message holds: what comes after it is not read either."""
+
+
+@dataclass
+class Allowance:
+    """What may still be read of one message or file, which may hold many reports."""
+
+    elements: int = ELEMENT_LIMIT
+    records: int = RECORD_LIMIT
+
+    def take_element(self) -> None:
+        """Count one more. Raises :class:`TooLarge`."""
+        self.elements -= 1
+        if self.elements < 0:
+            raise TooLarge(f"has more than {ELEMENT_LIMIT} elements, as no honest report has")
+
+    def take_record(self) -> None:
+        """Count one more. Raises :class:`TooLarge`."""
+        self.records -= 1
+        if self.records < 0:
+            raise TooLarge(f"has more than {RECORD_LIMIT} records, as no honest report has")
+
+
 # --- values ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Authentication:
     """What one method found: ``selector`` of DKIM, ``scope`` (mfrom or helo) of SPF, else empty."""
 
@@ -43,7 +71,7 @@ class Authentication:
     scope: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """Messages of one source: whether DKIM and SPF passed in alignment, and what they found at all.
 
@@ -152,7 +180,7 @@ Report: TypeAlias = "AggregateReport | TlsReport"
 # --- DMARC aggregate reports -----------------------------------------------------------------
 
 
-@dataclass
+@dataclass(slots=True)
 class _Element:
     name: str
     text: str = ""
@@ -173,26 +201,54 @@ class _Element:
 
 
 class _Builder:
-    """Builds elements from what expat reads, within limits. Namespaces are dropped: reporters disagree on them."""
+    """Builds what expat reads, within limits: rows as they end, and elements of the rest.
 
-    def __init__(self) -> None:
-        self.root: _Element | None = None
+    Of a record nothing is kept but its row. Namespaces are dropped: reporters disagree on them.
+    """
+
+    def __init__(self, allowance: Allowance) -> None:
+        self.root = _Element("")
+        self.rows: list[Row] = []
+        self.skipped: list[str] = []
+        self._allowance = allowance
         self._open: list[_Element] = []
-        self._count = 0
+        self._part = 0  # elements in the root's child that is open
+        self._records = 0
+        self._senseless = 0
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
-        self._count += 1
-        if self._count > ELEMENT_LIMIT or len(self._open) >= DEPTH_LIMIT:
-            raise ReportError("has more elements, or deeper ones, than any honest report")
+        self._allowance.take_element()
         element = _Element(name.rpartition(":")[2].lower())
-        if self._open:
+        depth = len(self._open)
+        if not depth and element.name != "feedback":
+            raise ReportError("is XML, but no DMARC report: its root is not feedback")
+        self._part = 0 if depth == 1 else self._part + 1
+        if depth >= DEPTH_LIMIT or self._part > PART_LIMIT:
+            raise ReportError("has more elements, or deeper ones, than any honest report")
+        if depth > 1:
             self._open[-1].children.append(element)
-        else:
+        elif not depth:
             self.root = element
         self._open.append(element)
 
     def end(self, name: str) -> None:
-        self._open.pop()
+        element = self._open.pop()
+        if len(self._open) != 1:
+            return
+        if element.name == "record":
+            self._allowance.take_record()
+            self._record(element)
+        elif len(self.root.children) < PART_LIMIT:
+            self.root.children.append(element)
+
+    def _record(self, element: _Element) -> None:
+        self._records += 1
+        try:
+            self.rows.append(_row(element))
+        except ValueError as err:
+            self._senseless += 1
+            if self._senseless <= SKIPPED_LIMIT:
+                self.skipped.append(f"record {self._records}: {err}")
 
     def text(self, data: str) -> None:
         if self._open and len(self._open[-1].text) < TEXT_LIMIT:
@@ -201,9 +257,14 @@ class _Builder:
     def doctype(self, *ignored: object) -> None:
         raise ReportError("has a document type definition, which no report needs and attacks are made of")
 
+    def problems(self) -> tuple[str, ...]:
+        """What was wrong with the records that are left out."""
+        more = self._senseless - len(self.skipped)
+        return (*self.skipped, *([f"{more} more records make no sense"] if more else []))
 
-def _elements(content: bytes) -> _Element:
-    builder = _Builder()
+
+def _built(content: bytes, allowance: Allowance) -> _Builder:
+    builder = _Builder(allowance)
     parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.StartElementHandler = builder.start
@@ -218,29 +279,20 @@ def _elements(content: bytes) -> _Element:
         if isinstance(err, ReportError):
             raise
         raise ReportError("is in an encoding that cannot be read") from err
-    if builder.root is None or builder.root.name != "feedback":
-        raise ReportError("is XML, but no DMARC report: its root is not feedback")
-    return builder.root
+    return builder
 
 
-def parse_aggregate(content: bytes) -> AggregateReport:
+def parse_aggregate(content: bytes, allowance: Allowance | None = None) -> AggregateReport:
     """Read the XML of an aggregate report. A row that makes no sense is left out and told in ``skipped``.
 
-    Raises :class:`ReportError` where the whole makes no sense.
+    Raises :class:`ReportError` where the whole makes no sense, :class:`TooLarge` beyond the ``allowance``.
     """
-    root = _elements(content)
-    meta = root.one("report_metadata")
-    published = root.one("policy_published")
+    built = _built(content, allowance or Allowance())
+    meta = built.root.one("report_metadata")
+    published = built.root.one("policy_published")
     domain = _domain(published.value("domain"))
     if not domain:
         raise ReportError("does not say which domain it is about")
-    rows: list[Row] = []
-    skipped: list[str] = []
-    for number, record in enumerate(root.all("record"), 1):
-        try:
-            rows.append(_row(record))
-        except ValueError as err:
-            skipped.append(f"record {number}: {err}")
     begin, end = (_moment(meta.value("date_range", name)) for name in ("begin", "end"))
     tags = {
         child.name: child.text.strip() for child in published.children if child.name != "domain" and not child.children
@@ -252,8 +304,8 @@ def parse_aggregate(content: bytes) -> AggregateReport:
         end=max(begin, end),
         domain=domain,
         policy=tags,
-        rows=tuple(rows),
-        skipped=tuple(skipped),
+        rows=tuple(built.rows),
+        skipped=built.problems(),
     )
 
 
@@ -316,6 +368,8 @@ def _moment(text: str) -> datetime:
 
 def parse_tls(content: bytes) -> TlsReport:
     """Read the JSON of a TLS report. Raises :class:`ReportError`."""
+    if len(content) > JSON_LIMIT:
+        raise ReportError(f"is a TLS report of more than {JSON_LIMIT // 1024 // 1024} MiB, as no honest one is")
     try:
         given = json.loads(content)
     except (ValueError, RecursionError) as err:

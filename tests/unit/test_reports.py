@@ -12,6 +12,7 @@ import ipaddress
 import json
 import os
 import re
+import tracemalloc
 import zipfile
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -33,6 +34,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._report_evidence i
 from ansible_collections.postmaster.mail.plugins.module_utils._report_files import find_reports
 from ansible_collections.postmaster.mail.plugins.module_utils._reports import (
     AggregateReport,
+    Allowance,
     Authentication,
     ReportError,
     Row,
@@ -235,6 +237,81 @@ def test_archives_that_grow_without_end_are_refused(monkeypatch: pytest.MonkeyPa
         assert [found.problem for found in find_reports(content, "x")] == ["unpacks to more than 1 MiB"]
     crowd = zipped(**{str(number): b"" for number in range(60)})
     assert [found.problem for found in find_reports(crowd, "x")] == ["is an archive of more than 50 files"]
+
+
+RECORD = XML[XML.index("  <record>") : XML.index("  </record>") + len("  </record>\n")]
+MANY = XML.replace("</feedback>", RECORD * 3 + "</feedback>")  # five records
+
+
+def test_what_is_kept_of_a_report_is_its_rows() -> None:
+    """Memory does not grow with what is in a report and none of it."""
+    tracemalloc.start()
+    for inner in (b"<record/>", b"<record><a/></record>", b"<a/>", b"<a>x</a>"):
+        content = b"<feedback>" + inner * 30_000 + b"</feedback>"
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        (found,) = find_reports(content, "x")
+        assert found.problem == "does not say which domain it is about"
+        assert tracemalloc.get_traced_memory()[1] - before < 2_000_000
+    tracemalloc.stop()
+
+
+def test_a_message_holds_so_many_records_and_elements(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = XML.replace("<report_id>one<", "<report_id>two<").encode()
+    zip_of_two, message = zipped(a=MANY.encode(), b=other), EmailMessage()
+    message.set_content("Two at once.")
+    for content in (MANY.encode(), other):
+        message.add_attachment(content, maintype="application", subtype="xml", filename="x.xml")
+
+    def found(content: bytes, allowance: Allowance) -> list[str]:
+        monkeypatch.setattr(_report_files, "Allowance", lambda: allowance)
+        reports = find_reports(content, "x")
+        return [one.report.report_id if isinstance(one.report, AggregateReport) else one.problem for one in reports]
+
+    for content in (zip_of_two, bytes(message)):
+        assert found(content, Allowance(records=7)) == ["one", "two"]
+        assert found(content, Allowance(records=6)) == ["one", "has more than 200000 records, as no honest report has"]
+        assert found(content, Allowance(elements=100)) == ["has more than 2000000 elements, as no honest report has"]
+
+
+def test_records_in_honest_numbers_are_read() -> None:
+    report = parse_aggregate(XML.replace("</feedback>", RECORD * 5000 + "</feedback>").encode())
+    assert len(report.rows) == 5002 and report.skipped == ()
+
+
+@pytest.mark.parametrize(("auths", "fits"), [(200, True), (400, False)])
+def test_a_record_has_an_end(auths: int, fits: bool) -> None:
+    more = "<dkim><domain>a.example</domain><result>pass</result></dkim>" * auths
+    content = XML.replace("<auth_results>", f"<auth_results>{more}", 1).encode()
+    if fits:
+        assert len(parse_aggregate(content).rows) == 2
+    else:
+        with pytest.raises(ReportError, match="has more elements, or deeper ones, than any honest report"):
+            parse_aggregate(content)
+
+
+def test_senseless_records_are_told_in_part() -> None:
+    skipped = parse_aggregate(XML.replace("</feedback>", "<record/>" * 60 + "</feedback>").encode()).skipped
+    assert len(skipped) == 51 and skipped[-1] == "10 more records make no sense"
+    assert skipped[0] == "record 3: the source '' is no IP address"
+
+
+def test_the_parts_of_a_message_share_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = EmailMessage()
+    message.set_content("Two at once.")
+    for number in range(2):
+        content = gzip.compress(XML.replace(">one<", f">{number}<").encode() + b" " * 600_000)
+        message.add_attachment(content, maintype="application", subtype="gzip", filename="x.gz")
+    assert [one.problem for one in find_reports(bytes(message), "x")] == ["", ""]
+    monkeypatch.setattr(_report_files, "UNPACKED_LIMIT", 1024 * 1024)
+    assert [one.problem for one in find_reports(bytes(message), "x")] == ["", "unpacks to more than 1 MiB"]
+
+
+def test_a_tls_report_has_an_end() -> None:
+    text = json.dumps(TLS)
+    assert parse_tls((text + " " * 1_000_000).encode()).report_id == "tls-1"
+    with pytest.raises(ReportError, match="is a TLS report of more than 4 MiB, as no honest one is"):
+        parse_tls((text + " " * 5_000_000).encode())
 
 
 @pytest.mark.parametrize(
