@@ -281,8 +281,12 @@ def _judge_dane(view: View, host: str, where: str) -> Iterator[Found]:
     except TlsaError as err:
         yield Found("F", str(err), "publish 3 1 1 of the server's key", where, "RFC 6698 2.2")
         return
-    usable = [record for record in records if record.usage not in (PKIX_TA, PKIX_EE)]
-    if len(usable) < len(records):
+    known = [record for record in records if not record.private]
+    if len(known) < len(records):
+        seen = "255 is for private use: senders overlook the record"
+        yield Found("I", seen, "delete it, unless senders of yours know it", where, "RFC 7218 2.1")
+    usable = [record for record in known if record.usage not in (PKIX_TA, PKIX_EE)]
+    if len(usable) < len(known):
         remedy = "publish 3 1 1 of the server's key (openssl pkey -pubout, SHA-256)"
         yield Found("F", "usage 0 or 1 is not for SMTP: senders refuse or ignore it", remedy, where, "RFC 7672 3.1.3")
     if not usable:

@@ -25,6 +25,7 @@ PKIX_TA, PKIX_EE, DANE_TA, DANE_EE = range(4)  # usages, RFC 7218 section 2.1
 CERTIFICATE, PUBLIC_KEY = range(2)  # selectors, RFC 7218 section 2.2
 FULL, SHA2_256, SHA2_512 = range(3)  # matching types, RFC 7218 section 2.3
 LIMITS = {"usage": DANE_EE, "selector": PUBLIC_KEY, "matching": SHA2_512}
+PRIVATE = 255  # PrivCert, PrivSel and PrivMatch: for use among friends, RFC 7218 sections 2.1 to 2.3
 DIGEST_LENGTHS = {SHA2_256: 32, SHA2_512: 64}
 FILE_LIMIT = 1048576  # characters of PEM; the longest chains have some 20,000
 
@@ -64,8 +65,15 @@ class TlsaRecord:
         return f"{self.usage} {self.selector} {self.matching} {self.data.hex()}"
 
     @property
+    def private(self) -> bool:
+        """Whether only those who have agreed on its meaning can use it."""
+        return PRIVATE in (self.usage, self.selector, self.matching)
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """Why SMTP clients would not use it, or should not have to."""
+        if self.private:
+            return (f"{PRIVATE} is for private use, and clients overlook it; take 3 1 1 (RFC 7218 section 2.1)",)
         if self.usage in (PKIX_TA, PKIX_EE):
             return (f"usage {self.usage} is not for SMTP; take 3 1 1 (RFC 7672 section 3.1.3)",)
         if self.usage == DANE_TA and self.matching == FULL and self.selector == PUBLIC_KEY:
@@ -97,9 +105,12 @@ class TlsaRecord:
 
         ``chain`` are certificates in PEM or DER, or one text of PEM blocks. Usages 1 and 3 look at the server's
         certificate, 0 and 2 at those above it (RFC 7671 sections 5.1 and 5.2); whether the signatures between them,
-        and for usage 2 the names and dates, are right is not judged. Raises :class:`TlsaKeyError`.
+        and for usage 2 the names and dates, are right is not judged. A record for private use matches none. Raises
+        :class:`TlsaKeyError`.
         """
         certificates = _certificates(chain)
+        if self.private:
+            return False
         above = self.usage in (PKIX_TA, DANE_TA)
         return any(self.data == self._selected(one) for one in (certificates[1:] if above else certificates[:1]))
 
@@ -108,8 +119,8 @@ class TlsaRecord:
 
 
 def _check_number(name: str, text: str, position: int) -> None:
-    if not _NUMBER.fullmatch(text) or int(text) > LIMITS[name]:
-        rule = f"the {name} is a number from 0 to {LIMITS[name]} (RFC 6698 section 2.1)"
+    if not _NUMBER.fullmatch(text) or not (int(text) <= LIMITS[name] or int(text) == PRIVATE):
+        rule = f"the {name} is a number from 0 to {LIMITS[name]}, or {PRIVATE} (RFC 6698 section 2.1, RFC 7218)"
         raise TlsaError(text[:80], position, rule)
 
 

@@ -428,6 +428,8 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("tlsrpt", "W", "rua", "v=TLSRPTv1; rua=mailto:tls@example.org", lambda w: w.put("_smtp._tls", "TXT", "v=TLSRPTv1;")),
     ("dane", "F", "no record matches the certificate", "TLSA 3 1 1", lambda w: tlsa(w, f"3 1 1 {'11' * 32}", f"3 1 1 {'22' * 32}")),
     ("dane", "F", "usage 0 or 1", "3 1 1", lambda w: tlsa(w, f"1 1 1 {'11' * 32}", f"3 1 1 {world.key_digest()}", f"3 1 1 {'22' * 32}")),
+    ("dane", "I", "255 is for private use", "delete it",
+     lambda w: tlsa(w, f"255 1 1 {'11' * 32}", f"3 1 1 {world.key_digest()}", f"3 1 1 {'22' * 32}")),
     ("dane", "I", "one record alone", "next key", lambda w: tlsa(w, f"3 1 1 {world.key_digest()}")),
     ("dnssec", "F", "the signatures do not hold", "DS record", bogus_host),
     ("dnssec", "I", "not signed", "sign example.org", lambda w: no_dane(w).put("", "DS")),

@@ -36,21 +36,25 @@ RFC_EXAMPLES = [
     "1b177615d466f6c4b71c216a50292bd58c9ebdd2f74e38fe51ffd48c43326cbc",
     "3 0 0 30820307",
 ]
+# RFC 7218 sections 2.1 to 2.3.
+PRIVATE = ["255 1 1 " + "ab" * 32, "3 255 1 " + "ab" * 32, "3 1 255 ab", "255 255 255 ab"]
 BAD = [
     ("", "", 0, "usage, selector, matching type and data"),
     ("3 1 1", "3 1 1", 0, "usage, selector, matching type and data"),
     ("3  1 1 ab", "", 2, "the selector is a number"),
     ("x 1 1 ab", "x", 0, "the usage is a number"),
-    ("4 1 1 ab", "4", 0, "the usage is a number from 0 to 3"),
-    ("3 2 1 ab", "2", 2, "the selector is a number from 0 to 1"),
-    ("3 1 3 ab", "3", 4, "the matching is a number from 0 to 2"),
+    ("4 1 1 ab", "4", 0, "the usage is a number from 0 to 3, or 255"),
+    ("254 1 1 ab", "254", 0, "the usage is a number from 0 to 3, or 255"),
+    ("256 1 1 ab", "256", 0, "the usage is a number from 0 to 3, or 255"),
+    ("3 2 1 ab", "2", 2, "the selector is a number from 0 to 1, or 255"),
+    ("3 1 3 ab", "3", 4, "the matching is a number from 0 to 2, or 255"),
     ("3 1 0 abc", "abc", 6, "pairs of hexadecimal digits"),
     ("3 1 0 ", "", 6, "pairs of hexadecimal digits"),
     ("3 1 1 abcd", "3 1 1 abcd", 0, "has 32 octets, not 2"),
 ]
 
 
-@pytest.mark.parametrize("text", RFC_EXAMPLES)
+@pytest.mark.parametrize("text", [*RFC_EXAMPLES, *PRIVATE])
 def test_records(text: str) -> None:
     record = TlsaRecord.parse(text)
     assert str(record) == text
@@ -71,6 +75,7 @@ def test_what_is_no_record(text: str, term: str, position: int, rule: str) -> No
     ("text", "problem"),
     [
         (RFC_EXAMPLES[0], "usage 0 is not for SMTP; take 3 1 1"),
+        *((text, "255 is for private use, and clients overlook it; take 3 1 1") for text in PRIVATE),
         ("2 1 0 abcd", "take 2 1 1"),
         ("3 1 0 abcd", "makes large answers"),
         ("3 1 1 " + "ab" * 32, ""),
@@ -166,6 +171,9 @@ def test_what_no_record_can_be_made_of(pem: str, selector: int, message: str) ->
         (tlsa_for(_pem(AUTHORITY), 3, 0, 1), False),
         (tlsa_for(_pem(SERVER), 2, 0, 1), False),
         (tlsa_for(_pem(NEXT)), False),
+        (TlsaRecord(255, 1, 1, tlsa_for(_pem(SERVER)).data), False),
+        (TlsaRecord(3, 255, 1, tlsa_for(_pem(SERVER)).data), False),
+        (TlsaRecord(3, 1, 255, tlsa_for(_pem(SERVER)).data), False),
     ],
 )
 def test_which_chains_match(record: TlsaRecord, expected: bool) -> None:
