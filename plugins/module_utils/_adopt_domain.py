@@ -9,7 +9,8 @@ difference is told before anything is published.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,17 +18,28 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _spf
 from ansible_collections.postmaster.mail.plugins.module_utils._bimi import BimiRecord
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import DkimRecord
 from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import DmarcRecord, is_dmarc
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import Resolver, check_name
-from ansible_collections.postmaster.mail.plugins.module_utils._mx import MxRecord
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import (
+    DnsError,
+    Resolver,
+    check_name,
+    exists,
+    is_under,
+)
+from ansible_collections.postmaster.mail.plugins.module_utils._mx import NULL_MX, MxError, MxRecord
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
 from ansible_collections.postmaster.mail.plugins.module_utils._records import derive
-from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import RecordsError
+from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import DEFAULT_TTL, RecordsError
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE, KnownSender
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import is_spf
 from ansible_collections.postmaster.mail.plugins.module_utils._srv import NOT_OFFERED, PRIORITIES, SERVICES, SrvRecord
 from ansible_collections.postmaster.mail.plugins.module_utils._term_error import TermError
 from ansible_collections.postmaster.mail.plugins.module_utils._tls_rpt import TlsRptRecord
+from ansible_collections.postmaster.mail.plugins.module_utils._tlsa import TlsaRecord, tlsa_name
 
+# The TTLs of records by name and type; what cannot be told is left out.
+Ttls = Callable[[Iterable[tuple[str, str]]], Mapping[tuple[str, str], int]]
+
+NO_SUCH_NAME = "no-such-name-7f3a"  # exists by a wildcard alone
 ALIGNMENT = {"r": "relaxed", "s": "strict"}
 # Selectors that many signers have from the start; DNS does not list the names below a name.
 USUAL_SELECTORS = tuple("default mail dkim email key1 s1 s2 k1 selector1 selector2 google 2024 2025 2026".split())
@@ -53,6 +65,7 @@ class Described:
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     untranslated: list[Untranslated] = field(default_factory=list)
+    problem: str = ""  # why there is no description
 
     def leave(self, item: str, remedy: str) -> None:
         """Note what is not described."""
@@ -63,17 +76,35 @@ class Described:
         return {"name": self.name, **self.options}
 
 
+def describe_all(names: Iterable[str], resolver: Resolver, **options: Any) -> list[Described]:
+    """Describe each of ``names``, with the ``options`` of :func:`describe`. One for which DNS fails has a ``problem``.
+
+    Raises ``DomainError`` where a name is no domain.
+    """
+    found = []
+    for name in [check_name(name).rstrip(".") for name in names]:
+        try:
+            found.append(describe(name, resolver, **options))
+        except DnsError as err:
+            lost = Described(name, problem=str(err))
+            lost.leave("DNS does not tell of this domain", f"{err}; adopt again before anything of it is published")
+            found.append(lost)
+    return found
+
+
 def describe(
     name: str,
     resolver: Resolver,
     *,
     hosts: Mapping[str, Sequence[str]] | None = None,
     selectors: Iterable[str] = (),
+    ttls: Ttls | None = None,
 ) -> Described:
     """Describe ``name`` by its records. ``hosts`` maps groups to addresses, so that SPF can name a group.
 
-    ``selectors`` are those of keys that hosts hold, which need no description. Raises :class:`DnsTimeout` where DNS
-    does not answer, and ``DomainError`` where ``name`` is no domain.
+    ``selectors`` are those of keys that hosts hold, which need no description. ``ttls`` asks where TTLs are whole: a
+    resolver counts them down. Raises :class:`DnsTimeout` where DNS does not answer, and ``DomainError`` where ``name``
+    is no domain.
     """
     name = check_name(name).rstrip(".")
     found = Described(name)
@@ -84,7 +115,12 @@ def describe(
     _other_keys(found, resolver, {*selectors, *(service.txt_selector for dummy, service in used)})
     _dmarc(found, resolver)
     _transport(found, resolver)
-    _differences(found, resolver, hosts or {})
+    _tlsa(found, resolver)
+    _no_mail(found, resolver)
+    _reports_for(found, resolver)
+    unchanged = _differences(found, resolver, hosts or {})
+    if ttls is not None and unchanged:
+        _ttl(found, unchanged, ttls(unchanged))
     return found
 
 
@@ -306,21 +342,99 @@ def _service(found: Described, resolver: Resolver, service: str) -> str:
     return host if record.port == SERVICES[service] else f"{host}:{record.port}"
 
 
+def _tlsa(found: Described, resolver: Resolver) -> None:
+    """TLSA records of the domain's own MX hosts."""
+    described = []
+    for host in dict.fromkeys(entry["host"] for entry in found.options.get("mx", ())):
+        name = tlsa_name(host)
+        if not is_under(f"{host}.", f"{found.name}."):
+            continue  # its owner's business
+        try:
+            texts = [str(TlsaRecord.parse(text)) for text in resolver.query(name, "TLSA")]
+        except TermError as err:
+            found.leave(f"TLSA of {host}: {err}", "describe tlsa")
+            continue
+        if len(texts) > 2:
+            found.leave(f"{len(texts)} TLSA records of {host}", "tlsa has a current and a next one: describe those")
+        elif texts:
+            described.append({"host": host, **dict(zip(("current", "next"), sorted(texts), strict=False))})
+    if described:
+        found.options["tlsa"] = described
+
+
+def _no_mail(found: Described, resolver: Resolver) -> None:
+    """Whether the usual names are said to have no mail; DNS does not list others."""
+    names = [label for label in ("*", "www") if _has_no_mail(f"{label}.{found.name}.", found, resolver)]
+    wild = f"*.{found.name}."
+    if names[1:] and any(resolver.query(wild, rdtype) for rdtype in ("A", "AAAA", "CNAME")):
+        names.pop()  # what was seen may be the wildcard, and a record of its own would hide that
+    if names:
+        found.options["no_mail"] = names
+
+
+def _has_no_mail(name: str, found: Described, resolver: Resolver) -> bool:
+    """Whether a name has a null MX and an SPF record that allows nobody; one alone is told."""
+    if resolver.query(name, "CNAME"):
+        return False  # what is there is said of its target
+    texts = [text for text in resolver.query(name, "TXT") if is_spf(text)]
+    said = {"v=spf1 -all": texts == ["v=spf1 -all"], "a null MX": _is_null(resolver.query(name, "MX"))}
+    if any(said.values()) and not all(said.values()):
+        there = next(what for what, holds in said.items() if holds)
+        found.leave(f"{name.rstrip('.')} has {there} alone", "it stays; no_mail would publish both")
+    return all(said.values())
+
+
+def _is_null(texts: Sequence[str]) -> bool:
+    try:
+        return [MxRecord.parse(text) for text in texts] == [NULL_MX]
+    except MxError:
+        return False
+
+
+def _reports_for(found: Described, resolver: Resolver) -> None:
+    """The consent to take reports of other domains; which ones, DNS does not list."""
+    below = f"_report._dmarc.{found.name}."
+    if any(is_dmarc(text) for text in resolver.query(f"*.{below}", "TXT")):
+        found.options["reports_for"] = ["*"]
+    elif exists(below, resolver) and not exists(f"{NO_SUCH_NAME}.{found.name}.", resolver):
+        remedy = "name in reports_for the domains that send reports here and are not described themselves"
+        found.leave(f"there are records below {below.rstrip('.')}, which DNS does not list", remedy)
+
+
 # --- what would change -----------------------------------------------------------------------
 
 
-def _differences(found: Described, resolver: Resolver, hosts: Mapping[str, Sequence[str]]) -> None:
-    """Records that the description gives and DNS does not have."""
+def _differences(found: Described, resolver: Resolver, hosts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """Tell of records that the description gives and DNS does not have; names and types of all others."""
     try:
         derived = derive([found.as_dict()], hosts={name: list(addresses) for name, addresses in hosts.items()})
     except RecordsError as err:
         found.leave(f"the description as a whole: {err}", "correct the records or the description")
-        return
+        return []
+    unchanged = []
     for record in derived.records:
         there = resolver.query(record.name, record.type)
-        if not any(_same(record, text) for text in there):
+        if any(_same(record, text) for text in there):
+            unchanged.append((record.name, record.type))
+        else:
             shown = "".join(record.strings) or record.rdata
             found.leave(f"{record.name} {record.type} would become {shown}", "look at it before anything is published")
+    return list(dict.fromkeys(unchanged))
+
+
+def _ttl(found: Described, records: Sequence[tuple[str, str]], known: Mapping[tuple[str, str], int]) -> None:
+    """The TTL that most records have, and those that have another."""
+    counts = Counter(known.values())
+    usual = min(counts, key=lambda ttl: (-counts[ttl], ttl), default=DEFAULT_TTL)
+    if usual != DEFAULT_TTL:
+        found.options["ttl"] = usual
+    remedy = f"one TTL holds for all records of a domain, and {usual} seconds would be published"
+    for name, rdtype in records:
+        if known.get((name, rdtype), usual) != usual:
+            found.leave(f"{name} {rdtype} has a TTL of {known[(name, rdtype)]} seconds", remedy)
+    lost = [f"{name} {rdtype}" for name, rdtype in records if (name, rdtype) not in known]
+    if lost:
+        found.leave(f"no server tells the TTL of {', '.join(lost)}", remedy)
 
 
 def _same(record: Record, text: str) -> bool:

@@ -256,6 +256,35 @@ class Directory:
         return self._resolver
 
 
+class Ttls:
+    """Asks the authoritative servers for TTLs: a resolver's count down. A server that fails is not asked again."""
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+        self._failed: set[DnsServer] = set()
+
+    def __call__(self, keys: Iterable[Key]) -> dict[Key, int]:
+        """TTLs by name and type, as far as a server tells them."""
+        wanted = list(keys)
+        found: dict[Key, int] = {}
+        places = self.directory.of({name for name, dummy in wanted})
+        for servers in {id(known): known for known in places.values() if not isinstance(known, DnsError)}.values():
+            found |= self._of([key for key in wanted if places[key[0]] is servers], servers)
+        return found
+
+    def _of(self, keys: Sequence[Key], servers: Sequence[NameServer]) -> dict[Key, int]:
+        found: dict[Key, int] = {}
+        for server in [one.server for one in servers]:
+            left = [key for key in keys if key not in found]
+            if not left or server in self._failed:
+                continue
+            answers = _answers(server, left)
+            if all(isinstance(answer, DnsError) for answer in answers.values()):
+                self._failed.add(server)
+            found |= {key: one.rrset.ttl for key, one in answers.items() if isinstance(one, Answer) and one.rrset}
+        return found
+
+
 def _answers(server: DnsServer, keys: Sequence[Key]) -> dict[Key, Answer | DnsError]:
     try:
         return server.answers(keys)

@@ -16,7 +16,10 @@ description:
   - Services of the catalogue are recognised by their SPF terms, hosts of the inventory by their addresses.
   - Whatever no option describes, and every record that would be published differently, is listed with what to do
     about it.
-  - DNS does not list the names below a name. So keys are looked for under usual selectors alone.
+  - DNS does not list the names below a name. So keys are looked for under usual selectors alone, names without mail
+    under C(www) and C(*), TLSA records of the domain's own MX hosts.
+  - TTLs are asked from the zones' own servers, as resolvers count them down.
+  - A domain that DNS does not answer for is left out and listed; the module fails if that happens to all of them.
   - The playbook C(postmaster.mail.adopt) writes an inventory out of it.
 requirements:
   - dnspython >= 2.3 on the host that runs the module (Debian package python3-dnspython)
@@ -41,6 +44,10 @@ options:
   resolver:
     description: Address of the resolver to ask, C(192.0.2.53) or C(192.0.2.53@5353). Without it the system's.
     type: str
+  port:
+    description: Port of the zones' own servers, which are asked for TTLs.
+    type: int
+    default: 53
   timeout:
     description: Seconds to wait for each answer.
     type: float
@@ -93,13 +100,19 @@ untranslated:
       description: What to do about it.
       type: str
   sample: [{domain: example.org, item: "DMARC: pct=50", remedy: "it means nothing any more (RFC 9989) and is not kept"}]
+unanswered:
+  description: Domains that DNS did not answer for; they are not described.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.postmaster.mail.plugins.module_utils import _dns_client
-from ansible_collections.postmaster.mail.plugins.module_utils._adopt_domain import describe
+from ansible_collections.postmaster.mail.plugins.module_utils._adopt_domain import Described, describe_all
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError, DomainError
 
 ARGUMENTS: dict[str, Any] = {
@@ -107,8 +120,23 @@ ARGUMENTS: dict[str, Any] = {
     "hosts": {"type": "dict", "default": {}},
     "selectors": {"type": "list", "elements": "str", "default": []},
     "resolver": {"type": "str"},
+    "port": {"type": "int", "default": 53},
     "timeout": {"type": "float", "default": 10},
 }
+
+
+def _describe(params: dict[str, Any]) -> list[Described]:
+    """The domains, in their order. Raises ``DnsError`` or ``DomainError`` where none can be described."""
+    from ansible_collections.postmaster.mail.plugins.module_utils import _dns_watch
+
+    hosts = {name: [found] if isinstance(found, str) else list(found or ()) for name, found in params["hosts"].items()}
+    timeout = params["timeout"]
+    resolver = _dns_watch.resolver_at(params["resolver"], timeout=timeout) or _dns_watch.system_resolver(
+        timeout=timeout
+    )
+    directory = _dns_watch.Directory(resolver=resolver, port=params["port"], timeout=timeout)
+    ttls = _dns_watch.Ttls(directory)
+    return describe_all(params["domains"], resolver, hosts=hosts, selectors=params["selectors"], ttls=ttls)
 
 
 def main() -> None:
@@ -116,21 +144,17 @@ def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     if _dns_client.DNSPYTHON_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("dnspython"), exception=_dns_client.DNSPYTHON_IMPORT_ERROR)
-    from ansible_collections.postmaster.mail.plugins.module_utils._dns_watch import resolver_at, system_resolver
-
-    params = module.params
-    hosts = {name: [found] if isinstance(found, str) else list(found or ()) for name, found in params["hosts"].items()}
     try:
-        resolver = resolver_at(params["resolver"], timeout=params["timeout"]) or system_resolver(
-            timeout=params["timeout"]
-        )
-        found = [describe(domain, resolver, hosts=hosts, selectors=params["selectors"]) for domain in params["domains"]]
+        found = _describe(module.params)
     except (DnsError, DomainError) as err:
         module.fail_json(msg=str(err))
+    if found and all(one.problem for one in found):
+        module.fail_json(msg=found[0].problem)
     module.exit_json(
         changed=False,
-        mail_domains=[one.as_dict() for one in found],
+        mail_domains=[one.as_dict() for one in found if not one.problem],
         untranslated=[left.as_dict() for one in found for left in one.untranslated],
+        unanswered=[one.name for one in found if one.problem],
     )
 
 

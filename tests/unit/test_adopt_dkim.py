@@ -312,6 +312,15 @@ def test_a_domain_unknown_to_dns_is_begun() -> None:
     )
 
 
+def test_a_domain_that_dns_did_not_answer_for_is_begun_and_told() -> None:
+    keys = [{"domain": name, "selector": "mail", "algorithm": "rsa"} for name in ("a.test", "b.test")]
+    lost = {"domain": "b.test", "item": "DNS does not tell of this domain", "remedy": "SERVFAIL; adopt again"}
+    dns = {"mail_domains": [{"name": "a.test", "senders": [{"mx": True}]}], "untranslated": [lost]}
+    text = adopted_domains({"mx1": {**FOUND, "keys": keys}}, dns)
+    assert [one["senders"] for one in yaml.safe_load(text)["mail_domains"]] == [[{"mx": True}], [{"hosts": "relays"}]]
+    assert "# b.test: DNS does not tell of this domain\n#   SERVFAIL; adopt again\n" in text
+
+
 def test_adopted_keys_stand_for_those_that_are_wanted() -> None:
     key = {"domain": "a.test", "selector": "mail", "algorithm": "rsa", "path": "/k"}
     domains = [{"name": "a.test", "dkim": {"algorithms": ["rsa", "ed25519"]}}]

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.postmaster.mail.plugins.module_utils._adopt_domain import describe
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import DomainError
+from ansible_collections.postmaster.mail.plugins.module_utils._adopt_domain import describe, describe_all
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, DomainError
 from ansible_collections.postmaster.mail.plugins.module_utils._records import derive
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,21 +21,34 @@ HOSTS = {"relays": ["198.51.100.25", "2001:db8::25"], "relay1": ["198.51.100.25"
 
 
 class Zone:
-    """A resolver that knows these records alone."""
+    """A resolver that knows these records alone, and none of the names ``failing``."""
 
-    def __init__(self, records: dict[tuple[str, str], list[str]]) -> None:
-        self.records = records
+    def __init__(self, records: dict[tuple[str, str], list[str]], ttl: int = 3600, failing: str = "") -> None:
+        self.records, self.ttl, self.failing = records, ttl, failing
+        self.own: dict[tuple[str, str], int | None] = {}  # TTLs other than the usual
 
     def query(self, name: str, rdtype: str) -> list[str]:
+        if self.failing and name.lower().endswith(self.failing):
+            raise DnsTimeout(f"the resolver did not answer for {name} {rdtype} (SERVFAIL)")
         return self.records.get((name.lower(), rdtype), [])
+
+    def exists(self, name: str) -> bool:
+        return any(one == name or one.endswith(f".{name}") for one, dummy in self.records)
+
+    def ttls(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """What the zone's own servers say."""
+        told = {key: self.own.get(key, self.ttl) for key in keys}
+        return {key: ttl for key, ttl in told.items() if ttl is not None}
 
 
 def zone_of(*domains: dict[str, Any]) -> Zone:
     """What DNS says when these domains are published."""
     records: dict[tuple[str, str], list[str]] = {}
+    zone = Zone(records)
     for record in derive(domains, hosts=HOSTS).records:
         records.setdefault((record.name, record.type), []).append("".join(record.strings) or record.rdata)
-    return Zone(records)
+        zone.ttl = record.ttl
+    return zone
 
 
 ROUND_TRIPS: list[dict[str, Any]] = [
@@ -73,12 +87,24 @@ ROUND_TRIPS: list[dict[str, Any]] = [
         "dmarc": {"policy": "none"},
     },
     {"senders": [{"known": "fastmail"}], "spf_all": "~all", "dmarc": {"policy": "none"}},
+    {
+        "ttl": 300,
+        "senders": [{"mx": True}],
+        "spf_all": "-all",
+        "dmarc": {"policy": "none"},
+        "mx": [{"host": "a.example.org", "priority": 10}, {"host": "b.example.org", "priority": 10}, {"host": "mx.example.net", "priority": 20}],
+        "tlsa": [{"host": "a.example.org", "current": "3 1 1 " + "aa" * 32, "next": "3 1 1 " + "bb" * 32}, {"host": "b.example.org", "current": "2 1 1 " + "cc" * 32}],
+        "no_mail": ["*", "www"],
+        "reports_for": ["*"],
+    },
+    {"receives": False, "senders": [], "spf_all": "-all", "dmarc": {"policy": "reject"}, "no_mail": ["*"]},
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("options", ROUND_TRIPS, ids=range(len(ROUND_TRIPS)))
 def test_a_published_description_comes_back(options: dict[str, Any]) -> None:
-    found = describe("Example.org", zone_of({"name": "example.org", **options}), hosts=HOSTS)
+    zone = zone_of({"name": "example.org", **options})
+    found = describe("Example.org", zone, hosts=HOSTS, ttls=zone.ttls)
     assert found.untranslated == []
     assert _in_order(found.as_dict()) == _in_order({"name": "example.org", **options})
 
@@ -93,6 +119,7 @@ def told(records: dict[tuple[str, str], list[str]], **options: Any) -> list[str]
 
 
 SPF = {("example.org.", "TXT"): ["v=spf1 mx -all"]}
+MX = {("example.org.", "MX"): ["10 mx.example.org.", "20 mx.example.net."]}
 DMARC = {("_dmarc.example.org.", "TXT"): ["v=DMARC1; p=none"]}
 
 
@@ -128,12 +155,82 @@ DMARC = {("_dmarc.example.org.", "TXT"): ["v=DMARC1; p=none"]}
             {**SPF, **DMARC, ("_imaps._tcp.example.org.", "SRV"): ["5 1 993 a.example.", "6 1 993 b.example."]},
             ["2 SRV records of imaps"],
         ),
+        (
+            {**SPF, **DMARC, **MX, ("_25._tcp.mx.example.org.", "TLSA"): [f"3 1 1 {digit * 64}" for digit in "abc"]},
+            ["3 TLSA records of mx.example.org"],
+        ),
+        ({**SPF, **DMARC, **MX, ("_25._tcp.mx.example.org.", "TLSA"): ["3 1 1 ab"]}, ["TLSA of mx.example.org: the TLSA record '3 1 1 ab'"]),
+        ({**SPF, **DMARC, **MX, ("_25._tcp.mx.example.net.", "TLSA"): ["3 1 1 ab"]}, []),
+        ({**SPF, **DMARC, ("www.example.org.", "MX"): ["0 ."]}, ["www.example.org has a null MX alone"]),
+        ({**SPF, **DMARC, ("*.example.org.", "TXT"): ["v=spf1 -all"]}, ["*.example.org has v=spf1 -all alone"]),
+        ({**SPF, **DMARC, ("www.example.org.", "TXT"): ["v=spf1 ip4:192.0.2.1 -all"]}, []),
+        (
+            {**SPF, **DMARC, ("example.net._report._dmarc.example.org.", "TXT"): ["v=DMARC1;"]},
+            ["there are records below _report._dmarc.example.org, which DNS does not list"],
+        ),
     ],
 )  # fmt: skip
 def test_what_no_option_describes_is_told(records: dict[tuple[str, str], list[str]], items: list[str]) -> None:
     found = told(records)
     assert len(found) == len(items)
     assert all(one.startswith(expected) for one, expected in zip(found, items, strict=True)), found
+
+
+NO_MAIL = {("www.example.org.", "MX"): ["0 ."], ("www.example.org.", "TXT"): ["v=spf1 -all"]}
+
+
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        ({}, ["www"]),
+        # What an alias leads to is another name's business.
+        ({("www.example.org.", "CNAME"): ["host.example.net."]}, None),
+        ({("*.example.org.", "MX"): ["0 ."], ("*.example.org.", "TXT"): ["v=spf1 -all"]}, ["*", "www"]),
+        # A record of its own would hide the wildcard's address.
+        ({("*.example.org.", "MX"): ["0 ."], ("*.example.org.", "TXT"): ["v=spf1 -all"], ("*.example.org.", "A"): ["192.0.2.1"]}, ["*"]),
+    ],
+)  # fmt: skip
+def test_names_without_mail_are_described(more: dict[tuple[str, str], list[str]], names: list[str] | None) -> None:
+    assert describe("example.org", Zone({**SPF, **DMARC, **NO_MAIL, **more})).options.get("no_mail") == names
+
+
+def test_ttls_are_described_or_told() -> None:
+    zone = Zone({**SPF, **DMARC, **MX}, ttl=300)
+    found = describe("example.org", zone, ttls=zone.ttls)
+    assert (found.options["ttl"], found.untranslated) == (300, [])
+    zone.own = {("example.org.", "MX"): 86400}
+    found = describe("example.org", zone, ttls=zone.ttls)
+    assert found.options["ttl"] == 300
+    assert [(one.item, one.remedy) for one in found.untranslated] == [
+        (
+            "example.org. MX has a TTL of 86400 seconds",
+            "one TTL holds for all records of a domain, and 300 seconds would be published",
+        )
+    ]
+    zone.own = dict.fromkeys([("example.org.", "MX"), ("example.org.", "TXT"), ("_dmarc.example.org.", "TXT")])
+    found = describe("example.org", zone, ttls=zone.ttls)
+    assert "ttl" not in found.options
+    (left,) = found.untranslated
+    assert left.item == "no server tells the TTL of example.org. MX, example.org. TXT, _dmarc.example.org. TXT"
+    assert "3600 seconds would be published" in left.remedy
+
+
+def test_one_domain_that_fails_leaves_the_others() -> None:
+    there = {**SPF, **DMARC, ("example.net.", "TXT"): ["v=spf1 -all"]}
+    good, lost = describe_all(["example.org", "Example.net"], Zone(there, failing="_dmarc.example.net."))
+    assert (good.as_dict()["name"], good.problem, good.untranslated) == ("example.org", "", [])
+    assert (lost.as_dict(), lost.problem) == (
+        {"name": "example.net"},
+        "the resolver did not answer for _dmarc.example.net. TXT (SERVFAIL)",
+    )
+    assert [one.as_dict() for one in lost.untranslated] == [
+        {
+            "domain": "example.net",
+            "item": "DNS does not tell of this domain",
+            "remedy": f"{lost.problem}; adopt again before anything of it is published",
+        }
+    ]
+    assert [one.problem for one in describe_all(["example.org", "example.net"], Zone(there))] == ["", ""]
 
 
 def test_a_key_that_a_host_holds_is_no_news() -> None:

@@ -31,6 +31,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dns_verdict impor
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_watch import (
     Directory,
+    Ttls,
     Watch,
     split_address,
     system_resolver,
@@ -379,6 +380,30 @@ def test_a_resolver_must_know_it_as_well(net: Net) -> None:
     assert (seen.verdict, seen.seen) == (PROPAGATING, "the resolver (192.0.2.9) has no TXT record a.test.")
     net.add("192.0.2.9", RECORD)
     assert watching(resolver=resolver()).see([Wanted(RECORD)])[0].verdict == OK
+
+
+def test_ttls_are_those_of_the_zone_s_own_servers(net: Net) -> None:
+    net.add("192.0.2.9", txt("a.test", "x", ttl=17))  # counted down in the cache
+    for address in ("192.0.2.1", "192.0.2.2"):
+        net.add(address, txt("a.test", "x", ttl=300), Record("a.test.", "MX", 600, "0 ."))
+    ttls = Ttls(Directory(resolver=resolver()))
+    keys = [("a.test.", "TXT"), ("a.test.", "MX"), ("b.test.", "TXT")]
+    assert ttls(keys) == {("a.test.", "TXT"): 300, ("a.test.", "MX"): 600}
+    # A server that is down is asked once; without any there is nothing to tell.
+    net.broken["192.0.2.1"] = DnsTimeout("ns1 is down")
+    ttls = Ttls(Directory(resolver=resolver()))
+    before = len(net.asked["192.0.2.1"])
+    assert ttls(keys) == ttls(keys) == {("a.test.", "TXT"): 300, ("a.test.", "MX"): 600}
+    assert len(net.asked["192.0.2.1"]) == before + 1
+    net.broken["192.0.2.2"] = DnsTimeout("ns2 is down")
+    assert Ttls(Directory(resolver=resolver()))(keys) == {}
+
+
+def test_ttls_of_what_no_server_is_known_for_are_left_out(net: Net) -> None:
+    net.add("192.0.2.9", zones=("test.", "lost."))
+    net.add("192.0.2.1", txt("a.test", "x", ttl=300))
+    keys = [("a.test.", "TXT"), ("a.lost.", "TXT")]
+    assert Ttls(Directory(resolver=resolver()))(keys) == {("a.test.", "TXT"): 300}
 
 
 def test_named_servers_are_asked_and_no_others(net: Net) -> None:
