@@ -8,7 +8,6 @@ Sources: RFC 5321 section 5.1 and RFC 7505 (MX and null MX), RFC 7208 (SPF), RFC
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,12 @@ from ansible_collections.postmaster.mail.plugins.module_utils._records_domain im
     listed,
     report_uri,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._records_hosts import (
+    add_hosts,
+    address_of,
+    check_targets,
+    is_unrouted,
+)
 from ansible_collections.postmaster.mail.plugins.module_utils._records_proof import refusal_text
 from ansible_collections.postmaster.mail.plugins.module_utils._records_transport import add_transport
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE, KnownSender
@@ -34,14 +39,6 @@ from ansible_collections.postmaster.mail.plugins.module_utils._spf_plan import r
 
 SENDER_KINDS = ("hosts", "known", "include", "ip4", "ip6", "a", "mx", "term")
 MAX_TTL = 2**31 - 1  # RFC 2181 section 8
-# Addresses that no receiver ever sees; documentation and benchmark ranges are left to labs.
-UNROUTED = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
-        *("192.168.0.0/16", "224.0.0.0/3", "::/128", "::1/128", "fc00::/7", "fe80::/10", "ff00::/8"),
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -74,9 +71,11 @@ def derive(
         _dkim(domain, keys.get(domain.name, ()))
         _dmarc(domain, described)
         add_transport(domain, described)
+        add_hosts(domain)
         warnings += domain.warnings
     records = tuple(dict.fromkeys(record for domain in described.values() for record in domain.records))
     _check_set(records)
+    check_targets(records)
     policies = tuple(policy for domain in described.values() for policy in domain.policies)
     spf = tuple(one for domain in described.values() for one in domain.spf)
     return Derived(records, _zone_text(described.values()), tuple(warnings), policies, spf)
@@ -123,13 +122,6 @@ def _mx(domain: Domain) -> None:
         if record.null:
             raise domain.fail("an mx without a host is a null MX; write receives: false instead (RFC 7505 section 3)")
         domain.add(domain.name, "MX", str(record))
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
 
 
 # -- SPF ----------------------------------------------------------------------------------------
@@ -197,10 +189,10 @@ def _host_terms(domain: Domain, group: str, hosts: Mapping[str, Sequence[str]]) 
         raise domain.fail(f"no address of the sending hosts {group!r} is known; known are those of: {known}")
     terms = []
     for text in addresses:
-        address = _address(text)
+        address = address_of(text)
         if address is None:
             raise domain.fail(f"{text!r} of the hosts {group!r} is no IP address")
-        if any(address in network for network in UNROUTED):
+        if is_unrouted(address):
             raise domain.fail(
                 f"{text} of the hosts {group!r} is a private address that receivers never see; "
                 "give the public address that their mail leaves from"

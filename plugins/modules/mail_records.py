@@ -12,7 +12,7 @@ version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
   - Turns the description of mail domains into the records that DNS must hold - MX or null MX, SPF, DKIM and DMARC, and
-    where they are asked for MTA-STS, TLS-RPT, TLSA, SRV, CAA and BIMI.
+    where they are asked for MTA-STS, TLS-RPT, TLSA, SRV, CAA, BIMI and those of the hosts themselves.
   - It changes nothing; M(postmaster.mail.dns_records) publishes what it returns.
   - Records that would do harm are refused with a sentence that names the domain and the term - C(+all), more than ten
     lookups, two SPF records, private addresses, two keys under one selector.
@@ -293,6 +293,25 @@ options:
             same for all of them.
         type: list
         elements: str
+      host_records:
+        description:
+          - Hosts in the domain that mail needs, such as those of O(domains[].mx), with their addresses (A, AAAA) or as
+            aliases (CNAME). All others are left alone.
+          - What O(domains[].mx) and O(domains[].autoconfig) name must be no alias (RFC 2181 section 10.3, RFC 2782).
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the host, in full or below the domain.
+            type: str
+            required: true
+          addresses:
+            description: All its addresses, IPv4 and IPv6.
+            type: list
+            elements: str
+          alias_of:
+            description: The host that it is another name of, in full. It has no addresses and nothing else then.
+            type: str
       reports_for:
         description:
           - Domains described elsewhere whose DMARC reports come to addresses in this one. They need its consent
@@ -375,6 +394,11 @@ EXAMPLES = r"""
           imaps: mail.example.org
           pop3s: "."
         no_mail: [www]
+        host_records:
+          - name: mx1
+            addresses: [192.0.2.25, "2001:db8::25"]
+          - name: pmg
+            alias_of: mx1.example.org
       - name: parked.example.org
         receives: false
     hosts:
@@ -532,6 +556,11 @@ BIMI_SPEC: dict[str, Any] = {
     "certificate": {"type": "str"},
     "selector": {"type": "str", "default": "default"},
 }
+HOST_SPEC: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "addresses": {"type": "list", "elements": "str"},
+    "alias_of": {"type": "str"},
+}
 DOMAIN_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "senders": {"type": "list", "elements": "dict", "default": [], "options": SENDER_SPEC},
@@ -554,6 +583,7 @@ DOMAIN_SPEC: dict[str, Any] = {
     "bimi": {"type": "dict", "options": BIMI_SPEC},
     "texts": {"type": "list", "elements": "str"},
     "no_mail": {"type": "list", "elements": "str"},
+    "host_records": {"type": "list", "elements": "dict", "options": HOST_SPEC},
     "reports_for": {"type": "list", "elements": "str"},
     "ttl": {"type": "int", "default": 3600},
 }

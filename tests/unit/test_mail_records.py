@@ -229,6 +229,23 @@ MORE: list[tuple[dict[str, Any], list[str]]] = [
         ],
     ),
     (
+        {
+            "host_records": [
+                {"name": "mx", "addresses": ["192.0.2.25", "2001:DB8:0::25"]},
+                {"name": "PMG.corp.example.", "alias_of": "ovh1.Other.test"},
+                {"name": "a.b", "addresses": "192.0.2.26"},
+                {"name": "corp.example", "addresses": ["192.0.2.80"]},
+            ]
+        },
+        [
+            "mx.corp.example. A 192.0.2.25",
+            "mx.corp.example. AAAA 2001:db8::25",
+            "pmg.corp.example. CNAME ovh1.other.test.",
+            "a.b.corp.example. A 192.0.2.26",
+            "corp.example. A 192.0.2.80",
+        ],
+    ),
+    (
         {"reports_for": ["shop.test", "*"]},
         [
             "shop.test._report._dmarc.corp.example. TXT v=DMARC1;",
@@ -365,6 +382,30 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"bimi": {"logo": "https://a.test/\u00e9"}}, "cannot stand in its BIMI record"),
     ({"no_mail": ["a b"]}, "a name in no_mail 'a b.corp.example'"),
     ({"no_mail": ["corp.example"]}, "corp.example stands in no_mail, and is a described domain"),
+    (
+        {"host_records": [{"name": "a"}]},
+        "host_records[0]: a.corp.example has either addresses or alias_of; give one of them",
+    ),
+    (
+        {"host_records": [{"name": "a", "addresses": ["192.0.2.1"], "alias_of": "b.test"}]},
+        "a.corp.example has either addresses or alias_of",
+    ),
+    ({"host_records": [{"name": "", "alias_of": "b.test"}]}, "host_records[0].name '.corp.example' has an empty label"),
+    ({"host_records": [{"name": "*", "alias_of": "b.test"}]}, "*.corp.example is a wildcard; name each host"),
+    ({"host_records": [{"name": "a.other.test.", "alias_of": "b.test"}]}, "a.other.test is not in this domain"),
+    ({"host_records": [{"name": "a", "alias_of": "A.corp.example."}]}, "a.corp.example would be an alias of itself"),
+    ({"host_records": [{"name": "a", "alias_of": "b..test"}]}, "host_records[0].alias_of 'b..test'"),
+    ({"host_records": [{"name": "a", "addresses": ["b.test"]}]}, "host_records[0]: 'b.test' is no IP address"),
+    ({"host_records": [{"name": "a", "addresses": ["fe80::1%eth0"]}]}, "host_records[0]: 'fe80::1%eth0' is no IP address"),
+    ({"host_records": [{"name": "corp.example", "alias_of": "b.test"}]}, "would have a TXT record beside a CNAME"),
+    (
+        {"no_mail": ["a"], "host_records": [{"name": "a", "alias_of": "b.test"}]},
+        "a.corp.example would have a MX record beside a CNAME",
+    ),
+    (
+        {"host_records": [{"name": "a", "alias_of": "b.test"}, {"name": "a", "alias_of": "c.test"}]},
+        "a.corp.example would have two CNAME records: b.test. and c.test.",
+    ),
     ({"reports_for": ["a..b"]}, "a domain in reports_for 'a..b'"),
     ({"receives": False, "dmarc": {"rua": ["a@corp.example"]}}, "its DMARC reports go to mailto:a@corp.example, but"),
 ]
@@ -395,6 +436,45 @@ def test_what_does_not_go_together(domains: list[str], keys: list[dict[str, Any]
     with pytest.raises(RecordsError) as caught:
         derive([{"name": name} for name in domains], dkim_keys=keys)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"mx": [{"host": "Mx.corp.example"}]},
+            "corp.example: its mx mx.corp.example would be an alias, which it must not be (RFC 2181 section 10.3); "
+            "name host.test instead",
+        ),
+        (
+            {"autoconfig": {"imaps": "mx.corp.example:1993"}},
+            "_imaps._tcp.corp.example: its server of mail programs mx.corp.example would be an alias, "
+            "which it must not be (RFC 2782); name host.test instead",
+        ),
+    ],
+)
+def test_targets_are_no_aliases(options: dict[str, Any], message: str) -> None:
+    host = {"name": "mx", "addresses": ["192.0.2.25"]}
+    assert derive([{"name": "corp.example", **options, "host_records": [host]}]).records
+    alias = {"name": "mx", "alias_of": "host.test"}
+    with pytest.raises(RecordsError) as caught:
+        derive([{"name": "corp.example", **options, "host_records": [alias]}])
+    assert str(caught.value) == message
+    # The alias may be another domain's.
+    with pytest.raises(RecordsError, match="would be an alias"):
+        derive([{"name": "shop.test", **options}, {"name": "corp.example", "host_records": [alias]}])
+
+
+def test_an_mx_has_addresses_that_the_world_reaches() -> None:
+    def derived(address: str, host: str) -> tuple[str, ...]:
+        hosts = [{"name": "mx", "addresses": ["192.0.2.25", address]}]
+        return derive([{"name": "corp.example", "mx": [{"host": host}], "host_records": hosts}]).warnings
+
+    private = "the domain corp.example: host_records[0]: 10.1.0.3 is a private address, which nobody outside reaches"
+    assert private not in derived("192.0.2.26", "mx.corp.example")
+    assert private in derived("10.1.0.3", "other.test")
+    with pytest.raises(RecordsError, match=r"its mx mx.corp.example has the private address 10.1.0.3, which no sender"):
+        derived("10.1.0.3", "mx.corp.example")
 
 
 def test_a_key_beside_an_alias_is_refused() -> None:
@@ -554,6 +634,11 @@ TEXTS = st.one_of(
             "caa": st.lists(TEXTS, max_size=2),
             "no_mail": st.lists(TEXTS, max_size=2),
             "reports_for": st.lists(TEXTS, max_size=2),
+            "mx": st.lists(st.fixed_dictionaries({"host": TEXTS}), max_size=1),
+            "host_records": st.lists(
+                st.fixed_dictionaries({"name": TEXTS}, optional={"addresses": st.lists(TEXTS), "alias_of": TEXTS}),
+                max_size=2,
+            ),
         }
     ),
 )

@@ -69,6 +69,10 @@ DOMAIN = {
     "caa": ["letsencrypt.org", '0 issuewild ";"'],
     "bimi": {"logo": "https://corp.example/logo.svg"},
     "no_mail": ["www"],
+    "host_records": [
+        {"name": "mx", "addresses": ["192.0.2.25", "2001:db8::25"]},
+        {"name": "pmg", "alias_of": "mx.corp.example"},
+    ],
     "reports_for": ["shop.test"],
     "ttl": 60,
 }
