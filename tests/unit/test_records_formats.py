@@ -7,11 +7,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
+from ansible_collections.postmaster.mail.plugins.module_utils._records import derive
 from ansible_collections.postmaster.mail.plugins.module_utils._records_formats import (
     FormatError,
     by_zone,
@@ -19,6 +22,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._records_formats i
     files,
     octodns,
 )
+from ansible_collections.postmaster.mail.plugins.modules.mail_records import DOMAIN_SPEC
 
 KEY = "v=DKIM1; k=rsa; p=" + "A" * 390 + '"\\'
 RECORDS = [
@@ -67,6 +71,91 @@ def test_a_type_that_cannot_be_written_is_named() -> None:
     for write in (octodns, dnscontrol):
         with pytest.raises(FormatError, match=r"example.org. LOC is of a type that is not written: add it by hand"):
             write(odd, "example.org")
+
+
+# --- a whole estate --------------------------------------------------------------------------
+
+# Every option that makes records, three domains in two zones.
+ESTATE: list[dict[str, Any]] = [
+    {
+        "name": "example.org",
+        "senders": [
+            {"hosts": "relays"},
+            {"known": "google_workspace", "verification": "abc", "dkim_value": KEY},
+            {"known": "brevo", "verification": "def"},
+            {"known": "postmark", "dkim_value": KEY, "dkim_selector": "pm", "bounce": "pm-bounces"},
+        ],
+        "mx": [{"host": "mx1.example.org"}, {"host": "mx2.example.org", "priority": 20}],
+        "dkim": {"selectors": ["a", "b"], "target": "{selector}.{dashed}.keys.example.org"},
+        "dmarc": {"policy": "quarantine", "rua": ["dmarc@example.org", "dmarc@example.net"]},
+        "mta_sts": {"mode": "enforce", "host": "web.example.org"},
+        "tls_rpt": {"rua": ["tls@example.org"]},
+        "tlsa": [{"host": "mx1.example.org", "current": "3 1 1 " + "ab" * 32, "next": "3 1 1 " + "cd" * 32}],
+        "autoconfig": {"submissions": "mail.example.org", "imaps": "mail.example.org:1993", "pop3s": "."},
+        "caa": ["letsencrypt.org", '0 issuewild ";"', '128 iodef "mailto:ca@example.org"'],
+        "bimi": {"logo": "https://example.org/logo.svg"},
+        "texts": ["other-verification=1; x", 'a "quoted" one'],
+        "no_mail": ["www", "*"],
+        "host_records": [
+            {"name": "mx1", "addresses": ["192.0.2.25", "2001:db8::25"]},
+            {"name": "mx2", "addresses": ["192.0.2.26"]},
+            {"name": "pmg", "alias_of": "mx1.example.org"},
+        ],
+        "reports_for": ["example.com", "*"],
+        "ttl": 600,
+    },
+    {"name": "sub.example.org", "senders": [{"mx": True}], "dmarc": {"policy": "none"}, "tls_rpt": {"rua": ["t@example.org"]}},
+    {"name": "example.net", "receives": True, "senders": [], "dmarc": {"rua": ["dmarc@example.org"]}},
+]  # fmt: skip
+ESTATE_KEYS = [
+    {"name": "a._domainkey.example.org", "value": KEY},
+    {"name": "b._domainkey.example.org", "value": "v=DKIM1; p="},
+    {"name": "rsa-202611-k3f9._domainkey.sub.example.org", "value": KEY},
+]
+
+
+def _estate() -> tuple[list[Record], dict[str, dict[str, str]]]:
+    """The records of the estate, and the files of its zones."""
+    derived = derive(ESTATE, hosts={"relays": ["198.51.100.25", "2001:db8::26"]}, dkim_keys=ESTATE_KEYS)
+    written, outside = files(derived.records, ["example.org", "example.net"])
+    assert outside == [] and set(written) == {"example.org", "example.net"}
+    assert {one.type for one in derived.records} == {"A", "AAAA", "CAA", "CNAME", "MX", "SRV", "TLSA", "TXT"}
+    assert len(derived.records) > 45
+    return list(derived.records), written
+
+
+def test_the_estate_has_every_option() -> None:
+    assert set().union(*ESTATE) | {"spf_all"} == set(DOMAIN_SPEC)
+
+
+def _counted(records: Iterable[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    """How many there are of each name and type."""
+    return Counter((name.rstrip("."), rdtype) for name, rdtype in records)
+
+
+def test_dnscontrol_gets_as_many_records_as_an_estate_has(tmp_path: Path) -> None:
+    records, written = _estate()
+    zones = _evaluated("".join(one["dnscontrol"] for one in written.values()), tmp_path)
+    found = [(one["args"][0], zone, one["type"]) for zone, members in zones.items() for one in members]
+    assert len(found) == len(records)
+    names = ((zone if label == "@" else f"{label}.{zone}", rdtype) for label, zone, rdtype in found)
+    assert _counted(names) == _counted((one.name, one.type) for one in records)
+
+
+def test_octodns_gets_as_many_records_as_an_estate_has(tmp_path: Path) -> None:
+    yaml_provider = pytest.importorskip("octodns.provider.yaml")
+    from octodns.zone import Zone
+
+    records, written = _estate()
+    found = []
+    for zone, one in written.items():
+        (tmp_path / f"{zone}.yaml").write_text(one["octodns"])
+        held = Zone(f"{zone}.", [])
+        yaml_provider.YamlProvider("mail", str(tmp_path), escaped_semicolons=False).populate(held)
+        for record in held.records:
+            found += [(record.fqdn, record._type)] * len(getattr(record, "values", [None]))
+    assert len(found) == len(records)
+    assert _counted(found) == _counted((one.name, one.type) for one in records)
 
 
 # --- octoDNS itself --------------------------------------------------------------------------
