@@ -23,7 +23,13 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import disc
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import DnsServer
 from ansible_collections.postmaster.mail.plugins.module_utils._spf import check_host
-from ansible_collections.postmaster.mail.plugins.modules import dmarc_record, dns_records, mail_records, spf_record
+from ansible_collections.postmaster.mail.plugins.modules import (
+    dmarc_record,
+    dns_records,
+    mail_domain_info,
+    mail_records,
+    spf_record,
+)
 
 testing = pytest.importorskip("ansible.module_utils.testing", reason="not run: ansible-core is too old")
 
@@ -49,10 +55,13 @@ template:
 zone:
   - domain: corp.example.
     file: {dir}/corp.zone
+  - domain: broken.example.
+    file: {dir}/none
   - domain: .
     file: {dir}/root.zone
 """
 ZONE = "$TTL 60\n@ SOA ns1.corp.example. hostmaster.corp.example. 1 3600 600 86400 30\n@ NS ns1.corp.example.\n"
+ADDRESS = "ns1 A 127.0.0.1\n"
 PEM = """-----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
 -----END PUBLIC KEY-----
@@ -87,7 +96,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DnsServer]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    (directory / "corp.zone").write_text(ZONE)
+    (directory / "corp.zone").write_text(ZONE + ADDRESS)
     (directory / "root.zone").write_text(ZONE)
     (directory / "conf").write_text(KNOT.format(dir=directory, port=port, secret=SECRET))
     with (directory / "out").open("wb") as output:
@@ -132,7 +141,7 @@ def _edit(server: DnsServer, **options: Any) -> dict[str, Any]:
 
 def test_every_derived_record_is_published_and_read_back(server: DnsServer) -> None:
     records = _main(mail_records.main, {"domains": [DOMAIN]})["records"]
-    assert {record["type"] for record in records} == {"MX", "TXT", "CNAME", "TLSA", "SRV", "CAA"}
+    assert {record["type"] for record in records} == {"A", "AAAA", "MX", "TXT", "CNAME", "TLSA", "SRV", "CAA"}
     assert _publish(server, records)["changed"]
     assert not _publish(server, records)["changed"]
     for name, rdtype, expected in [
@@ -141,10 +150,38 @@ def test_every_derived_record_is_published_and_read_back(server: DnsServer) -> N
         ("_submissions._tcp.corp.example", "SRV", {"0 1 465 mail.corp.example."}),
         ("corp.example", "CAA", {'0 issue "letsencrypt.org"', '0 issuewild ";"'}),
         ("www.corp.example", "MX", {"0 ."}),
+        ("mx.corp.example", "AAAA", {"2001:db8::25"}),
+        ("pmg.corp.example", "A", {"192.0.2.25"}),
         ("_smtp._tls.corp.example", "TXT", {"v=TLSRPTv1; rua=mailto:tls@corp.example"}),
         ("shop.test._report._dmarc.corp.example", "TXT", {"v=DMARC1;"}),
     ]:
         assert set(server.query(name, rdtype)) == expected
+
+
+def _described(server: DnsServer, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    where = {"resolver": f"{server.address}@{server.port}", "port": server.port}
+    found = _main(mail_domain_info.main, {**where, "domains": ["broken.example", "corp.example"], **options})
+    (domain,) = found["mail_domains"]
+    return domain, found
+
+
+def test_what_was_published_is_described_again(server: DnsServer) -> None:
+    _publish(server, _main(mail_records.main, {"domains": [DOMAIN]})["records"])
+    domain, found = _described(server)
+    assert found["unanswered"] == ["broken.example"]  # whose zone the server cannot load, and says SERVFAIL
+    records = {(one["type"], one["rdata"]) for one in _main(mail_records.main, {"domains": [DOMAIN]})["records"]}
+    described = {(one["type"], one["rdata"]) for one in _main(mail_records.main, {"domains": [domain]})["records"]}
+    assert domain["ttl"] == 60 and described < records
+    assert {one["item"] for one in found["untranslated"] if one["domain"] == "corp.example"} == {
+        "MTA-STS",
+        "there are records below _report._dmarc.corp.example, which DNS does not list",
+    }
+    # What lacks are those, and the hosts, which stay as they are.
+    assert {kind for kind, dummy in records - described} == {"TXT", "CNAME", "A", "AAAA"}
+    _publish(server, [{"name": "corp.example", "type": "MX", "ttl": 300, "rdata": "10 mx.corp.example."}])
+    domain, found = _described(server)
+    assert domain["ttl"] == 60
+    assert "corp.example. MX has a TTL of 300 seconds" in [one["item"] for one in found["untranslated"]]
 
 
 def test_a_record_is_edited_where_it_lies(server: DnsServer) -> None:
