@@ -93,7 +93,10 @@ ROUND_TRIPS: list[dict[str, Any]] = [
         "spf_all": "-all",
         "dmarc": {"policy": "none"},
         "mx": [{"host": "a.example.org", "priority": 10}, {"host": "b.example.org", "priority": 10}, {"host": "mx.example.net", "priority": 20}],
-        "tlsa": [{"host": "a.example.org", "current": "3 1 1 " + "aa" * 32, "next": "3 1 1 " + "bb" * 32}, {"host": "b.example.org", "current": "2 1 1 " + "cc" * 32}],
+        "tlsa": [
+            {"host": "a.example.org", "current": "3 1 1 " + "aa" * 32, "next": "3 1 1 " + "bb" * 32},
+            {"host": "b.example.org", "current": "2 1 1 " + "cc" * 32},
+        ],
         "no_mail": ["*", "www"],
         "reports_for": ["*"],
     },
