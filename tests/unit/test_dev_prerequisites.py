@@ -21,7 +21,7 @@ from lab import engine as engines
 from lab import images
 from lab.engine import LabError
 
-from tools.dev import prerequisites
+from tools.dev import molecule, prerequisites
 from tools.dev.places import DevError
 
 SOCKET = "/var/run/docker.sock"
@@ -119,6 +119,74 @@ def test_packages_for_a_machine_without_an_engine(
     monkeypatch.setattr(prerequisites, "which", lambda program: program if program in there else None)
     monkeypatch.setattr(prerequisites, "engine", _no_engine)
     assert prerequisites.packages_for_lab() == expected
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Be root at a terminal and give one answer; returns the questions that were asked, then what was installed."""
+
+    def become(needed: list[str], there: tuple[str, ...], *, systemd: bool, answer: str) -> list[str]:
+        done: list[str] = []
+
+        def ask(prompt: str) -> str:
+            done.append(prompt)
+            return answer
+
+        def run(argv: list[str], **_options: object) -> None:
+            done.extend(argv[argv.index("--no-install-recommends") + 1 :] if "install" in argv else [])
+
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+        monkeypatch.setattr("builtins.input", ask)
+        monkeypatch.setattr(prerequisites, "which", lambda program: program if program in there else None)
+        monkeypatch.setattr(prerequisites, "SYSTEMD", Path("/" if systemd else "/no/such/folder"))
+        monkeypatch.setattr(prerequisites, "docker_answers", lambda: False)
+        monkeypatch.setattr(prerequisites, "packages_for_lab", lambda: needed)
+        monkeypatch.setattr(prerequisites, "engine", engines.Podman)
+        monkeypatch.setattr(prerequisites.subprocess, "run", run)
+        return done
+
+    return become
+
+
+ASKED = "dev: go on? [y/N] "
+
+
+@pytest.mark.parametrize(
+    ("needed", "there", "systemd", "answer", "expected"),
+    [
+        (["podman"], ("apt-get",), False, "y", [ASKED, "podman", "docker.io"]),
+        ([], ("apt-get",), False, "y", [ASKED, "docker.io"]),
+        # Without a second engine there is one to work with.
+        ([], ("apt-get",), False, "n", [ASKED]),
+        ([], ("apt-get", "dockerd"), False, "y", []),
+        (["podman"], ("apt-get",), True, "y", [ASKED, "podman"]),
+        ([], (), False, "y", []),
+    ],
+)
+def test_both_engines_are_asked_for_at_once(
+    root: Callable[..., list[str]],
+    needed: list[str],
+    there: tuple[str, ...],
+    systemd: bool,
+    answer: str,
+    expected: list[str],
+) -> None:
+    done = root(needed, there, systemd=systemd, answer=answer)
+    assert prerequisites.prepare_lab(yes=False, detached=True, both_engines=True) == "podman"
+    assert done == expected
+
+
+def test_without_a_first_engine_nothing_goes_on(root: Callable[..., list[str]]) -> None:
+    done = root(["podman"], ("apt-get",), systemd=False, answer="n")
+    with pytest.raises(DevError, match="^nothing was installed; as root, run: apt-get install podman docker.io$"):
+        prerequisites.prepare_lab(yes=False, detached=True, both_engines=True)
+    assert done == [ASKED]
+
+
+@pytest.mark.parametrize(("names", "expected"), [((), True), (("lab",), True), (("relay", "site"), False)])
+def test_which_scenarios_need_both_engines(names: tuple[str, ...], expected: bool) -> None:
+    assert molecule.needs_docker(names) == expected
 
 
 class FakeEngine(engines.Podman):

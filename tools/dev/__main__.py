@@ -48,11 +48,14 @@ def test(words: list[str], *, yes: bool) -> int:
     """Run the chosen parts; 0 if nothing failed. The last line is ``N passed, N failed``."""
     choice = choose(words)
     began = time.monotonic()
-    # First of all, as it may ask. Ansible takes the terminal away from what it starts.
-    engine = prerequisites.prepare_lab(yes=yes, detached=True) if "molecule" in choice.parts else ""
+    engine = ""
+    if "molecule" in choice.parts:
+        # First of all, as it may ask. Ansible takes the terminal away from what it starts.
+        both = molecule.needs_docker(choice.scenarios)
+        engine = prerequisites.prepare_lab(yes=yes, detached=True, both_engines=both)
     outcomes: list[Outcome] = []
     for part in choice.parts:
-        outcomes += _run(part, choice, engine, yes=yes)
+        outcomes += _run(part, choice, engine)
     for reason in sorted({outcome.not_run for outcome in outcomes if outcome.not_run}):
         print(f"not run: {reason}")
     print(f"total time: {time.monotonic() - began:.0f} s on {os.cpu_count()} processors")
@@ -60,7 +63,7 @@ def test(words: list[str], *, yes: bool) -> int:
     return 1 if any(outcome.failed for outcome in outcomes) else 0
 
 
-def _run(part: str, choice: Choice, engine: str, *, yes: bool) -> list[Outcome]:
+def _run(part: str, choice: Choice, engine: str) -> list[Outcome]:
     folder = checks.prepare()
     workers = min(2, os.cpu_count() or 1)
     if part == "lint":
@@ -73,7 +76,7 @@ def _run(part: str, choice: Choice, engine: str, *, yes: bool) -> list[Outcome]:
         return run_part(part, checks.compat())
     if part == "galaxy":
         return run_part(part, galaxy.steps(folder))
-    steps = molecule.steps(folder, names=choice.scenarios, full=choice.full, engine=engine, yes=yes)
+    steps = molecule.steps(folder, names=choice.scenarios, full=choice.full, engine=engine)
     return run_part(part, steps)
 
 

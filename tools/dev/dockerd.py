@@ -5,57 +5,39 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-from lab.engine import LabError, find
-
-from .places import CACHE, DevError
-from .prerequisites import install, which
+from .places import CACHE
+from .prerequisites import DOCKER, docker_answers, may_start_docker, which
 from .steps import NotRun, Shell
 
-PACKAGE = "docker.io"
 WAIT = 60  # seconds for a daemon to answer
-# Booted with systemd, the machine's owner decides whether Docker runs.
-SYSTEMD = Path("/run/systemd/system")
 
 
-def with_docker(action: Callable[[Shell], None], *, yes: bool) -> Callable[[Shell], None]:
+def with_docker(action: Callable[[Shell], None]) -> Callable[[Shell], None]:
     """``action`` while Docker answers; raises NotRun with what is missing where it cannot be had."""
 
     def run(shell: Shell) -> None:
-        with _docker(shell, yes=yes):
+        with _docker(shell):
             action(shell)
 
     return run
 
 
 @contextlib.contextmanager
-def _docker(shell: Shell, *, yes: bool) -> Iterator[None]:
-    if _answers():
+def _docker(shell: Shell) -> Iterator[None]:
+    if docker_answers():
         yield
         return
-    if os.geteuid() != 0 or SYSTEMD.exists():
+    if not may_start_docker():
         raise NotRun("Docker does not run on this machine, so no scenario was run under it")
     if not which("dockerd"):
-        try:
-            install([PACKAGE], yes=yes)
-        except DevError as err:
-            raise NotRun(str(err)) from err
+        raise NotRun(f"Docker is not installed, so no scenario was run under it: apt-get install {DOCKER}")
     with _daemon(shell):
         yield
-
-
-def _answers() -> bool:
-    try:
-        find("docker", state=CACHE / "lab")
-    except LabError:
-        return False
-    return True
 
 
 @contextlib.contextmanager
@@ -71,7 +53,7 @@ def _daemon(shell: Shell) -> Iterator[None]:
         daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
         try:
             end = time.monotonic() + WAIT
-            while not _answers():
+            while not docker_answers():
                 if daemon.poll() is not None or time.monotonic() > end:
                     raise NotRun(f"no Docker daemon could be started here; {log} says why")
                 time.sleep(0.5)

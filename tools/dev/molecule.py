@@ -24,7 +24,12 @@ def scenarios() -> list[str]:
     return [name for name in found if name not in ("default", "shared")]
 
 
-def steps(folder: Path, *, names: Sequence[str], full: bool, engine: str, yes: bool) -> list[Step]:
+def needs_docker(names: Sequence[str]) -> bool:
+    """Whether the named scenarios, or all, hold the one that is run under both engines."""
+    return not names or SECOND_SCENARIO in names
+
+
+def steps(folder: Path, *, names: Sequence[str], full: bool, engine: str) -> list[Step]:
     """A step for each named scenario, or for all. Raises DevError for an unknown name."""
     known = scenarios()
     for name in names:
@@ -32,9 +37,9 @@ def steps(folder: Path, *, names: Sequence[str], full: bool, engine: str, yes: b
             raise DevError(f"there is no scenario {name}; there are: {', '.join(known) or 'none'}")
     chosen = names or known
     wanted = [_step(folder, name, full=full, engine=engine) for name in chosen]
-    if SECOND_SCENARIO in chosen and engine != SECOND_ENGINE:
+    if needs_docker(names) and engine != SECOND_ENGINE:
         second = _step(folder, SECOND_SCENARIO, full=False, engine=SECOND_ENGINE)
-        wanted.append(replace(second, action=with_docker(second.action, yes=yes)))
+        wanted.append(replace(second, action=with_docker(second.action)))
     return wanted
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from lab.engine import Engine, LabError, find
 from lab.images import NUMBERS, base_tag, public_image
@@ -25,6 +26,9 @@ PODMAN = {
     "nftables": "nft",
     "mmdebstrap": "mmdebstrap",
 }
+DOCKER = "docker.io"
+# Booted with systemd, the machine's owner decides whether Docker runs.
+SYSTEMD = Path("/run/systemd/system")
 NEED_ROOT = "the lab needs root: start this as root, or as a user whom sudo lets run commands"
 
 
@@ -55,6 +59,27 @@ def packages_for_lab() -> list[str]:
     if not which("mmdebstrap") and not _can_make_images(ready):
         needed.append("mmdebstrap")
     return needed
+
+
+def docker_answers() -> bool:
+    """Whether Docker can be used as it is."""
+    try:
+        find("docker", state=CACHE / "lab")
+    except LabError:
+        return False
+    return True
+
+
+def may_start_docker() -> bool:
+    """Whether a daemon of our own would be in nobody's way."""
+    return os.geteuid() == 0 and not SYSTEMD.exists()
+
+
+def packages_for_docker() -> list[str]:
+    """What a machine lacks to try the lab under Docker too; nothing where that is not ours to start."""
+    if which("dockerd") or not may_start_docker() or docker_answers():
+        return []
+    return [DOCKER]
 
 
 def _can_make_images(ready: Engine) -> bool:
@@ -119,14 +144,21 @@ def _serves_without_root(name: str) -> bool:
         return False
 
 
-def prepare_lab(*, yes: bool, detached: bool = False) -> str:
+def prepare_lab(*, yes: bool, detached: bool = False, both_engines: bool = False) -> str:
     """Make sure that containers can be started; returns the engine's name. Raises DevError with what to do.
 
-    ``detached``: they will be started by programs that have no terminal.
+    ``detached``: they will be started by programs that have no terminal. ``both_engines``: by Docker too, where it
+    can be had; a person who wants no second engine may say so, and everything else goes on.
     """
     if not _may_become_root(detached=detached):
         if _serves_without_root("docker"):
             return "docker"
         raise DevError(NEED_ROOT + (" without a password" if detached else ""))
-    install(packages_for_lab(), yes=yes)
+    needed = packages_for_lab()
+    try:
+        install([*needed, *(packages_for_docker() if both_engines else [])], yes=yes)
+    except DevError as err:
+        if needed:
+            raise
+        print(f"dev: {err}", flush=True)
     return engine().name
