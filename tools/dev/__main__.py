@@ -73,7 +73,7 @@ def _run(part: str, choice: Choice, engine: str) -> list[Outcome]:
     if part == "unit":
         return run_part(part, checks.unit(folder, full=choice.full))
     if part == "compat":
-        return run_part(part, checks.compat())
+        return run_part(part, checks.compat(folder))
     if part == "galaxy":
         return run_part(part, galaxy.steps(folder))
     steps = molecule.steps(folder, names=choice.scenarios, full=choice.full, engine=engine)

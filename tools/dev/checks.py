@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import venv
+from . import newest, venv
 from .places import (
     CACHE,
     COLLECTION,
@@ -24,7 +24,7 @@ from .places import (
     link_collection,
     pythons,
 )
-from .steps import NotRun, Shell, Step, call, not_run
+from .steps import Shell, Step, call, not_run
 
 JUNIT = CACHE / "junit"
 
@@ -79,26 +79,34 @@ def test_environment(*, full: bool) -> dict[str, str]:
     return {"MAIL_TEST_FULL": "1"} if full else {}
 
 
-def _pytest(name: str, env: Mapping[str, str], *, where: str = "tests/unit", workers: int | None = None) -> Step:
-    junit = JUNIT / f"{name.replace(' ', '-')}.xml"
+def _junit(name: str) -> Path:
+    return JUNIT / f"{name.replace(' ', '-')}.xml"
+
+
+def _pytest_words(name: str, *, where: str = "tests/unit", workers: int | None = None) -> list[str]:
+    """What follows ``python``."""
     processes = str(workers or os.cpu_count() or 1)
-    argv = ["python", "-m", "pytest", "-q", "-rs", "-n", processes, f"--junit-xml={junit}", where]
+    return ["-m", "pytest", "-q", "-rs", "-n", processes, f"--junit-xml={_junit(name)}", where]
+
+
+def _pytest(name: str, env: Mapping[str, str], *, where: str = "tests/unit", workers: int | None = None) -> Step:
+    argv = ["python", *_pytest_words(name, where=where, workers=workers)]
 
     def action(shell: Shell) -> None:
         # Through the symlink, as pytest derives the import names from the path.
         shell.run(argv, cwd=COLLECTION, timeout=4 * 3600 if "MAIL_TEST_FULL" in env else 1800)
 
-    return Step(name, action, env, junit=junit)
+    return Step(name, action, env, junit=_junit(name))
 
 
-def compat() -> list[Step]:
+def compat(folder: Path) -> list[Step]:
     """Both ends of requires_ansible: unit tests and the playbooks' syntax."""
     steps = []
     for name, lowest in (("oldest", (3, 11)), ("newest", (3, 12))):
         python = venv.find_python(lowest=lowest, highest=(3, 13))
         if python is None:
-            reason = f"no Python {lowest[0]}.{lowest[1]} to 3.13 with a venv module on this machine"
-            steps.append(not_run(f"{name} ansible-core", reason))
+            missing = not_run(name, f"no Python {lowest[0]}.{lowest[1]} to 3.13 with a venv module on this machine")
+            steps.append(_in_debian(folder) if name == "newest" else missing)
             continue
         env = environment(venv.ensure(name, python=python))
         steps.append(Step(f"{name} versions", call(["ansible", "--version"]), env))
@@ -107,12 +115,24 @@ def compat() -> list[Step]:
     return steps
 
 
+def _in_debian(folder: Path) -> Step:
+    """The same in one step, where no Python of this machine will do."""
+    name = "newest ansible-core"
+    commands = [
+        ["-m", "ansible", "adhoc", "--version"],
+        _pytest_words(name),
+        ["-m", "ansible", "playbook", *_syntax_words()],
+    ]
+    action = newest.in_debian(commands, writable=JUNIT)
+    return Step(name, action, environment(folder), junit=_junit(name), announce=True)
+
+
 def _syntax(shell: Shell) -> None:
-    playbooks = _playbooks()
-    if not playbooks:
-        raise NotRun("there are no playbooks yet")
-    inventory = ["-i", "playbooks/inventories/example"] if (ROOT / "playbooks/inventories/example").is_dir() else []
-    shell.run(["ansible-playbook", "--syntax-check", *inventory, *playbooks])
+    shell.run(["ansible-playbook", *_syntax_words()])
+
+
+def _syntax_words() -> list[str]:
+    return ["--syntax-check", "-i", "playbooks/inventories/example", *_playbooks()]
 
 
 def sanity(folder: Path) -> list[Step]:
