@@ -10,7 +10,8 @@ import pytest
 from lab.plays import Played
 from lab.probe import Lab
 
-HOSTS = ("sat-postfix-12", "sat-postfix-13", "sat-exim-12", "sat-exim-13")
+from .conftest import HOSTS, OBSTACLES
+
 KEPT = ("Keep what works before anything is changed", "Keep what works with Postfix", "Keep what works with Exim")
 PROGRAM = {host: "Postfix" if "postfix" in host else "Exim" for host in HOSTS}
 REACH = 6
@@ -21,6 +22,19 @@ def changed(played: Played) -> dict[str, list[str]]:
     return {host: [task for task in tasks if task not in KEPT] for host, tasks in played.changed.items()}
 
 
+@pytest.mark.parametrize("name", OBSTACLES)
+def test_what_stands_in_the_way_is_named_and_nothing_is_changed(refused: dict[str, Played], name: str) -> None:
+    """Each host is as it was before, then, and the run that follows passes: the first one below."""
+    for host in OBSTACLES[name].hosts:
+        assert OBSTACLES[name].says in refused[name].failures[host], refused[name].failures
+    assert set(refused[name].failures) == set(HOSTS)
+    assert refused[name].changed == {}
+
+
+def test_without_it_the_run_passes(runs: dict[str, Played]) -> None:
+    assert (runs["first"].code, set(runs["first"].changed)) == (0, set(HOSTS))
+
+
 def test_check_mode_on_bare_hosts_foresees_the_first_run(runs: dict[str, Played]) -> None:
     assert runs["foreseen"].failures == {}
     configured = {host: f"Configure {PROGRAM[host]}" for host in HOSTS if host in runs["first"].changed}
@@ -29,6 +43,10 @@ def test_check_mode_on_bare_hosts_foresees_the_first_run(runs: dict[str, Played]
 
 def test_the_second_run_changes_nothing(runs: dict[str, Played]) -> None:
     assert runs["second"].changed == {}
+
+
+def test_hosts_are_taken_a_few_at_a_time(runs: dict[str, Played]) -> None:
+    assert [runs[name].output.count("PLAY [Satellites]") for name in ("first", "second")] == [1, 2]
 
 
 def test_the_second_run_needs_few_tasks(runs: dict[str, Played]) -> None:
@@ -65,13 +83,23 @@ def test_drift_is_mended_and_no_more_reported(lab: Lab, converge: Callable[..., 
     lab.wait_for_messages(token, len(HOSTS))
 
 
-def test_check_mode_foresees_what_the_run_does(converge: Callable[..., Played]) -> None:
-    variable = {"satellite_queue_lifetime": "3d"}
-    foreseen, done = converge(check=True, extra=variable), converge(extra=variable)
-    assert foreseen.changed == done.changed
-    assert changed(done) == {
-        host: [f"Configure {name}", f"Check {name}", f"Bring {name} up to date"] for host, name in PROGRAM.items()
-    }
+def test_check_mode_foresees_what_the_run_does(lab: Lab, converge: Callable[..., Played], token: str) -> None:
+    """Hosts that from now on speak IPv6 alone."""
+    variables = {"satellite_inet_protocols": "ipv6", "satellite_queue_lifetime": "3d"}
+    foreseen, done = converge(check=True, extra=variables), converge(extra=variables)
+    try:
+        assert foreseen.changed == done.changed
+        assert changed(done) == {
+            host: [f"Configure {name}", f"Check {name}", f"Bring {name} up to date"] for host, name in PROGRAM.items()
+        }
+        for host in HOSTS:
+            assert lab.run(host, "ss -Hltn sport = :25").stdout.split()[3:] == ["[::1]:25", "[::]:*"]
+            lab.run(host, ["sendmail", "-f", "alex@corp.example", "root"], input=f"Subject: {token}\n\n{host}\n")
+        hops = [" ".join(message.received) for message in lab.wait_for_messages(token, len(HOSTS))]
+        for host in HOSTS:
+            assert sum(f"[IPv6:{lab.address(host, version=6)}]" in hop for hop in hops) == 1, (host, hops)
+    finally:
+        converge()
 
 
 BROKEN = [
