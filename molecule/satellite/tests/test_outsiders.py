@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lab.probe import Dialogue, Lab
@@ -49,6 +50,45 @@ def test_a_connection_from_elsewhere_is_refused_by_the_host_s_kernel(
 def test_its_own_programs_are_served(lab: Lab, host: str, token: str) -> None:
     assert hand_in(lab, host, host, SOMEONE, token, server="127.0.0.1").accepted
     lab.wait_for_message(token)
+
+
+ENDINGS = {
+    "proper": b"\r\n.\r\n",
+    "lf-dot-lf": b"\n.\n",
+    "lf-dot-crlf": b"\n.\r\n",
+    "crlf-dot-lf": b"\r\n.\n",
+    "cr-dot-cr": b"\r.\r",
+    "crlf-dot-cr": b"\r\n.\r",
+    "cr-dot-crlf": b"\r.\r\n",
+    "lf-dot-cr-crlf": b"\n.\r\r\n",
+    "nul": b"\r\n.\x00\r\n",
+}
+
+
+def two_in_one(ending: str, name: str) -> bytes:
+    """A message in which another one is hidden behind ``ending``."""
+    inner = f"From: ceo@corp.example\r\nSubject: inner-{name}\r\n\r\nx\r\n".encode()
+    envelope = b"MAIL FROM:<ceo@corp.example>\r\nRCPT TO:<victim@outside.test>\r\nBDAT %d LAST\r\n" % len(inner)
+    outer = f"From: alex@corp.example\r\nSubject: outer-{name}\r\n\r\nbefore".encode()
+    return outer + ENDINGS[ending] + envelope + inner + b".\r\n"
+
+
+def test_end_of_data_is_one_thing_only(lab: Lab, host: str, token: str) -> None:
+    """A program on the host hands on a text in which a stranger hid a second message."""
+
+    def hand_on(ending: str) -> Dialogue:
+        return lab.smtp(
+            host, host, server="127.0.0.1", source="127.0.0.1", sender="alex@corp.example",
+            recipients=SOMEONE, message=two_in_one(ending, f"{token}-{ending}"), raw=True,
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(4) as pool:
+        said = dict(zip(ENDINGS, pool.map(hand_on, ENDINGS), strict=True))
+    found = {str(message.parsed["Subject"]): message.raw for message in lab.wait_for_messages(token, len(ENDINGS) + 1)}
+    expected = {f"inner-{token}-proper", *(f"outer-{token}-{ending}" for ending in ENDINGS)}
+    assert set(found) == expected, said
+    hidden = {ending: b"Subject: inner-" in found[f"outer-{token}-{ending}"] for ending in ENDINGS}
+    assert hidden == {ending: ending != "proper" for ending in ENDINGS}
 
 
 CHANGE = {
