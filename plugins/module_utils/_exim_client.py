@@ -17,11 +17,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _exim as ex
 from ansible_collections.postmaster.mail.plugins.module_utils import _files
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
+from ansible_collections.postmaster.mail.plugins.module_utils._pending import NOTHING, Pending
 
 GENERATOR = "/usr/sbin/update-exim4.conf"
 EXIM = "/usr/sbin/exim4"
@@ -44,6 +45,7 @@ class Outcome:
     reload_required: bool = False
     restart_required: bool = False
     warnings: tuple[str, ...] = ()
+    pending: Pending = NOTHING
 
 
 class Exim:
@@ -57,8 +59,18 @@ class Exim:
         """Whether there is an Exim to ask."""
         return all(os.access(path, os.X_OK) for path in (GENERATOR, EXIM)) and os.path.isdir(ex.DIRECTORY)
 
-    def configure(self, desired: ex.Desired, *, dry_run: bool = False) -> Outcome:
+    def configure(self, desired: ex.Desired, *, dry_run: bool = False, pending: Pending = NOTHING) -> Outcome:
         """Bring the host to ``desired``. Raises :class:`EximError`, having changed nothing then."""
+        outcome = self._configure(desired, dry_run=dry_run, pending=pending)
+        return replace(
+            outcome,
+            changed=outcome.changed or bool(pending.earlier),
+            reload_required=outcome.reload_required or pending.reload,
+            restart_required=outcome.restart_required or pending.restart,
+            pending=pending,
+        )
+
+    def _configure(self, desired: ex.Desired, *, dry_run: bool, pending: Pending) -> Outcome:
         current = {path: _files.read(path) for path in ex.files_of(desired)}
         plan = ex.plan(current, desired)
         if not self.installed():
@@ -78,16 +90,11 @@ class Exim:
             ex.judge_transport(plan.values, after)
             ex.judge_macros([name for name, value in desired.macros.items() if value is not None], after)
             warnings = stage.judge(after, _alias_names(plan, desired))
+        reload, restart = after != before, ex.needs_restart(before, after)
         if not dry_run:
+            pending.add_steps(reload=reload, restart=restart)
             self._commit(plan)
-        return Outcome(
-            changed=True,
-            plan=plan,
-            checked=True,
-            reload_required=after != before,
-            restart_required=ex.needs_restart(before, after),
-            warnings=tuple(warnings),
-        )
+        return Outcome(True, plan, True, reload, restart, tuple(warnings))
 
     @contextlib.contextmanager
     def _stage(self, plan: ex.Plan) -> Iterator[Stage]:

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _files, _postfix, _postfix_plan
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError
+from ansible_collections.postmaster.mail.plugins.module_utils._pending import NOTHING, Pending
 from ansible_collections.postmaster.mail.plugins.module_utils._postfix_client import CheckFailed, PostfixClient
+from ansible_collections.postmaster.mail.plugins.module_utils._postfix_trial import Trial
 
 ERRORS = (_postfix.PostfixError, _files.FileError, CommandError, CheckFailed, OSError)
 
@@ -22,16 +24,17 @@ class Outcome:
     plan: _postfix_plan.Plan
     checked: bool
     warnings: tuple[str, ...] = ()
+    pending: Pending = NOTHING
 
     def as_result(self) -> dict[str, Any]:
         """The module's return value."""
         return {
-            "changed": self.plan.changed,
-            "diff": self.plan.diff(),
+            "changed": self.plan.changed or bool(self.pending.earlier),
+            "diff": self.plan.diff() + self.pending.diff(),
             "changed_parameters": list(self.plan.changed_parameters),
             "changed_maps": list(self.plan.changed_maps),
-            "reload_required": self.plan.reload_required,
-            "restart_required": self.plan.restart_required,
+            "reload_required": self.plan.reload_required or self.pending.reload,
+            "restart_required": self.plan.restart_required or self.pending.restart,
             "checked": self.checked,
         }
 
@@ -69,8 +72,9 @@ def run(params: Mapping[str, Any], *, check_mode: bool, client: PostfixClient | 
     """
     client = client or PostfixClient()
     request = client.named(_postfix_plan.parse_request(params))
+    pending = Pending.at(params.get("pending_file"))
     if check_mode:
-        return _predict(client, request)
+        return replace(_predict(client, request), pending=pending)
     if not client.installed():
         raise CommandError("Postfix is not installed on this host; install the package postfix first")
     client.refuse_user()
@@ -78,12 +82,18 @@ def run(params: Mapping[str, Any], *, check_mode: bool, client: PostfixClient | 
     with client.lock(request.config_directory):
         plan = _postfix_plan.plan(client.read(request), request)
         if not plan.needs_check:
-            client.commit(None, plan)
-            return Outcome(plan, False)
+            _commit(client, None, plan, pending)
+            return Outcome(plan, False, pending=pending)
         with client.staged(plan) as trial:
             client.check(trial, plan)
-            client.commit(trial, plan)
-    return Outcome(plan, True)
+            _commit(client, trial, plan, pending)
+    return Outcome(plan, True, pending=pending)
+
+
+def _commit(client: PostfixClient, trial: Trial | None, plan: _postfix_plan.Plan, pending: Pending) -> None:
+    if plan.changed:
+        pending.add_steps(reload=plan.reload_required, restart=plan.restart_required)
+    client.commit(trial, plan)
 
 
 def _predict(client: PostfixClient, request: _postfix_plan.Request) -> Outcome:

@@ -19,6 +19,7 @@ description:
 author: The postmaster.mail authors (@postmaster-mail)
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
+  - postmaster.mail.pending
 attributes:
   check_mode:
     description: Can run in check mode, runs the checks there too, and predicts the change.
@@ -106,6 +107,12 @@ changed_files:
   type: list
   elements: str
   sample: [/etc/opendkim.conf]
+pending_files:
+  description: These, and those of earlier calls that O(pending_file) still names.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/opendkim.conf]
 """
 
 from typing import Any
@@ -113,6 +120,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postmaster.mail.plugins.module_utils import _config_files as cf
 from ansible_collections.postmaster.mail.plugins.module_utils._command import Runner
+from ansible_collections.postmaster.mail.plugins.module_utils._files import FileError
+from ansible_collections.postmaster.mail.plugins.module_utils._pending import Pending
 
 FILE_OPTIONS = {
     "path": {"type": "path", "required": True},
@@ -155,18 +164,23 @@ def diff_of(change: cf.Change, *, secret: bool) -> dict[str, str]:
 
 
 def run(params: dict[str, Any], *, check_mode: bool, runner: Runner) -> dict[str, Any]:
-    """What the module returns; raises :class:`ConfigFilesError`."""
+    """What the module returns; raises :class:`ConfigFilesError` or :class:`FileError`."""
     files = [wanted_file(item) for item in params["files"]]
     checks = [cf.Check(tuple(item["argv"]), item["complaint"], item["always"]) for item in params["checks"]]
     secrets = {item["path"] for item in params["files"] if item["secret"]}
+    mark = Pending.at(params.get("pending_file"))
     changes = cf.plan(files)
-    cf.check(files, checks, changed=bool(changes), runner=runner)
-    if not check_mode:
+    changed = [change.wanted.path for change in changes]
+    pending = list(dict.fromkeys((*mark.earlier, *changed)))
+    cf.check(files, checks, changed=bool(pending), runner=runner)
+    if changes and not check_mode:
+        mark.add(changed)
         cf.apply(changes)
     return {
-        "changed": bool(changes),
-        "changed_files": [change.wanted.path for change in changes],
-        "diff": [diff_of(change, secret=change.wanted.path in secrets) for change in changes],
+        "changed": bool(pending),
+        "changed_files": changed,
+        "pending_files": pending,
+        "diff": [diff_of(change, secret=change.wanted.path in secrets) for change in changes] + mark.diff(),
     }
 
 
@@ -182,13 +196,14 @@ def main() -> None:
                 "required_if": [("state", "present", ["content"])],
             },
             "checks": {"type": "list", "elements": "dict", "default": [], "options": CHECK_OPTIONS},
+            "pending_file": {"type": "path"},
         },
         supports_check_mode=True,
     )
     module.no_log_values = {item["content"] for item in module.params["files"] if item["secret"] and item["content"]}
     try:
         module.exit_json(**run(module.params, check_mode=module.check_mode, runner=Runner()))
-    except cf.ConfigFilesError as err:
+    except (cf.ConfigFilesError, FileError) as err:
         module.fail_json(msg=str(err))
 
 

@@ -20,6 +20,7 @@ author: The postmaster.mail authors (@postmaster-mail)
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
   - postmaster.mail.configuration_files
+  - postmaster.mail.pending
 attributes:
   check_mode:
     description: Can run in check mode. Without Exim on the host it says what it would write, without Exim's judgement.
@@ -170,6 +171,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._command import Co
 from ansible_collections.postmaster.mail.plugins.module_utils._exim_client import Exim, Outcome
 from ansible_collections.postmaster.mail.plugins.module_utils._file_options import FILES, ModeError, parse_mode
 from ansible_collections.postmaster.mail.plugins.module_utils._files import FileError
+from ansible_collections.postmaster.mail.plugins.module_utils._pending import Pending
 
 FRAGMENT_OPTIONS = {
     "path": {"type": "str", "required": True},
@@ -199,6 +201,7 @@ ARGUMENT_SPEC = {
     # Kept out of the host's log as a whole, for the reason that _file_options.py gives.
     "lookups": {"type": "list", "elements": "dict", "default": [], "options": LOOKUP_OPTIONS, "no_log": True},
     "files": FILES,
+    "pending_file": {"type": "path"},
 }
 
 
@@ -263,7 +266,8 @@ def describe(outcome: Outcome) -> dict[str, Any]:
                 "after": change.shown[1],
             }
             for change in plan.changes
-        ],
+        ]
+        + outcome.pending.diff(),
     }
 
 
@@ -279,7 +283,8 @@ def main() -> None:
     # From here on only what is secret is hidden, so that a diff of the other lookups can be read.
     module.no_log_values = secrets(module.params)
     try:
-        outcome = Exim().configure(build_desired(module.params), dry_run=module.check_mode)
+        pending = Pending.at(module.params["pending_file"])
+        outcome = Exim().configure(build_desired(module.params), dry_run=module.check_mode, pending=pending)
     except (ex.EximError, CommandError, FileError) as err:
         module.fail_json(msg=str(err))
     for warning in outcome.warnings:

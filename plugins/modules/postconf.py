@@ -22,6 +22,7 @@ requirements:
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
   - postmaster.mail.configuration_files
+  - postmaster.mail.pending
 attributes:
   check_mode:
     support: full
@@ -274,6 +275,7 @@ def main() -> None:
         outcome = service.run(module.params, check_mode=module.check_mode)
     except service.ERRORS as err:
         module.fail_json(msg=str(err), problems=list(getattr(err, "problems", ())))
+            "pending_file": {"type": "path"},
     for warning in outcome.warnings:
         module.warn(warning)
     module.exit_json(**outcome.as_result())

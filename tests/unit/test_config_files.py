@@ -72,6 +72,24 @@ def test_first_run_second_run_and_drift(tmp_path: Path) -> None:
     assert mended["diff"][0]["before"].startswith(f"{OWNER}:{GROUP} 0644\n")
 
 
+def test_a_change_is_pending_until_the_mark_is_removed(tmp_path: Path) -> None:
+    first, second, mark = (str(tmp_path / name) for name in ("first", "second", "run/mark"))
+
+    def run(content: str, **options: Any) -> dict[str, Any]:
+        files = params({"path": first, "content": "same\n"}, {"path": second, "content": content})
+        return config_files.run({**files, "pending_file": mark}, runner=Checker(), check_mode=False, **options)
+
+    assert run("a\n")["pending_files"] == [first, second]
+    os.unlink(mark)
+    assert (run("a\n")["changed"], os.path.exists(mark)) == (False, False)
+    assert run("b\n")["pending_files"] == [second]
+    again = run("b\n")
+    assert (again["changed"], again["changed_files"], again["pending_files"]) == (True, [], [second])
+    assert again["diff"][-1]["before"] == f"{second} (of an earlier run, not done yet)\n"
+    os.unlink(mark)
+    assert not run("b\n")["changed"]
+
+
 def test_refused_leaves_all_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "main"
     path.write_text("good\n")

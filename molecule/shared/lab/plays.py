@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,11 +69,13 @@ def play(
     inventories: Sequence[str | Path] = (ESTATE,),
     options: Sequence[str] = (),
     must_pass: bool = True,
+    kill_after: str = "",
     timeout: float = 900,
 ) -> Played:
     """Run a playbook on the lab's hosts, always with ``--diff``.
 
     ``extra`` are extra variables; with ``must_pass`` a failing run raises :class:`ProbeError` with what it said.
+    With ``kill_after`` the run is killed (SIGKILL) at the end of the task of that name.
     """
     with tempfile.NamedTemporaryFile("r", suffix=".jsonl", encoding="utf-8") as record:
         environment = {
@@ -83,6 +86,7 @@ def play(
             "ANSIBLE_FORKS": "8",
             "ANSIBLE_TIMEOUT": "60",
             "LAB_RECORD": record.name,
+            "LAB_KILL_AFTER": kill_after,
         }
         program = str(Path(sys.executable).parent / "ansible-playbook")
         command = [program, "--diff", *(["--check"] if check else []), *(["--limit", limit] if limit else [])]
@@ -95,7 +99,9 @@ def play(
             env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
         played = Played(done.returncode, done.stdout + done.stderr, tuple(json.loads(line) for line in record))
-    if must_pass and played.code != 0:
+    if kill_after and played.code != -signal.SIGKILL:
+        raise ProbeError(f"{Path(playbook).name} was not killed after {kill_after}:\n{played.output[-6000:]}")
+    if must_pass and not kill_after and played.code != 0:
         where = ", ".join(played.failures) or "start"
         raise ProbeError(f"{Path(playbook).name} failed on {where}:\n{played.output[-6000:]}")
     return played
