@@ -41,6 +41,7 @@ RELAY_DEFAULTS: Mapping[str, Any] = {
     "relay_bind_address_ipv6": "",
     "relay_sender_domains": [],
     "relay_signer": "rspamd",
+    "relay_smtps": False,
     "relay_dkim_directory": "/etc/dkimkeys",
     "relay_signer_failure": "tempfail",
     "relay_smarthost": "",

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.postmaster.mail.plugins.module_utils import _postfix_guard
 from ansible_collections.postmaster.mail.plugins.module_utils._file_options import ModeError, parse_mode
 from ansible_collections.postmaster.mail.plugins.module_utils._postfix import (
     ALIAS,
@@ -152,6 +153,8 @@ class Request:
     master: tuple[ServiceRequest, ...] = ()
     maps: tuple[MapRequest, ...] = ()
     files: tuple[FileRequest, ...] = ()
+    protected: frozenset[str] = frozenset()
+    """Parameters that no service in master.cf may override."""
 
     @property
     def main_path(self) -> str:
@@ -254,6 +257,7 @@ def parse_request(raw: Mapping[str, Any]) -> Request:
         master=tuple(parse_service(item) for item in raw.get("master") or ()),
         maps=tuple(parse_map(item) for item in raw.get("maps") or ()),
         files=tuple(parse_file(item) for item in raw.get("files") or ()),
+        protected=frozenset(parse_name(name, "protected") for name in raw.get("protected") or ()),
     )
     _refuse_twins([f"{s.service}/{s.type}" for s in request.master], "master: the service {} is given twice")
     paths = [request.main_path, request.master_path]
@@ -394,6 +398,9 @@ def plan(current: Current, request: Request) -> Plan:
         _plan_map(draft, current, table)
     master_text = _plan_master(draft, current, request)
     main_text = _plan_main(draft, current, request)
+    overridden = _postfix_guard.overrides(main_text, master_text, request.protected) if request.protected else ()
+    if overridden:
+        raise PostfixError("; ".join(overridden))
     return Plan(
         request=request,
         main_text=main_text,

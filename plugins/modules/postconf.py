@@ -92,6 +92,14 @@ options:
         type: str
         choices: [present, absent]
         default: present
+  protected:
+    description:
+      - Parameters that no server in C(master.cf) (C(smtpd), C(postscreen), C(qmqpd)) may override by C(-o). One that
+        does is an error, unless it says the same as C(main.cf), or listens on the loopback interface only.
+      - Name the parameters on which it rests who may send mail through the host.
+    type: list
+    elements: str
+    default: []
   maps:
     description: Lookup tables, each with its source and, for indexed types, its compiled file.
     type: list
@@ -263,9 +271,11 @@ def main() -> None:
             "config_directory": {"type": "str", "default": "/etc/postfix"},
             "main": {"type": "dict", "default": {}},
             "master": {"type": "list", "elements": "dict", "default": [], "options": _MASTER},
+            "protected": {"type": "list", "elements": "str", "default": []},
             # Kept out of the host's log as a whole, for the reason that _file_options.py gives.
             "maps": {"type": "list", "elements": "dict", "default": [], "options": _MAPS, "no_log": True},
             "files": FILES,
+            "pending_file": {"type": "path"},
         },
         supports_check_mode=True,
     )
@@ -275,7 +285,6 @@ def main() -> None:
         outcome = service.run(module.params, check_mode=module.check_mode)
     except service.ERRORS as err:
         module.fail_json(msg=str(err), problems=list(getattr(err, "problems", ())))
-            "pending_file": {"type": "path"},
     for warning in outcome.warnings:
         module.warn(warning)
     module.exit_json(**outcome.as_result())

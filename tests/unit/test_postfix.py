@@ -520,3 +520,37 @@ def test_restriction_words(value: str, words: list[str]) -> None:
 )
 def test_bad_words(text: str, bad: list[str]) -> None:
     assert [word for dummy, word in _postfix.bad_words(_postfix.settings(text, ""))] == bad
+
+
+@pytest.mark.parametrize(
+    ("service", "named"),
+    [
+        ("smtp inet n - y - - smtpd -o smtpd_client_restrictions=", "smtp/inet overrides smtpd_client_restrictions"),
+        ("10025 inet n - y - - smtpd -o { mynetworks = 0.0.0.0/0 }", "10025/inet overrides mynetworks"),
+        ("192.0.2.1:26 inet n - y - - /x/smtpd -omynetworks=::/0", "192.0.2.1:26/inet overrides mynetworks"),
+        ("smtpd pass - - y - - smtpd -o mynetworks=", "smtpd/pass overrides mynetworks"),
+        ("smtp inet n - y - 1 postscreen -o mynetworks=", "smtp/inet overrides mynetworks"),
+        # The twins: it says the same, it is no access parameter, it is no server, nobody else reaches it.
+        ("smtp inet n - y - - smtpd -o smtpd_client_restrictions=permit_mynetworks,reject", None),
+        ("smtp inet n - y - - smtpd -o { smtpd_client_restrictions = permit_mynetworks reject }", None),
+        ("smtp inet n - y - - smtpd -o smtpd_banner=x", None),
+        ("relay unix - - y - - smtp -o mynetworks=", None),
+        ("127.0.0.1:10025 inet n - y - - smtpd -o mynetworks=", None),
+        ("[::1]:10025 inet n - y - - smtpd -o mynetworks=", None),
+        ("smtpd unix n - y - - smtpd -o mynetworks=", None),
+    ],
+)
+def test_a_service_that_sets_access_aside(service: str, named: str | None) -> None:
+    wanted = {
+        "main": {"mynetworks": "192.0.2.0/24", "smtpd_client_restrictions": "permit_mynetworks, reject"},
+        "protected": ["mynetworks", "smtpd_client_restrictions"],
+    }
+    state = current(**{"main.cf": disk(""), "master.cf": disk(f"{service}\n")})
+    if named is None:
+        assert planned(state, **wanted).changed
+        return
+    with pytest.raises(_postfix.PostfixError, match=named) as caught:
+        planned(state, **wanted)
+    assert "remove this option, or the service" in str(caught.value)
+    # Without being asked to it says nothing.
+    assert planned(state, main=wanted["main"]).changed

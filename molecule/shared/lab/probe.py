@@ -227,6 +227,7 @@ class Lab:
         version: int = 4,
         helo: str = "",
         starttls: bool | None = None,
+        wrapped: bool = False,
         login: tuple[str, str] | None = None,
         server: str = "",
         timeout: float = PATIENCE,
@@ -236,7 +237,7 @@ class Lab:
         ``message`` None stops after RCPT. With ``raw`` its bytes follow the 354 as they are, without
         dot-stuffing and without an end of data of ours, and every reply that comes is recorded.
         ``starttls`` None uses TLS where it is offered, True insists, False abstains; certificates are
-        not verified. ``server`` overrides the address to connect to.
+        not verified; with ``wrapped`` TLS comes first, as on port 465. ``server`` overrides the address to connect to.
         """
         data = message.encode() if isinstance(message, str) else message
         options = {
@@ -249,6 +250,7 @@ class Lab:
             "message": None if data is None else base64.b64encode(data).decode(),
             "raw": raw,
             "starttls": starttls,
+            "wrapped": wrapped,
             "login": login,
             "timeout": timeout,
         }

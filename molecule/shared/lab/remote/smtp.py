@@ -21,15 +21,20 @@ def note(said: str, reply: tuple[int, Any]) -> bool:
     return 200 <= code < 400
 
 
+def trusting() -> ssl.SSLContext:
+    """TLS with whoever answers."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def secure(client: smtplib.SMTP) -> bool:
     """STARTTLS as asked; the certificate is not what these sessions are about."""
     wanted = options["starttls"]
     if wanted is False or (wanted is None and not client.has_extn("starttls")):
         return True
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return note("STARTTLS", client.starttls(context=context)) and note("EHLO", client.ehlo())
+    return note("STARTTLS", client.starttls(context=trusting())) and note("EHLO", client.ehlo())
 
 
 def transmit(client: smtplib.SMTP) -> None:
@@ -71,7 +76,8 @@ def converse(client: smtplib.SMTP) -> None:
         client.docmd("QUIT")
 
 
-client = smtplib.SMTP(local_hostname=options["helo"], timeout=options["timeout"], source_address=(options["source"], 0))
+known = {"local_hostname": options["helo"], "timeout": options["timeout"], "source_address": (options["source"], 0)}
+client = smtplib.SMTP_SSL(context=trusting(), **known) if options["wrapped"] else smtplib.SMTP(**known)
 try:
     if note("connect", client.connect(options["server"], options["port"])):
         client._host = options["server"]  # type: ignore[attr-defined]  # starttls() wants to know
