@@ -133,6 +133,47 @@ def test_the_guide_s_commands_do_what_it_says(
     assert lifetime(lab, "relay1") == "3d"
 
 
+def test_a_restore_says_first_which_hosts(lab: Lab) -> None:
+    """The twin is the test before."""
+    before = {host: lifetime(lab, host) for host in lab.hosts("relays")}
+    played = play(lab, PLAYBOOKS / "restore.yml", must_pass=False)
+    assert set(SENDERS) <= set(played.failures)
+    assert all("Say which hosts to restore with -l" in said for said in played.failures.values())
+    assert played.changed == {}
+    assert {host: lifetime(lab, host) for host in before} == before
+
+
+def signers(lab: Lab, host: str) -> dict[str, str]:
+    """Whether each of the two runs, and starts at boot."""
+    asked = "for what in is-active is-enabled; do systemctl $what {} 2>/dev/null || true; done"
+    return {
+        name: lab.run(host, asked.format(name)).stdout.replace("\n", " ").strip() for name in ("rspamd", "opendkim")
+    }
+
+
+def test_a_restore_across_a_change_of_signer(lab: Lab, token: str) -> None:
+    """Its keys, its unit and its start at boot go with the configuration."""
+    text = "Subject: {0}\nFrom: alex@corp.example\n\nHello\n".format
+    play(lab, SITE)
+    known = signers(lab, "relay2")
+    assert known["opendkim"] == "active enabled" and not known["rspamd"].startswith("active")
+    play(lab, PLAYBOOKS / "relay.yml", limit="relay2,localhost", extra={"relay_signer": "rspamd"})
+    assert signers(lab, "relay2") == {"rspamd": "active enabled", "opendkim": "inactive disabled"}
+    play(lab, PLAYBOOKS / "restore.yml", limit="relay2")
+    assert signers(lab, "relay2") == {"rspamd": "inactive disabled", "opendkim": "active enabled"}
+    assert lab.run("relay2", "systemctl show --property=NeedDaemonReload --value opendkim").stdout == "no\n"
+    assert lab.run("relay2", "stat -c %U /etc/dkimkeys").stdout == "opendkim\n"
+    lab.run("relay2", ["sendmail", "-f", "alex@corp.example", "x@outside.test"], input=text(f"back-{token}"))
+    assert lab.wait_for_message(f"back-{token}").verdicts["dkim"] == "pass"
+    # The same command again undoes it, with everything that belongs to it.
+    play(lab, PLAYBOOKS / "restore.yml", limit="relay2")
+    assert signers(lab, "relay2") == {"rspamd": "active enabled", "opendkim": "inactive disabled"}
+    lab.run("relay2", ["sendmail", "-f", "alex@corp.example", "x@outside.test"], input=text(f"forth-{token}"))
+    assert lab.wait_for_message(f"forth-{token}").verdicts["dkim"] == "pass"
+    play(lab, SITE)
+    assert signers(lab, "relay2")["opendkim"] == "active enabled"
+
+
 def test_the_last_working_configuration_comes_back(
     lab: Lab, changed: tuple[Played, Played, dict[str, list[str]]], token: str
 ) -> None:
