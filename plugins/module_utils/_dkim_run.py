@@ -410,6 +410,9 @@ def _ensure(store: KeyStore, wants: Sequence[Want], options: Options) -> Outcome
     mends = _mends(store, plans) if os.path.isdir(store.directory) else []
     if not options.check:
         _load_library(plans)
+    # Before a key is there to be committed, by whomever.
+    hidden = store.hide(dry_run=options.check) if options.state in ("present", "rotated") else ""
+    if not options.check:
         _apply(store, plans, options, mends)
     for change in mends:
         outcome.before.append(change.before)
@@ -418,7 +421,8 @@ def _ensure(store: KeyStore, wants: Sequence[Want], options: Options) -> Outcome
             outcome.warnings.append(f"{change.path} could be read or written by others: rotate this key")
     for one in changed:
         outcome.after += teller.lines(one.after)
-    outcome.changed = outcome.changed or bool(mends)
+    outcome.after += [hidden] if hidden else []
+    outcome.changed = outcome.changed or bool(mends) or bool(hidden)
     _tell(outcome, plans, teller, wants)
     return outcome
 

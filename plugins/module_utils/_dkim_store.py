@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import (
     FILE_LIMIT,
     DkimKey,
@@ -39,12 +40,14 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dkim_plan import 
     PlanError,
     show_path,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._etckeeper_client import Etckeeper
 from ansible_collections.postmaster.mail.plugins.module_utils._files import (
     FileError,
     read,
     set_attributes,
     write_atomic,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._snapshot import SnapshotError, ignore_lines
 
 KEY, MANIFEST = ".key", ".json"
 KEY_MODES = (0o400, 0o440, 0o600, 0o640)
@@ -89,9 +92,12 @@ class Change:
 class KeyStore:
     """One directory of keys."""
 
-    def __init__(self, directory: str, access: Access | None = None) -> None:
+    def __init__(
+        self, directory: str, access: Access | None = None, *, etckeeper: Etckeeper | None = None
+    ) -> None:
         self.directory = directory
         self.access = access if access is not None else Access()
+        self._etckeeper = etckeeper if etckeeper is not None else Etckeeper()
         self._keys: dict[str, DkimKey] = {}
 
     def key_path(self, domain: str, entry: Entry | str) -> str:
@@ -162,6 +168,23 @@ class KeyStore:
 
     def _directory_mode(self) -> int:
         return 0o750 if self.access.for_group else 0o700
+
+    def hide(self, *, dry_run: bool) -> str:
+        """Have etckeeper commit nothing of the directory; says so if that is news, and else nothing."""
+        keeper = self._etckeeper
+        probe = os.path.join(self.directory, f"any{KEY}")
+        try:
+            lines = ignore_lines([f"{self.directory}/"], keeper.top)
+            if not lines or not keeper.ready() or not keeper.sees(probe):
+                return ""
+            before, after = keeper.ignore_text(f"keys in {self.directory}", lines)
+            if before == after:
+                return ""
+            if not dry_run:
+                keeper.write_ignore_text(after)
+        except (SnapshotError, CommandError) as err:
+            raise StoreError(f"etckeeper cannot be kept from committing the keys in {self.directory}: {err}") from err
+        return f"etckeeper ignores {self.directory}/"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

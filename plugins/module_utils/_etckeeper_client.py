@@ -45,6 +45,11 @@ class Etckeeper:
         """Replace the ignore file."""
         write_atomic(self._ignore_file, text)
 
+    def sees(self, path: str) -> bool:
+        """Whether a file at ``path``, there already or not, would be committed if it were new."""
+        argv = ["git", "-C", self.top, "check-ignore", "--quiet", "--no-index", "--", path]
+        return self._runner.run(argv, timeout=_TIMEOUT).code != 0
+
     def tracked(self, lines: Sequence[str]) -> list[str]:
         """Files under version control that ``lines`` want ignored, relative to the top."""
         if not lines:
