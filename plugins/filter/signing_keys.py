@@ -32,7 +32,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Dictionaries with C(domain), C(selector), C(algorithm) and C(path), sorted.
+  description:
+    - Dictionaries with C(domain), C(selector), C(algorithm) and C(path), sorted.
+    - Of a key that check mode would have made they also have C(planned), which is true.
   type: list
   elements: dict
 """
@@ -46,9 +48,13 @@ FIELDS = ("domain", "selector", "algorithm", "path")
 
 
 def signing_keys(keys: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The active keys, each with FIELDS only; see DOCUMENTATION."""
+    """The active keys, each with FIELDS and perhaps a note that it is not made yet; see DOCUMENTATION."""
     try:
-        active = [{field: key[field] for field in FIELDS} for key in keys if key["state"] == "active"]
+        active = [
+            {field: key[field] for field in FIELDS} | ({"planned": True} if key.get("record", "") is None else {})
+            for key in keys
+            if key["state"] == "active"
+        ]
     except (KeyError, TypeError) as err:
         raise AnsibleFilterError(f"signing_keys takes the keys that dkim_key returns: {err} is missing") from None
     return sorted(active, key=lambda key: (key["domain"], key["selector"]))

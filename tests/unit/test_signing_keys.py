@@ -25,6 +25,13 @@ def test_active_only_and_sorted() -> None:
     assert signing_keys([]) == []
 
 
+def test_a_key_that_check_mode_would_make_is_planned() -> None:
+    made = key("a.test", "s1", "active")
+    there, planned = signing_keys([made, made | {"selector": "s2", "record": None}])
+    assert "planned" not in there
+    assert planned == {field: there[field] for field in there} | {"selector": "s2", "planned": True}
+
+
 @pytest.mark.parametrize("keys", [[{"domain": "a.test", "state": "active"}], [{}], ["text"]])
 def test_what_is_no_key(keys: list[object]) -> None:
     with pytest.raises(AnsibleFilterError, match="takes the keys that dkim_key returns"):
