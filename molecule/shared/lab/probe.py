@@ -172,8 +172,8 @@ class Lab:
             raise ProbeError(f"{host}: {command} failed ({done.returncode}): {said}")
         return done
 
-    def _python(self, host: str, script: str, options: dict[str, Any], *, timeout: float) -> Any:
-        """Run one of our scripts on a host, with a JSON argument; returns the JSON it prints."""
+    def script(self, host: str, script: str, options: dict[str, Any], *, timeout: float) -> Any:
+        """Run a script of the folder remote on a host, with a JSON argument; returns the JSON it prints."""
         program = (REMOTE / script).read_text(encoding="utf-8")
         argument = base64.b64encode(json.dumps(options).encode()).decode()
         return json.loads(self.run(host, ["python3", "-", argument], input=program, timeout=timeout).stdout)
@@ -205,7 +205,7 @@ class Lab:
 
     def _mailbox(self, host: str, token: str, *, count: int, timeout: float) -> list[Message]:
         options = {"maildir": self.known["outside"]["maildir"], "token": token, "count": count, "timeout": timeout}
-        found = self._python(host, "mailbox.py", options, timeout=timeout + 60)
+        found = self.script(host, "mailbox.py", options, timeout=timeout + 60)
         identity = self.fqdn(host)
         return [Message(base64.b64decode(content), identity) for content in found]
 
@@ -254,7 +254,7 @@ class Lab:
             "login": login,
             "timeout": timeout,
         }
-        steps = self._python(from_host, "smtp.py", options, timeout=timeout * 8)
+        steps = self.script(from_host, "smtp.py", options, timeout=timeout * 8)
         return Dialogue([tuple(step) for step in steps])
 
     # -- DNS (needs dnspython) ------------------------------------------------------------------
