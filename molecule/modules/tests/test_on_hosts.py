@@ -14,11 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import ansible.release
 import pytest
 from lab.probe import Lab
 
 ROOT = Path(__file__).resolve().parents[3]
-TREE = "/root/tree/ansible_collections/postmaster/mail"
+TREE, COLLECTION = "/root/tree", "ansible_collections/postmaster/mail"
 
 
 @dataclass(frozen=True)
@@ -43,37 +44,46 @@ LIBRARIES = Suite(
     ("python3-cryptography", "python3-dnspython", "python3-hypothesis", "python3-dkim"),
     skipped=2,
 )
+# Whole modules against Knot DNS and BIND, with the dnspython that a host of the estate would have.
+DNS = Suite(("tests/integration/dns",), ("knot", "bind9", "python3-cryptography", "python3-dnspython"))
 RUNS = {
     "sat-postfix-12": (POSTCONF, LIBRARIES),
     "sat-postfix-13": (POSTCONF, LIBRARIES),
-    "sat-exim-12": (EXIM,),
-    "sat-exim-13": (EXIM,),
+    "sat-exim-12": (EXIM, DNS),
+    "sat-exim-13": (EXIM, DNS),
 }
 
 
 def _tree() -> str:
-    """What the tests need of the clone, as a tar in base64, the only thing a shell's input takes unharmed."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "plugins/module_utils", "tests"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    """What the tests need, as a tar in base64, the only thing a shell's input takes unharmed.
+
+    That is a part of the clone, and of this ansible-core what a module needs of it on a host.
+    """
+    ours = ["plugins/module_utils", "plugins/modules", "tests"]
+    listed = subprocess.run(["git", "ls-files", "-z", *ours], cwd=ROOT, capture_output=True, text=True, check=True)
+    core = Path(ansible.release.__file__).parent
     memory = io.BytesIO()
-    with tarfile.open(fileobj=memory, mode="w") as tar:
-        for name in filter(None, listed.split("\0")):
+    with tarfile.open(fileobj=memory, mode="w:gz") as tar:
+        for name in filter(None, listed.stdout.split("\0")):
             if (ROOT / name).exists():
-                tar.add(ROOT / name, name)
+                tar.add(ROOT / name, f"{COLLECTION}/{name}")
+        for name in ("__init__.py", "release.py", "_vendor", "module_utils"):
+            tar.add(core / name, f"ansible/{name}", filter=lambda info: None if "__pycache__" in info.name else info)
     return base64.b64encode(memory.getvalue()).decode()
 
 
 def _run(lab: Lab, host: str, tree: str) -> dict[str, str]:
     """Run a host's suites; the last line of each, by the suite's first path, or all it said if it failed."""
-    lab.run(host, f"mkdir -p {TREE} && base64 -d | tar -C {TREE} -x", input=tree)
+    lab.run(host, f"mkdir -p {TREE} && base64 -d | tar -C {TREE} -xz", input=tree)
     packages = sorted({package for suite in RUNS[host] for package in suite.packages})
     apt = "DEBIAN_FRONTEND=noninteractive apt-get -qq"
     install = f"{apt} install --no-install-recommends python3-pytest {' '.join(packages)}"
     lab.run(host, f"{apt} update && {install}", timeout=600)
     said = {}
     for suite in RUNS[host]:
-        command = f"cd {TREE} && {suite.environment} PYTHONPATH=/root/tree python3 -m pytest -q -p no:cacheprovider "
+        command = (
+            f"cd {TREE}/{COLLECTION} && {suite.environment} PYTHONPATH={TREE} python3 -m pytest -q -p no:cacheprovider "
+        )
         done = lab.run(host, command + " ".join(suite.paths), check=False, timeout=900)
         said[suite.paths[0]] = done.stdout[-6000:] + done.stderr[-2000:]
     return said
