@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Everything that mail_records derives, published to Knot DNS and read back; dmarc_record and spf_record on it.
 
-Needs the Debian package knot; without it the tests are skipped with 'not run'.
+Needs the Debian package knot; without it the tests are skipped with 'not run'. The scenario modules runs them too.
 """
 
 from __future__ import annotations

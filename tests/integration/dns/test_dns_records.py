@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """dns_records and dns_records_info against real name servers on the loopback: Knot DNS (signed zones, a secondary) and BIND.
 
-Needs the Debian packages knot and bind9 for the daemons; what is not installed is skipped with 'not run'.
+Needs the Debian packages knot and bind9 for the daemons; what is not installed is skipped with 'not run'. The
+scenario modules runs all of it on hosts of both releases.
 """
 
 from __future__ import annotations
