@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, Event
 
 import pytest
 
@@ -86,6 +88,32 @@ def test_outcome(run, command: str, report: str | None, expected: Outcome) -> No
 def test_a_program_that_hangs_is_ended(run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     assert run("sleep 60", timeout=0.2) == Outcome(failed=1)
     assert "sh did not end within 0.2 seconds" in capsys.readouterr().out
+
+
+def test_an_interrupt_ends_what_runs_and_lets_nothing_start(run, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(steps, "_interrupted", Event())
+    with ThreadPoolExecutor() as pool:
+        hanging = pool.submit(run, "touch started; sleep 60", timeout=50)
+        while not steps._running:
+            assert not hanging.done()
+        steps.interrupt()
+        assert hanging.result(timeout=20) == Outcome(failed=1)
+    assert run("exit 0") == Outcome(failed=1)
+    assert "interrupted" in capsys.readouterr().out
+
+
+def test_scenarios_run_beside_the_other_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    both_run = Barrier(2, timeout=20)
+
+    def part(name: str, *_rest: object) -> list[Outcome]:
+        if name in ("molecule", "unit"):
+            both_run.wait()
+        return [Outcome(passed=1)]
+
+    monkeypatch.setattr(dev, "_run", part)
+    monkeypatch.setattr(dev.checks, "prepare", Path)
+    monkeypatch.setattr(dev.os, "cpu_count", lambda: 2)
+    assert dev._run_all(dev.choose([]), "podman") == [Outcome(passed=1)] * len(dev.PARTS)
 
 
 def test_what_a_failed_program_said_is_shown(run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]

@@ -8,12 +8,14 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from . import bench, checks, galaxy, molecule, prerequisites
 from .places import LAB_CODE, TREE, DevError, environment
-from .steps import Outcome, run_part, summary
+from .steps import Outcome, interrupt, run_part, summary
 
 PARTS = ("lint", "sanity", "unit", "compat", "galaxy", "molecule")
 
@@ -53,9 +55,7 @@ def test(words: list[str], *, yes: bool) -> int:
         # First of all, as it may ask. Ansible takes the terminal away from what it starts.
         both = molecule.needs_docker(choice.scenarios)
         engine = prerequisites.prepare_lab(yes=yes, detached=True, both_engines=both)
-    outcomes: list[Outcome] = []
-    for part in choice.parts:
-        outcomes += _run(part, choice, engine)
+    outcomes = _run_all(choice, engine)
     for reason in sorted({outcome.not_run for outcome in outcomes if outcome.not_run}):
         print(f"not run: {reason}")
     print(f"total time: {time.monotonic() - began:.0f} s on {os.cpu_count()} processors")
@@ -63,8 +63,23 @@ def test(words: list[str], *, yes: bool) -> int:
     return 1 if any(outcome.failed for outcome in outcomes) else 0
 
 
-def _run(part: str, choice: Choice, engine: str) -> list[Outcome]:
+def _run_all(choice: Choice, engine: str) -> list[Outcome]:
+    """Run the scenarios, which wait more than they work, and beside them the other parts one after the other."""
     folder = checks.prepare()
+    streams = [[part for part in choice.parts if (part == "molecule") == labs] for labs in (True, False)]
+
+    def run(parts: list[str]) -> list[Outcome]:
+        return [outcome for part in parts for outcome in _run(part, choice, engine, folder)]
+
+    with ThreadPoolExecutor(max_workers=min(len(streams), os.cpu_count() or 1)) as pool:
+        try:
+            return [outcome for outcomes in pool.map(run, streams) for outcome in outcomes]
+        except BaseException:
+            interrupt()
+            raise
+
+
+def _run(part: str, choice: Choice, engine: str, folder: Path) -> list[Outcome]:
     workers = min(2, os.cpu_count() or 1)
     if part == "lint":
         return run_part(part, checks.lint(folder), workers=workers)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import TextIO
 from xml.etree import ElementTree
 
@@ -24,6 +24,7 @@ LAST_LINES = 60
 PLAIN = {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "TERM": "dumb"}
 _printing = Lock()
 _running: set[subprocess.Popen[bytes]] = set()
+_interrupted = Event()
 
 
 class StepFailed(Exception):
@@ -66,6 +67,8 @@ class Shell:
             raise StepFailed(f"{words[0]} cannot be started: {err.strerror}") from err
         _running.add(process)
         try:
+            if _interrupted.is_set():
+                raise StepFailed("interrupted")
             code = process.wait(timeout)
         except subprocess.TimeoutExpired as err:
             raise StepFailed(f"{words[0]} did not end within {timeout:g} seconds") from err
@@ -96,6 +99,16 @@ class Shell:
     def say(self, line: str) -> None:
         """Write a line of our own into the log."""
         print(line, file=self._log, flush=True)
+
+
+def interrupt() -> None:
+    """End the programs of all steps, and start no others.
+
+    They have sessions of their own, so the terminal's signal does not reach them.
+    """
+    _interrupted.set()
+    for process in list(_running):
+        _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -208,10 +221,7 @@ def run_part(part: str, steps: Sequence[Step], *, workers: int = 1) -> list[Outc
         try:
             outcomes = list(pool.map(lambda step: run_step(part, step), steps))
         except KeyboardInterrupt:
-            # The programs have sessions of their own, so the terminal's signal does not reach them.
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(_running):
-                _end(process)
+            interrupt()
             raise
     _line(part, "", f"{summary(outcomes)} in {time.monotonic() - began:.0f} s")
     return outcomes
