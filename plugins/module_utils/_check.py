@@ -8,9 +8,11 @@ A row is one question about a domain's mail. Its id is what people put into thei
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout
 
 SEVERITIES = ("F", "W", "I")  # fail: mail is refused or a policy void; warning; information
 OK, PROPAGATING, WRONG, UNKNOWN = "ok", "propagating", "wrong", "unknown"
@@ -57,7 +59,8 @@ ROWS = _rows(
     ("spf.syntax", "no SPF record has a syntax error anywhere", "F", "RFC 7208 4.6, 12", "correct the term", ""),
     ("spf.lookups", "SPF needs ten lookups at most", "F", "RFC 7208 4.6.4", "drop includes or list addresses", ""),
     ("spf.void", "two lookups at most lead to nothing", "F", "RFC 7208 4.6.4", "remove dead names", ""),
-    ("spf.mx-ptr-limits", "a term mx leads to ten hosts at most", "F", "RFC 7208 4.6.4", "list addresses instead", ""),
+    ("spf.mx-ptr-limits", "a term mx leads to ten hosts at most, a term ptr to ten names", "F", "RFC 7208 4.6.4",
+     "list addresses instead", ""),
     ("spf.size", "the SPF record and its answer are short enough", "W", "RFC 7208 3.3, 3.4",
      "shorten the record or split it over includes", ""),
     ("spf.ptr", "no term ptr", "W", "RFC 7208 5.5", "list addresses instead", ""),
@@ -77,7 +80,7 @@ ROWS = _rows(
      "sign with rsa-sha256", "selectors"),
     ("dkim.flags", "the key is neither in test, nor revoked, nor for other uses", "F", "RFC 6376 3.6.1",
      "correct the flags", "selectors"),
-    ("dkim.rotation", "keys are renewed in time and old ones stay as long as mail may wait", "W", "RFC 6376 3.1",
+    ("dkim.rotation", "keys are renewed in time, and DNS holds each as its state asks for", "W", "RFC 6376 3.1",
      "rotate the key", "dkim_keys"),
     ("dkim.sig", "a message's signature verifies and covers what it should", "F", "RFC 6376 5.4, 8.2, 8.15",
      "correct the signer's options", "message_file"),
@@ -99,8 +102,8 @@ ROWS = _rows(
      "send less to those who did not ask for it", "spam_rate"),
     ("msg.format", "the message is well-formed", "F", "RFC 5322 3.6; RFC 5321 4.5.3.1.6",
      "correct the program that makes it", "message_file"),
-    ("tls.starttls", "each MX offers STARTTLS with TLS 1.2 or later and a certificate for its name", "F",
-     "RFC 3207; RFC 8996; RFC 9325", "correct certificate and protocols", ""),
+    ("tls.starttls", "each MX offers STARTTLS with TLS 1.2 or later and a certificate for its name; mail leaves by TLS",
+     "F", "RFC 3207; RFC 8996; RFC 9325", "correct certificate and protocols", ""),
     ("mtasts.dns+policy", "the MTA-STS record and policy can be read", "F", "RFC 8461 3.1-3.3",
      "correct record or policy file", ""),
     ("mtasts.match", "the MTA-STS policy is enforced and names every MX", "F", "RFC 8461 3.2, 4.1",
@@ -108,7 +111,8 @@ ROWS = _rows(
     ("tlsrpt", "there is one TLS reporting record", "W", "RFC 8460 3", "publish a record", ""),
     ("dane", "TLSA records are signed and match the certificate", "F", "RFC 7672 2.2, 3.1, 8.1",
      "publish 3 1 1 of this key and the next", ""),
-    ("dnssec", "the domain and its mail servers' zones are signed and validate", "F", "RFC 4035 5; RFC 7672 2.2",
+    ("dnssec", "the zones of the domain and its mail servers are signed, and all that mail asks there validates", "F",
+     "RFC 4035 5; RFC 7672 2.2",
      "correct the DS record", ""),
     ("dnsbl.ip/domain", "no blocklist has the addresses or the domain", "F", "RFC 5782 2, 5",
      "ask the list for removal", ""),
@@ -120,7 +124,8 @@ ROWS = _rows(
      "strip foreign headers with your authserv-id", "inbound_message_file authserv_id"),
     ("dns.consistency", "all name servers of the zone answer, alike and over TCP, too", "W", "RFC 1034 4.3.5; RFC 7766",
      "correct the secondary servers", ""),
-    ("caa/bimi/ipv6", "CAA for the MX hosts, IPv6, and no BIMI without enforced DMARC", "I", "RFC 8659 3; RFC 3974",
+    ("caa/bimi/ipv6", "CAA for the MX hosts, IPv6 that answers, BIMI that can be read and has an enforced DMARC policy",
+     "I", "RFC 8659 3; RFC 3974",
      "optional", ""),
 )  # fmt: skip
 BY_ID: Mapping[str, Row] = {row.id: row for row in ROWS}
@@ -163,6 +168,19 @@ class Found:
 def unknown(seen: str, remedy: str, subject: str = "") -> Found:
     """That a row cannot be judged, and what it would take."""
     return Found("I", seen, remedy, subject, verdict=UNKNOWN)
+
+
+def unanswered(why: object, subject: str = "") -> Found:
+    """That a question of a row was not answered."""
+    return unknown(str(why), "try again, or name another resolver", subject)
+
+
+def settled(found: Iterable[Found], subject: str = "") -> Iterator[Found]:
+    """What is ``found``; where a question about ``subject`` is not answered, what came before it, and that."""
+    try:
+        yield from found
+    except DnsTimeout as err:
+        yield unanswered(err, subject)
 
 
 @dataclass(frozen=True)

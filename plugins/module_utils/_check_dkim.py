@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, unknown
+from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, settled, unanswered, unknown
 from ansible_collections.postmaster.mail.plugins.module_utils._check_view import NXDOMAIN, SignerKey, View
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import (
     MAX_BITS,
@@ -22,6 +22,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dkim import (
     DkimError,
     DkimRecord,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE
 
@@ -42,12 +43,16 @@ _DATED = re.compile(r"(20[2-9][0-9])-?(0[1-9]|1[0-2])")
 
 @dataclass(frozen=True)
 class Key:
-    """What DNS holds under one selector: ``record`` where there is one text that can be read, else ``error``."""
+    """What DNS holds under one selector: ``record`` where there is one text that can be read, else ``error``.
+
+    ``silence`` says why it is not known.
+    """
 
     selector: str
     texts: tuple[str, ...]
     record: DkimRecord | None = None
     error: DkimError | None = None
+    silence: str = ""
 
 
 def told(view: View) -> list[str]:
@@ -78,11 +83,18 @@ def _keys(view: View) -> list[Key]:
         selectors = list(USUAL)
     view.prefetch([(record_name(view, selector), "TXT") for selector in selectors])
     found = [_key(view, selector) for selector in selectors]
-    return [key for key in found if key.texts] if guess else found
+    if not guess:
+        return found
+    if all(key.silence for key in found):
+        raise DnsTimeout(found[0].silence)
+    return [key for key in found if key.texts]
 
 
 def _key(view: View, selector: str) -> Key:
-    texts = tuple(view.query(record_name(view, selector), "TXT"))
+    try:
+        texts = tuple(view.query(record_name(view, selector), "TXT"))
+    except DnsTimeout as err:
+        return Key(selector, (), silence=str(err))
     if len(texts) != 1:
         return Key(selector, texts)
     try:
@@ -99,7 +111,10 @@ def _each(judge: Callable[[View, Key], Iterator[Found]]) -> Callable[[View], Ite
         if not known:
             yield unknown("no selector is named, and none of the usual ones is there", "give selectors: [...]")
         for key in known:
-            yield from judge(view, key)
+            if key.silence:
+                yield unanswered(key.silence, _where(view, key))
+            else:
+                yield from judge(view, key)
 
     row.__doc__ = judge.__doc__
     return row
@@ -118,7 +133,9 @@ def present(view: View) -> Iterator[Found]:
     if not known:
         yield unknown("no selector is named, and none of the usual ones is there", "give selectors: [...]")
     for key in known:
-        if not key.texts:
+        if key.silence:
+            yield unanswered(key.silence, _where(view, key))
+        elif not key.texts:
             remedy = (
                 _wanted(view, key.selector) or f'{record_name(view, key.selector)} 3600 IN TXT "v=DKIM1; k=rsa; p=..."'
             )
@@ -170,6 +187,8 @@ def match(view: View) -> Iterator[Found]:
     view.prefetch([(record_name(view, key.selector), "TXT") for key in mine])
     for key in mine:
         held = _key(view, key.selector)
+        if held.silence:
+            yield unanswered(held.silence, _where(view, held))
         if held.record is None or held.record.revoked:
             continue  # another row's finding
         try:
@@ -211,7 +230,10 @@ def algorithm(view: View) -> Iterator[Found]:
             "F", "the message is signed with rsa-sha1, which verifiers must not take", remedy, reference="RFC 8301 3.1"
         )
     kinds = {key.record.key_type for key in known if key.record and not key.record.revoked}
-    if (used or kinds) and (used or kinds) <= {"ed25519", "ed25519-sha256"}:
+    silent = [] if used else [key for key in known if key.silence]
+    for key in silent:
+        yield unanswered(key.silence, _where(view, key))
+    if not silent and (used or kinds) and (used or kinds) <= {"ed25519", "ed25519-sha256"}:
         seen = "there is an Ed25519 key alone, which many receivers cannot verify"
         yield Found("F" if used else "W", seen, "sign with an RSA key of 2048 bits beside it", reference="RFC 8463 3")
 
@@ -264,19 +286,54 @@ def rotation(view: View) -> Iterator[Found]:
             )
     view.prefetch([(record_name(view, key.selector), "TXT") for key in mine])
     for key in mine:
-        yield from _stage(view, key)
+        yield from settled(_stage(view, key), record_name(view, key.selector).rstrip("."))
 
 
 def _stage(view: View, key: SignerKey) -> Iterator[Found]:
-    """Whether DNS holds a key as its state asks for."""
-    there, where = view.query(record_name(view, key.selector), "TXT"), record_name(view, key.selector).rstrip(".")
-    age = _days(key.retired, view)
-    if key.state == "pending" and not there:
-        seen = "the next key is not published yet: signing must not begin"
-        yield Found("W", seen, str(Record.txt(where, key.value)), where)
-    elif key.state == "retired" and not there and (age is None or age < QUEUE_DAYS):
-        seen = f"the key was retired {age if age is not None else 'some'} days ago and is gone: queued mail fails"
+    """Whether DNS holds a key as its state asks for; of active keys other rows tell."""
+    where, held = record_name(view, key.selector).rstrip("."), _key(view, key.selector)
+    if held.silence:
+        raise DnsTimeout(held.silence)
+    if key.state == "pending":
+        yield from _pending(key, held, where)
+    elif key.state == "retired":
+        yield from _retired(key, held, where, _days(key.retired, view))
+    elif key.state == "revoked" and held.texts and not (held.record and held.record.revoked):
+        seen = "the key is revoked, and DNS still has it in full: what it signed is accepted"
+        yield Found("W", seen, str(Record.txt(where, "v=DKIM1; p=")), where, "RFC 6376 3.6.1")
+    elif key.state == "withdrawn" and held.texts:
+        yield Found("W", "the key is withdrawn, and its record still there", f"delete {where}. TXT", where)
+
+
+def _pending(key: SignerKey, held: Key, where: str) -> Iterator[Found]:
+    """The next key must be found before it signs."""
+    fault = "is not published yet" if not held.texts else _unlike(key, held)
+    if fault:
+        yield Found("W", f"the next key {fault}: signing must not begin", str(Record.txt(where, key.value)), where)
+
+
+def _retired(key: SignerKey, held: Key, where: str, age: int | None) -> Iterator[Found]:
+    """A key that no longer signs is needed for what waits in queues, and replaced by no other."""
+    waited = age is not None and age >= QUEUE_DAYS
+    faded = not held.texts or (held.record is not None and held.record.revoked)
+    fault = ("is gone" if not held.texts else "is revoked already") if faded else _unlike(key, held)
+    if fault and not (faded and waited):
+        seen = f"the key was retired {age if age is not None else 'some'} days ago and {fault}: queued mail fails"
         yield Found("W", seen, f"{Record.txt(where, key.value)} (until {QUEUE_DAYS} days have passed)", where)
+
+
+def _unlike(key: SignerKey, held: Key) -> str:
+    """How the record in DNS is not that of the key; empty where it is."""
+    if held.record is None:
+        return f"has {len(held.texts)} records" if len(held.texts) > 1 else "cannot be read in DNS"
+    if held.record.revoked:
+        return "is revoked in DNS"
+    try:
+        wanted = DkimRecord.parse(key.value)
+    except DkimError:
+        return ""  # nothing to compare with
+    same = (wanted.key_type, wanted.public_key) == (held.record.key_type, held.record.public_key)
+    return "" if same else "is another one in DNS"
 
 
 def _days(since: str, view: View) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _public_suffix
-from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, unknown
+from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, settled, unknown
 from ansible_collections.postmaster.mail.plugins.module_utils._check_view import View
 from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import (
     POLICIES,
@@ -136,9 +136,9 @@ def reports(view: View) -> Iterator[Found]:
     for uri in uris:
         if uri not in targets:
             yield Found("W", f"{uri}: reports are sent by mail only", "write mailto:", where)
-    view.each(lambda target: list(_judge_target(view, found, target)), targets.values())
-    for target in dict.fromkeys(targets.values()):
-        yield from _judge_target(view, found, target)
+    distinct = list(dict.fromkeys(targets.values()))
+    for judged in view.each(lambda target: list(settled(_judge_target(view, found, target), target)), distinct):
+        yield from judged
 
 
 def _is_mailto(uri: str) -> bool:

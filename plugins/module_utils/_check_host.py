@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
-from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, unknown
+from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, settled, unknown
 from ansible_collections.postmaster.mail.plugins.module_utils._check_view import (
     Connect,
     ConnectAnswer,
@@ -41,8 +41,12 @@ def _outbound(view: View) -> Iterator[Found]:
     yield unknown("no sending address is named", "give outbound: [{address: ..., helo: ...}]")
 
 
+def _pointer(address: str) -> str:
+    return ipaddress.ip_address(address).reverse_pointer + "."
+
+
 def _pointers(view: View, address: str) -> list[str]:
-    return view.query(ipaddress.ip_address(address).reverse_pointer + ".", "PTR")[:POINTER_LIMIT]
+    return view.query(_pointer(address), "PTR")[:POINTER_LIMIT]
 
 
 def _reverse_record(outbound: Outbound) -> str:
@@ -55,48 +59,62 @@ def ptr_exists(view: View) -> Iterator[Found]:
     """Every address that sends has a name (RFC 1912 section 2.1)."""
     if not view.options.outbound:
         yield from _outbound(view)
-    view.each(lambda outbound: _pointers(view, outbound.address), view.options.outbound)
-    for outbound in view.options.outbound:
-        if not _pointers(view, outbound.address):
-            yield Found(
-                "F", "no PTR record: large receivers refuse its mail", _reverse_record(outbound), outbound.address
-            )
+    yield from _for_each(view, _has_pointer)
+
+
+def _for_each(view: View, judge: Callable[[View, Outbound], Iterator[Found]]) -> Iterator[Found]:
+    """What ``judge`` finds of each outbound address, whatever becomes of the others."""
+    view.prefetch([(_pointer(outbound.address), "PTR") for outbound in view.options.outbound])
+    judged = view.each(lambda one: list(settled(judge(view, one), one.address)), view.options.outbound)
+    for found in judged:
+        yield from found
+
+
+def _has_pointer(view: View, outbound: Outbound) -> Iterator[Found]:
+    if not _pointers(view, outbound.address):
+        seen = "no PTR record: large receivers refuse its mail"
+        yield Found("F", seen, _reverse_record(outbound), outbound.address)
 
 
 def ptr_fcrdns(view: View) -> Iterator[Found]:
     """The name leads back to the address (RFC 8601 section 2.7.3)."""
     if not view.options.outbound:
         yield from _outbound(view)
-    for outbound, names in zip(
-        view.options.outbound,
-        view.each(lambda outbound: _pointers(view, outbound.address), view.options.outbound),
-        strict=True,
-    ):
-        rdtype = "A" if "." in outbound.address else "AAAA"
-        view.prefetch([(name, rdtype) for name in names])
-        wanted = ipaddress.ip_address(outbound.address)
-        back = [ipaddress.ip_address(text) for name in names for text in view.query(name, rdtype)]
-        if names and wanted not in back:
-            seen = f"the PTR names {names[0].rstrip('.')}, which does not lead back to it"
-            remedy = f"{names[0]} 3600 IN {rdtype} {outbound.address}, or {_reverse_record(outbound)}"
-            yield Found("F", seen, remedy, outbound.address)
+    yield from _for_each(view, _leads_back)
+
+
+def _leads_back(view: View, outbound: Outbound) -> Iterator[Found]:
+    names = _pointers(view, outbound.address)
+    rdtype = "A" if "." in outbound.address else "AAAA"
+    view.prefetch([(name, rdtype) for name in names])
+    wanted = ipaddress.ip_address(outbound.address)
+    told = [ipaddress.ip_address(text) for name in names for text in view.ask(name, rdtype).values]
+    if not names or wanted in told:
+        return
+    for name in names:
+        view.query(name, rdtype)  # one that was not answered may be the right one
+    seen = f"the PTR names {names[0].rstrip('.')}, which does not lead back to it"
+    remedy = f"{names[0]} 3600 IN {rdtype} {outbound.address}, or {_reverse_record(outbound)}"
+    yield Found("F", seen, remedy, outbound.address)
 
 
 def helo(view: View) -> Iterator[Found]:
     """HELO is a full name that resolves and is the PTR's (RFC 5321 sections 2.3.5 and 4.1.1.1)."""
     if not view.options.outbound:
         yield from _outbound(view)
-    for outbound in view.options.outbound:
-        names = [name.rstrip(".").lower() for name in _pointers(view, outbound.address)]
-        if names and _is_generic(names[0], outbound.address):
-            seen = f"the PTR {names[0]} looks like that of a customer's line"
-            yield Found("W", seen, _reverse_record(outbound), outbound.address)
-        elif not outbound.helo:
-            yield unknown(
-                "the name it says in HELO is not told", "give outbound: [{address: ..., helo: ...}]", outbound.address
-            )
-        else:
-            yield from _judge_helo(view, outbound, names)
+    yield from _for_each(view, _greets)
+
+
+def _greets(view: View, outbound: Outbound) -> Iterator[Found]:
+    names = [name.rstrip(".").lower() for name in _pointers(view, outbound.address)]
+    if names and _is_generic(names[0], outbound.address):
+        seen = f"the PTR {names[0]} looks like that of a customer's line"
+        yield Found("W", seen, _reverse_record(outbound), outbound.address)
+    elif not outbound.helo:
+        remedy = "give outbound: [{address: ..., helo: ...}]"
+        yield unknown("the name it says in HELO is not told", remedy, outbound.address)
+    else:
+        yield from _judge_helo(view, outbound, names)
 
 
 def _is_generic(name: str, address: str) -> bool:
@@ -201,7 +219,7 @@ def dnsbl(view: View) -> Iterator[Found]:
         yield unknown("no blocklist is named", "give dnsbl_ip and dnsbl_domain")
     elif view.options.dnsbl_ip and not view.options.outbound:
         yield from _outbound(view)
-    for found in view.each(lambda item: list(_judge_list(view, *item)), lists):
+    for found in view.each(lambda item: list(settled(_judge_list(view, *item), item[0])), lists):
         yield from found
 
 
@@ -220,14 +238,18 @@ def _judge_list(view: View, zone: str, kind: str) -> Iterator[Found]:
         return
     view.prefetch([(f"{label}.{zone}.", "A") for label in subjects.values()])
     for subject, label in subjects.items():
-        codes = view.query(f"{label}.{zone}.", "A")
-        refused = _refusal(codes)
-        if refused:
-            yield unknown(f"{zone} does not answer: {refused}", "ask through a resolver of your own", subject)
-        elif codes:
-            reasons = view.query(f"{label}.{zone}.", "TXT")
-            seen = f"{zone} lists it ({', '.join(codes)}){': ' + reasons[0] if reasons else ''}"
-            yield Found("F", seen, f"find out why, mend that, then ask {zone} for removal", subject)
+        yield from settled(_listing(view, zone, subject, label), subject)
+
+
+def _listing(view: View, zone: str, subject: str, label: str) -> Iterator[Found]:
+    codes = view.query(f"{label}.{zone}.", "A")
+    refused = _refusal(codes)
+    if refused:
+        yield unknown(f"{zone} does not answer: {refused}", "ask through a resolver of your own", subject)
+    elif codes:
+        reasons = view.ask(f"{label}.{zone}.", "TXT").values
+        seen = f"{zone} lists it ({', '.join(codes)}){': ' + reasons[0] if reasons else ''}"
+        yield Found("F", seen, f"find out why, mend that, then ask {zone} for removal", subject)
 
 
 def reversed_name(address: str) -> str:

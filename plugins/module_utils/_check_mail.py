@@ -21,6 +21,9 @@ _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 # The last address in brackets or parentheses of the clause "from": what the server itself saw.
 _CLIENT = re.compile(r"\[(?:IPv6:)?([0-9A-Fa-f.:]+)\]", re.IGNORECASE)
+# SMTP, ESMTP, ESMTPA, UTF8SMTP: without the letter S at the end that TLS adds (RFC 3848, RFC 6531 section 4.3).
+_PROTOCOL = re.compile(r"\swith\s+(?:E|UTF8)?SMTP(S?)A?\b", re.IGNORECASE)
+_TLS = re.compile(r"\b(?:using|version[=:]|cipher[=:])\s*TLS", re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _COMMENT = re.compile(r"\([^()]*\)")
 _ANGLE = re.compile(r"<([^<>]*)>")
@@ -103,6 +106,13 @@ class Mail:
             except ValueError:
                 continue
         return ""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the topmost Received field says that the message came by SMTP without TLS (RFC 3848)."""
+        text = self.first("received")[:FIELD_LIMIT]
+        match = _PROTOCOL.search(_QUOTED.sub('""', text))
+        return match is not None and not match.group(1) and not _TLS.search(text)
 
     @property
     def helo(self) -> str:

@@ -11,13 +11,14 @@ import datetime
 import email.utils
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _spf
-from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, unknown
+from ansible_collections.postmaster.mail.plugins.module_utils._check import WRONG, Found, settled, unanswered, unknown
 from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import Mail
 from ansible_collections.postmaster.mail.plugins.module_utils._check_view import View
 from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import aligned, discover
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import DomainError, is_under
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, DomainError, is_under
 from ansible_collections.postmaster.mail.plugins.module_utils._signatures import (
     PYNACL,
     SIGNATURE_LIMIT,
@@ -35,17 +36,44 @@ FREE_MAIL = frozenset(("gmail.com", "googlemail.com", "yahoo.com", "outlook.com"
 ONCE = ("from", "date", "message-id", "subject", "to", "cc", "reply-to", "sender")  # RFC 5322 section 3.6
 REQUIRED = {"from": "F", "date": "F", "message-id": "W", "subject": "W"}
 ONE_CLICK = "list-unsubscribe=one-click"  # RFC 8058 section 3.1
+FORGED = "forged.invalid"  # what marks a forged verdict, and the message that was sent with one; RFC 2606 section 2
 
 
-def signatures(view: View, mail: Mail) -> list[Signature]:
+@dataclass(frozen=True)
+class Verified:
+    """The signatures of a message, verified; ``silent`` says by the key's name why some could not be."""
+
+    signatures: list[Signature]
+    silent: dict[str, str]
+
+    def why(self, one: Signature) -> str:
+        """Why it is not known whether a signature is valid; empty where it is."""
+        return self.silent.get(key_name(one.tags).lower(), "")
+
+    @property
+    def valid(self) -> list[Signature]:
+        """Those that verify."""
+        return [one for one in self.signatures if one.valid]
+
+
+def verified(view: View, mail: Mail) -> Verified:
     """All signatures, verified with keys from the view. Raises :class:`NoLibrary`."""
     return view.once("signatures", lambda: _verified(view, mail))
 
 
-def _verified(view: View, mail: Mail) -> list[Signature]:
+def _verified(view: View, mail: Mail) -> Verified:
     names = filter(None, map(key_name, mail.signatures[:SIGNATURE_LIMIT]))
     view.prefetch([(name, "TXT") for name in names])
-    return verify(mail, lambda name: view.query(name, "TXT"))
+    silent: dict[str, str] = {}
+
+    def key(name: str) -> list[str]:
+        try:
+            return view.query(name, "TXT")
+        except DnsTimeout as err:
+            silent[name.lower().rstrip(".") + "."] = str(err)
+            return []
+
+    return Verified(verify(mail, key), silent)
 
 
 def _message(view: View) -> Mail | Found:
@@ -63,17 +91,25 @@ def _message(view: View) -> Mail | Found:
 def _judged(view: View, found: Iterator[Found]) -> Iterator[Found]:
     """``found``, or that the library is missing."""
     try:
-        yield from list(found)
+        yield from found
     except NoLibrary as err:
         yield unknown(str(err), err.remedy)
 
 
 def _holds(view: View, mail: Mail, fits: Callable[[Signature], bool] = lambda one: True) -> bool:
-    """Whether a valid signature fits. Raises :class:`NoLibrary` where only one that cannot be judged does."""
-    fitting = [one for one in signatures(view, mail) if one.valid is not False and fits(one)]
-    if fitting and not any(one.valid for one in fitting):
+    """Whether a valid signature fits.
+
+    Raises :class:`NoLibrary` or :class:`DnsTimeout` where only one does that cannot be judged.
+    """
+    known = verified(view, mail)
+    fitting = [one for one in known.signatures if fits(one)]
+    if any(one.valid for one in fitting):
+        return True
+    if any(one.valid is None for one in fitting):
         raise NoLibrary(PYNACL)
-    return bool(fitting)
+    for why in filter(None, map(known.why, fitting)):
+        raise DnsTimeout(why)
+    return False
 
 
 # -- rows ---------------------------------------------------------------------------------------------
@@ -89,14 +125,18 @@ def signature(view: View) -> Iterator[Found]:
 
 
 def _signature(view: View, mail: Mail) -> Iterator[Found]:
-    own = [one for one in signatures(view, mail) if one.domain and _related(one.domain, view.bare)]
+    known = verified(view, mail)
+    own = [one for one in known.signatures if one.domain and _related(one.domain, view.bare)]
     if not own:
-        others = ", ".join(one.domain for one in signatures(view, mail)) or "nobody"
+        others = ", ".join(one.domain for one in known.signatures) or "nobody"
         yield Found(
             "F", f"not signed by {view.bare}, but by {others}", f"sign with d={view.bare}", reference="RFC 6376 5.1"
         )
     for one in own:
         where = f"{one.tags.get('s', '?')}._domainkey.{one.domain}"
+        if known.why(one):
+            yield unanswered(known.why(one), where)
+            continue
         if one.valid is None:
             lacking = NoLibrary(PYNACL)
             yield unknown(f"{where}: {lacking}", lacking.remedy)
@@ -153,7 +193,8 @@ def alignment(view: View) -> Iterator[Found]:
 
 
 def _alignment(view: View, mail: Mail) -> Iterator[Found]:
-    valid = [one.domain for one in signatures(view, mail) if one.valid]
+    known = verified(view, mail)
+    valid = [one.domain for one in known.valid]
     if _aligned_dkim(view, mail):
         return
     record = discover(mail.from_domain, view).record
@@ -189,23 +230,40 @@ def bulk(view: View) -> Iterator[Found]:
 
 
 def _bulk(view: View, mail: Mail) -> Iterator[Found]:
-    missing = []
     if not mail.client or mail.envelope_sender is None:
         yield unknown("Received and Return-Path do not tell who sent it", "take a message as the receiver stored it")
         return
     result = _spf.check_host(ip=mail.client, sender=mail.envelope_sender, helo=mail.helo, resolver=view).result
     sender = mail.envelope_sender.rpartition("@")[2] or mail.helo
-    if result != "pass":
-        missing.append(f"SPF of {sender} for {mail.client} gives {result}")
-    if not _holds(view, mail):
-        missing.append("no DKIM signature is valid")
-    record = discover(mail.from_domain, view).record
-    by_spf = result == "pass" and _aligned(view, sender, mail.from_domain, (record.aspf if record else None) or "r")
-    if record is None or not (by_spf or _aligned_dkim(view, mail)):
-        missing.append("DMARC does not pass")
+    parts = (_bulk_spf(result, sender, mail.client), _bulk_dkim(view, mail), _bulk_dmarc(view, mail, result, sender))
+    judged = view.each(lambda part: list(_judged(view, settled(part))), parts)
+    missing = [found.seen for part in judged for found in part if found.verdict == WRONG]
     if missing:
         remedy = "see the findings of spf.covers-ip, dkim.sig and dmarc.align"
         yield Found("F", "; ".join(missing), remedy)
+    yield from (found for part in judged for found in part if found.verdict != WRONG)
+
+
+def _bulk_spf(result: str, sender: str, client: str) -> Iterator[Found]:
+    if result == "temperror":
+        yield unanswered(f"the SPF verdict of {sender} cannot be had now (temperror)", sender)
+    elif result != "pass":
+        yield Found("F", f"SPF of {sender} for {client} gives {result}", "")
+
+
+def _bulk_dkim(view: View, mail: Mail) -> Iterator[Found]:
+    if not _holds(view, mail):
+        yield Found("F", "no DKIM signature is valid", "")
+
+
+def _bulk_dmarc(view: View, mail: Mail, result: str, sender: str) -> Iterator[Found]:
+    record = discover(mail.from_domain, view).record
+    if record is None:
+        yield Found("F", "DMARC does not pass", "")
+        return
+    by_spf = result == "pass" and _aligned(view, sender, mail.from_domain, record.aspf or "r")
+    if not by_spf and not _aligned_dkim(view, mail) and result != "temperror":
+        yield Found("F", "DMARC does not pass", "")
 
 
 def one_click(view: View) -> Iterator[Found]:
@@ -326,9 +384,20 @@ def trust(view: View) -> Iterator[Found]:
         remedy = "give inbound_message_file (one that was sent with a forged Authentication-Results) and authserv_id"
         yield unknown("no message and authserv-id are given", remedy)
         return
-    owners = [value.partition(";")[0].split()[:1] for value in mail.all("authentication-results")]
-    own = sum(1 for owner in owners if owner and owner[0].lower() == identity)
-    if not own:
+    yield from _own_results(mail, identity)
+    yield from _judged(view, _chain(view, mail))
+
+
+def _own_results(mail: Mail, identity: str) -> Iterator[Found]:
+    """One field is the server's own, and the forged one is gone: only its mark tells them apart."""
+    values = mail.all("authentication-results")
+    owners = [value.partition(";")[0].split()[:1] for value in values]
+    mine = [value for value, owner in zip(values, owners, strict=True) if owner and owner[0].lower() == identity]
+    own = len(mine)
+    if any(FORGED in value.lower() for value in mine):
+        seen = f"the forged Authentication-Results of {identity} was left in, which whatever reads the message believes"
+        yield Found("F", seen, "remove those that come from outside, and write your own (rspamd: milter_headers)")
+    elif not own:
         seen = f"no Authentication-Results of {identity}: whatever else reads the message has nothing to trust"
         yield Found("F", seen, "let the filter write it (rspamd: milter_headers, authentication-results)")
     elif own > 1:
@@ -336,7 +405,10 @@ def trust(view: View) -> Iterator[Found]:
         yield Found(
             "F", seen, "remove those that come from outside (rspamd: milter_headers, remove_upstream_spam_flag)"
         )
-    yield from _judged(view, _chain(view, mail))
+    elif not any(FORGED in value.lower() for name, value in mail.fields if name != "authentication-results"):
+        forged = f"Authentication-Results: {identity}; spf=pass smtp.mailfrom=a@{FORGED}"
+        remedy = f"send yourself a message from outside with Subject: {FORGED} and the field {forged}, and give that"
+        yield unknown("nothing says that it was sent with a forged verdict, so whether one is removed is open", remedy)
 
 
 def _chain(view: View, mail: Mail) -> Iterator[Found]:

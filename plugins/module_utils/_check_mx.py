@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _spf
-from ansible_collections.postmaster.mail.plugins.module_utils._check import Found
+from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, settled
 from ansible_collections.postmaster.mail.plugins.module_utils._check_view import (
     NXDOMAIN,
     View,
@@ -40,7 +40,7 @@ def target(view: View) -> Iterator[Found]:
     hosts = view.mx_hosts
     view.prefetch([(host, rdtype) for host in hosts if not _literal(host) for rdtype in ("A", "AAAA")])
     for host in hosts:
-        yield from _judge_target(view, host)
+        yield from settled(_judge_target(view, host), host.rstrip("."))
 
 
 def _literal(host: str) -> bool:
@@ -85,10 +85,18 @@ def null(view: View) -> Iterator[Found]:
         others = ", ".join(host.rstrip(".") for host in view.mx_hosts)
         remedy = f"delete {view.domain} MX 0 . or the others"
         yield Found("F", f"beside the null MX stands {others}", remedy, reference="RFC 7505 3")
+    yield from settled(_sends(view))
+    yield from settled(_gets_reports(view), f"_dmarc.{view.bare}")
+
+
+def _sends(view: View) -> Iterator[Found]:
     records = view.text(view.domain, _spf.VERSION)
     if records and [record.lower().split()[1:] for record in records] != [["-all"]]:
         seen = "the domain takes no mail, but its SPF record lets hosts send: answers and bounces are lost"
         yield Found("W", seen, f'{view.domain} 3600 IN TXT "v=spf1 -all"', reference="RFC 7505 4.2")
+
+
+def _gets_reports(view: View) -> Iterator[Found]:
     record = discover(view.bare, view).record
     for uri in record.rua if record else ():
         if uri.lower().partition("?")[0].endswith(f"@{view.bare}"):

@@ -34,6 +34,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._check import (
     Finding,
     Found,
     Report,
+    settled,
     unknown,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._check_view import (
@@ -46,7 +47,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._check_view import
     Server,
     View,
 )
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, DomainError, check_name, is_under
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DomainError, check_name, is_under
 
 Judge = Callable[[View], Iterator[Found]]
 
@@ -194,10 +195,7 @@ class _Domain:
         await self._prepared
 
         def judge(view: View) -> list[Found]:
-            try:
-                return list(JUDGES[row](view))
-            except DnsTimeout as err:
-                return [unknown(str(err), "try again, or name another resolver")]
+            return list(settled(JUDGES[row](view)))
 
         found, view = await self._settle(judge)
         if row in ONE_VIEW:

@@ -8,13 +8,14 @@ receivers meet depends on who sends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import ipaddress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _spf
-from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, unknown
+from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, settled, unanswered, unknown
 from ansible_collections.postmaster.mail.plugins.module_utils._check_view import View
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import is_under
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsTimeout, is_under
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
 
 NODE_LIMIT = 60  # records of one tree that are looked at; receivers give up after ten
@@ -27,7 +28,7 @@ RECORD_OVERHEAD = 12  # of each record, its name compressed
 class Node:
     """The SPF records at one name; ``path`` leads there by terms, ``record`` is the one that can be read.
 
-    ``loop`` says that the name is its own ancestor, where the tree ends.
+    ``loop`` says that the name is its own ancestor, where the tree ends; ``silence`` why its records are not known.
     """
 
     domain: str
@@ -37,6 +38,7 @@ class Node:
     error: _spf.SpfError | None = None
     children: tuple[Node, ...] = ()
     loop: bool = False
+    silence: str = ""
 
     def all(self) -> list[Node]:
         """This node and all below it."""
@@ -55,7 +57,7 @@ class Node:
 
 
 def tree(view: View) -> Node:
-    """The SPF records of the domain and all they refer to."""
+    """The SPF records of the domain and all they refer to. Raises :class:`DnsTimeout` for the domain's own alone."""
     return view.once("spf", lambda: _node(view, view.bare, (), (), [0]))
 
 
@@ -63,7 +65,12 @@ def _node(view: View, domain: str, path: tuple[str, ...], above: tuple[str, ...]
     count[0] += 1
     if domain in above:
         return Node(domain, path, (), loop=True)
-    texts = tuple(text for text in view.query(domain + ".", "TXT") if _spf.is_spf(text))
+    try:
+        texts = tuple(text for text in view.query(domain + ".", "TXT") if _spf.is_spf(text))
+    except DnsTimeout as err:
+        if not path:
+            raise
+        return Node(domain, path, (), silence=str(err))
     if len(texts) != 1:
         return Node(domain, path, texts)
     try:
@@ -87,6 +94,24 @@ def _own(view: View) -> _spf.SpfRecord | None:
 
 def _publish(view: View, text: str) -> str:
     return str(Record.txt(view.domain, text))
+
+
+def _silent(view: View) -> Iterator[Found]:
+    """The records below the domain's that were not told: what a row says of the whole tree lacks them."""
+    for node in tree(view).all():
+        if node.silence:
+            yield unanswered(node.silence, node.domain)
+
+
+def _of_tree(judge: Callable[[View], Iterator[Found]]) -> Callable[[View], Iterator[Found]]:
+    """A row on all records: what ``judge`` finds in those that are known, and which are not."""
+
+    def row(view: View) -> Iterator[Found]:
+        yield from judge(view)
+        yield from _silent(view)
+
+    row.__doc__ = judge.__doc__
+    return row
 
 
 # -- rows ---------------------------------------------------------------------------------------------
@@ -138,24 +163,42 @@ def void(view: View) -> Iterator[Found]:
     """Two lookups at most that lead to nothing (section 4.6.4), counted for clients of one family."""
     terms = [(term, node) for node in tree(view).all() if node.record for term in node.record.lookup_terms]
     by_family = {rdtype: _voids(view, terms, rdtype) for rdtype in _spf.FAMILIES}
-    rdtype = max(by_family, key=lambda one: (len(by_family[one]), one == "A"))
-    dead = by_family[rdtype]
+    rdtype = max(by_family, key=lambda one: (len(by_family[one].dead), one == "A"))
+    dead = by_family[rdtype].dead
     if len(dead) > _spf.VOID_LIMIT:
         terms_shown = ", ".join(dict.fromkeys(dead))
         seen = f"{len(dead)} lookups of a client over {_spf.FAMILIES[rdtype]} lead to nothing: {terms_shown}"
-        severity = "F" if len(by_family["A"]) > _spf.VOID_LIMIT else "W"
+        severity = "F" if len(by_family["A"].dead) > _spf.VOID_LIMIT else "W"
         yield Found(severity, seen, "remove these terms, or give the names addresses")
+    if any(len(one.dead) + len(one.silent) > _spf.VOID_LIMIT for one in by_family.values()):
+        for name, why in {**by_family["AAAA"].silent, **by_family["A"].silent}.items():
+            yield unanswered(why, name)
 
 
-def _voids(view: View, terms: Sequence[tuple[_spf.Term, Node]], rdtype: str) -> list[str]:
+@dataclass(frozen=True)
+class Voids:
+    """Terms that lead to nothing for clients of one family, and the names of which that is not known, and why."""
+
+    dead: list[str]
+    silent: dict[str, str]
+
+
+def _voids(view: View, terms: Sequence[tuple[_spf.Term, Node]], rdtype: str) -> Voids:
     asked = [(term.text, _spf.question(term, node.domain, rdtype)) for term, node in terms]
     keys = [(text, (found[0] + ".", found[1])) for text, found in asked if found is not None]
     view.prefetch([found for dummy, found in keys])
-    return [text for text, found in keys if not view.query(*found)]
+    dead: list[str] = []
+    silent: dict[str, str] = {}
+    for text, (name, kind) in keys:
+        try:
+            dead += [] if view.query(name, kind) else [text]
+        except DnsTimeout as err:
+            silent[name.rstrip(".")] = str(err)
+    return Voids(dead, silent)
 
 
 def mx_limits(view: View) -> Iterator[Found]:
-    """Ten hosts at most for a term mx (section 4.6.4)."""
+    """Ten hosts at most for a term mx, and ten names of an address for a term ptr (section 4.6.4)."""
     terms = [(term, node) for node in tree(view).all() if node.record for term in node.record.reached]
     wanted = [
         (term.text, (node.domain if term.domain is None else term.domain.literal or ""))
@@ -164,11 +207,25 @@ def mx_limits(view: View) -> Iterator[Found]:
     ]
     view.prefetch([(name + ".", "MX") for dummy, name in wanted if name])
     for text, name in wanted:
-        count = len(view.query(name + ".", "MX")) if name else 0
-        if count > _spf.HOSTS_LIMIT:
-            limit = _spf.HOSTS_LIMIT
-            seen = f"the term {text} leads to {count} hosts, and receivers stop after {limit} with a permanent error"
-            yield Found("F", seen, f"replace {text} by the addresses that send, as ip4 and ip6", name)
+        yield from settled(_hosts_of_term(view, text, name), name)
+    if any(term.mechanism == "ptr" for term, dummy in terms):
+        for outbound in view.options.outbound:
+            yield from settled(_names_of_address(view, outbound.address), outbound.address)
+
+
+def _names_of_address(view: View, address: str) -> Iterator[Found]:
+    count = len(view.query(ipaddress.ip_address(address).reverse_pointer + ".", "PTR"))
+    if count > _spf.HOSTS_LIMIT:
+        seen = f"the address has {count} names, and for the term ptr receivers look at {_spf.HOSTS_LIMIT}, any of them"
+        yield Found("W", seen, f"replace ptr by {_family(address)}:{address}", address)
+
+
+def _hosts_of_term(view: View, text: str, name: str) -> Iterator[Found]:
+    count = len(view.query(name + ".", "MX")) if name else 0
+    if count > _spf.HOSTS_LIMIT:
+        limit = _spf.HOSTS_LIMIT
+        seen = f"the term {text} leads to {count} hosts, and receivers stop after {limit} with a permanent error"
+        yield Found("F", seen, f"replace {text} by the addresses that send, as ip4 and ip6", name)
 
 
 def size(view: View) -> Iterator[Found]:
@@ -230,7 +287,7 @@ def _without(record: _spf.SpfRecord, left_out: Sequence[_spf.Term]) -> list[str]
 def include_target(view: View) -> Iterator[Found]:
     """Each include and redirect leads to exactly one record (sections 5.2 and 6.1)."""
     for node in tree(view).all():
-        if node.path and len(node.texts) != 1 and not node.loop:
+        if node.path and len(node.texts) != 1 and not node.loop and not node.silence:
             what = f"{len(node.texts)} SPF records" if node.texts else "no SPF record"
             seen = f"{node.path[-1]} leads to {what} at {node.domain}, which is a permanent error for receivers"
             remedy = f"remove {node.path[-1]}" if not node.texts else f"have the records at {node.domain} merged"
@@ -243,22 +300,34 @@ def covers(view: View) -> Iterator[Found]:
         yield unknown("no sending address is named", "give outbound: [{address: ..., helo: ...}]")
         return
     for outbound in view.options.outbound:
-        address, helo = outbound.address, outbound.helo
-        result = _evaluated(view, address)
-        family = "ip4" if "." in address else "ip6"
-        if result.result == "temperror":
-            yield unknown("its verdict cannot be had now (temperror)", "try again", address)
-        elif result.result in ("none", "permerror") and _broken(view):
-            continue  # other rows say why
-        elif result.result != "pass":
-            by = f" by {result.term}" if result.term else ""
-            remedy = f"add {family}:{address} to the SPF record of {view.bare}"
-            yield Found("F", f"mail from {address} gets {result.result}{by}", remedy, address)
-        if helo:
-            said = _spf.check_host(ip=address, sender="", helo=helo.rstrip("."), resolver=view)
-            if said.result in ("fail", "softfail", "permerror"):
-                record = Record.txt(helo, f"v=spf1 {family}:{address} -all")
-                yield Found("F", f"as HELO {helo} it gets {said.result}", str(record), helo.rstrip("."), "RFC 7208 2.3")
+        yield from settled(_covered(view, outbound.address), outbound.address)
+        if outbound.helo:
+            yield from settled(_covered_helo(view, outbound.address, outbound.helo), outbound.helo.rstrip("."))
+
+
+def _covered(view: View, address: str) -> Iterator[Found]:
+    result = _evaluated(view, address)
+    if result.result == "temperror":
+        yield unknown("its verdict cannot be had now (temperror)", "try again", address)
+    elif result.result in ("none", "permerror") and _broken(view):
+        return  # other rows say why
+    elif result.result != "pass":
+        by = f" by {result.term}" if result.term else ""
+        remedy = f"add {_family(address)}:{address} to the SPF record of {view.bare}"
+        yield Found("F", f"mail from {address} gets {result.result}{by}", remedy, address)
+
+
+def _covered_helo(view: View, address: str, helo: str) -> Iterator[Found]:
+    said = _spf.check_host(ip=address, sender="", helo=helo.rstrip("."), resolver=view)
+    if said.result == "temperror":
+        yield unknown(f"its verdict as HELO {helo} cannot be had now (temperror)", "try again", helo.rstrip("."))
+    elif said.result in ("fail", "softfail", "permerror"):
+        record = Record.txt(helo, f"v=spf1 {_family(address)}:{address} -all")
+        yield Found("F", f"as HELO {helo} it gets {said.result}", str(record), helo.rstrip("."), "RFC 7208 2.3")
+
+
+def _family(address: str) -> str:
+    return "ip4" if "." in address else "ip6"
 
 
 def _broken(view: View) -> bool:
@@ -281,21 +350,25 @@ def nonsender(view: View) -> Iterator[Found]:
     own = [host for host in view.mx_hosts if is_under(host, view.domain) and host != view.domain]
     view.prefetch([(host, "TXT") for host in own])
     for host in own:
-        if not view.text(host, _spf.VERSION):
-            remedy = f"{Record.txt(host, 'v=spf1 -all')} (v=spf1 a -all if it also sends)"
-            yield Found("I", "the mail server's own name has no SPF record", remedy, host.rstrip("."))
+        yield from settled(_host_without(view, host), host.rstrip("."))
+
+
+def _host_without(view: View, host: str) -> Iterator[Found]:
+    if not view.text(host, _spf.VERSION):
+        remedy = f"{Record.txt(host, 'v=spf1 -all')} (v=spf1 a -all if it also sends)"
+        yield Found("I", "the mail server's own name has no SPF record", remedy, host.rstrip("."))
 
 
 ROWS = {
     "spf.single": single,
-    "spf.syntax": syntax,
-    "spf.lookups": lookups,
-    "spf.void": void,
-    "spf.mx-ptr-limits": mx_limits,
+    "spf.syntax": _of_tree(syntax),
+    "spf.lookups": _of_tree(lookups),
+    "spf.void": _of_tree(void),
+    "spf.mx-ptr-limits": _of_tree(mx_limits),
     "spf.size": size,
-    "spf.ptr": pointer,
+    "spf.ptr": _of_tree(pointer),
     "spf.all": final,
-    "spf.include-target": include_target,
+    "spf.include-target": _of_tree(include_target),
     "spf.covers-ip": covers,
     "spf.nonsender": nonsender,
 }

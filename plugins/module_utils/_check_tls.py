@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, unknown
+from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, settled, unanswered, unknown
 from ansible_collections.postmaster.mail.plugins.module_utils._check_view import (
     Https,
     HttpsAnswer,
@@ -17,7 +17,9 @@ from ansible_collections.postmaster.mail.plugins.module_utils._check_view import
     SmtpAnswer,
     View,
     hosts_of,
+    is_private,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import is_under
 from ansible_collections.postmaster.mail.plugins.module_utils._mta_sts import (
     MAX_AGE_LIMIT,
     POLICY_HOST,
@@ -62,15 +64,21 @@ class Probe:
 def probes(view: View) -> list[Probe]:
     """A session with each mail server at each of its addresses; of hosts without one nothing."""
     recipients = tuple(f"{name}@{view.bare}" for name in ROLES)
-    found = hosts_of(view, view.mx_hosts)[:PROBED_ADDRESSES]
+    found = hosts_of(view, view.mx_hosts)[0][:PROBED_ADDRESSES]
     port = view.options.smtp_port
     answers = view.all([Smtp(address, port, host, recipients) for host, address in found])
     pairs = zip(found, answers, strict=True)
     return [Probe(host, address, cast(SmtpAnswer, answer)) for (host, address), answer in pairs]
 
 
+def _unreached(view: View) -> dict[str, str]:
+    """Mail servers whose addresses were not told, and why."""
+    return hosts_of(view, view.mx_hosts)[1]
+
+
 def starttls(view: View) -> Iterator[Found]:
-    """STARTTLS with TLS 1.2 or later and a valid certificate, at each mail server."""
+    """STARTTLS with TLS 1.2 or later and a valid certificate, at each mail server; and mail goes out by TLS."""
+    yield from _outbound_tls(view)
     if not view.mx_hosts:
         return
     if not view.options.smtp:
@@ -83,6 +91,20 @@ def starttls(view: View) -> Iterator[Found]:
             yield unknown(f"no session: {probe.answer.error}", remedy, probe.where)
         else:
             yield from _judge_tls(probe)
+    for host, why in _unreached(view).items():
+        yield unanswered(why, host.rstrip("."))
+
+
+def _outbound_tls(view: View) -> Iterator[Found]:
+    """How the domain's message, if one is given, came to its receiver."""
+    mail = view.options.mail
+    if mail is None or not mail.clear or not mail.client or is_private(mail.client):
+        return
+    if not is_under((mail.from_domain or "invalid") + ".", view.domain):
+        return
+    seen = f"the message went from {mail.client} to its receiver without TLS ({mail.first('received')[:200]})"
+    remedy = "smtp_tls_security_level = may (Postfix); hosts_avoid_tls without that receiver (Exim)"
+    yield Found("W", seen, remedy, mail.client, "RFC 3207 4; RFC 3848")
 
 
 def _judge_tls(probe: Probe) -> Iterator[Found]:
@@ -111,7 +133,8 @@ def role(view: View) -> Iterator[Found]:
     answers = [probe.answer for probe in probes(view)]
     told = next((answer for answer in answers if answer.replies), None)
     if told is None:
-        why = next((answer.error for answer in answers if answer.error), "none has an address")
+        reasons = [answer.error for answer in answers if answer.error] + list(_unreached(view).values())
+        why = next(iter(reasons), "none has an address")
         yield unknown(f"no mail server could be asked: {why}", "run the check where port 25 is open to the outside")
         return
     for name, (code, text) in zip(ROLES, told.replies, strict=False):
@@ -265,12 +288,13 @@ def dane(view: View) -> Iterator[Found]:
     hosts = view.mx_hosts
     names = {host: tlsa_name(host, view.options.smtp_port) for host in hosts}
     view.prefetch([(name, "TLSA") for name in names.values()])
-    having = {host: name for host, name in names.items() if view.query(name, "TLSA")}
-    for host, name in having.items():
-        yield from _judge_dane(view, host, name.rstrip("."))
+    for host, name in names.items():
+        yield from settled(_judge_dane(view, host, name.rstrip(".")), name.rstrip("."))
 
 
 def _judge_dane(view: View, host: str, where: str) -> Iterator[Found]:
+    if not view.query(where + ".", "TLSA"):
+        return
     unsigned = [zone for zone in (view.zone, view.zone_of(host)) if zone != "." and not view.query(zone, "DS")]
     if unsigned:
         seen = f"{unsigned[0].rstrip('.')} is not signed, so no sender uses the TLSA record"
@@ -297,6 +321,8 @@ def _judge_dane(view: View, host: str, where: str) -> Iterator[Found]:
     for probe in probes(view):
         if probe.host == host:
             yield from _judge_match(probe, usable, where)
+    if host in (unreached := _unreached(view)):
+        yield unanswered(unreached[host], where)
     if len(usable) == 1:
         seen = "one record alone: the next key will not match until it is published, and mail waits meanwhile"
         remedy = "publish 3 1 1 of the next key, or 2 1 1 of the authority, beside it"

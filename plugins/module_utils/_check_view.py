@@ -424,7 +424,14 @@ def is_private(address: str) -> bool:
     return special or any(value.version == net.version and value in net for net in PRIVATE)
 
 
-def hosts_of(view: View, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Host and address of each of ``names``, asked for at once."""
+def hosts_of(view: View, names: Sequence[str]) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Host and address of each of ``names``, asked for at once; and why those have none that were not answered."""
     view.prefetch([(name, rdtype) for name in names for rdtype in ("A", "AAAA")])
-    return [(name, address) for name in names for address in view.addresses(name)]
+    found: list[tuple[str, str]] = []
+    failed: dict[str, str] = {}
+    for name in names:
+        try:
+            found += [(name, address) for address in view.addresses(name)]
+        except DnsTimeout as err:
+            failed[name] = str(err)
+    return found, failed

@@ -85,7 +85,8 @@ options:
   inbound_message_file:
     description:
       - A message from outside as the domain's own server stored it. To be of use for the check C(ar.trust) it was sent
-        with a forged Authentication-Results field that names O(authserv_id).
+        with the subject C(forged.invalid) and a forged field of the domain's own server, which is
+        C(Authentication-Results), O(authserv_id), C(; spf=pass smtp.mailfrom=a@forged.invalid).
     type: path
   authserv_id:
     description: The name by which the domain's own filter signs Authentication-Results.

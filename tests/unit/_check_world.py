@@ -101,13 +101,14 @@ def signed(
     return Mail(received.encode() + header + letter.encode())
 
 
-def inbound(*results: str, client: str = "198.51.100.7", extra: str = "") -> Mail:
-    """A message from outside as the domain's own server stores it."""
+def inbound(*results: str, client: str = "198.51.100.7", extra: str = "", tried: bool = True) -> Mail:
+    """A message from outside as the domain's own server stores it; ``tried`` says that it came with a forged verdict."""
     head = "".join(f"Authentication-Results: {result}; spf=pass\r\n" for result in results)
     received = (
         f"Received: from a.example ([{client}]) by mx.example.org with ESMTP; Fri, 20 Nov 2026 11:00:05 +0000\r\n"
     )
-    return Mail(f"{head}{received}{extra}From: a@a.example\r\n\r\nHello\r\n".encode())
+    subject = "Subject: forged.invalid\r\n" if tried else ""
+    return Mail(f"{head}{received}{extra}From: a@a.example\r\n{subject}\r\nHello\r\n".encode())
 
 
 def records() -> dict[tuple[str, str], list[str]]:
@@ -179,6 +180,7 @@ class World:
             starttls=True, tls="TLSv1.3", certificates=(certificate(),), replies=((250, "2.1.5 Ok"), (250, "2.1.5 Ok"))
         )
     )
+    sessions: dict[str, v.SmtpAnswer] = field(default_factory=dict)
     https: v.HttpsAnswer = field(default_factory=lambda: v.HttpsAnswer("", 200, "text/plain", POLICY.encode()))
     connect: v.ConnectAnswer = field(default_factory=v.ConnectAnswer)
     relay: v.RelayAnswer = field(default_factory=lambda: v.RelayAnswer("", "RCPT", 554, "5.7.1 Relay access denied"))
@@ -205,7 +207,7 @@ class World:
         if isinstance(question, v.Dns):
             return self._dns(question)
         if isinstance(question, v.Smtp):
-            return self.smtp
+            return self.sessions.get(question.address, self.smtp)
         if isinstance(question, v.Https):
             return self.https
         if isinstance(question, v.Connect):
@@ -216,7 +218,7 @@ class World:
 
     def _dns(self, question: v.Dns) -> v.DnsAnswer:
         name, rdtype, server = question.name, question.type, question.server
-        how = "tcp" if question.tcp else "unchecked" if question.unchecked else server
+        how = "tcp" if question.tcp and server else "unchecked" if question.unchecked else server
         for key in ((name, rdtype, how), ("*", "*", how)):
             if key in self.broken:
                 return self.broken[key]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ipaddress
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -65,6 +66,14 @@ def with_key(made: Any, value: str, **key: str) -> Any:
     return made.tell(dkim_keys=(mine,), mail=None)
 
 
+def with_state(made: Any, state: str, published: str = "", retired: str = "2026-11-18T00:00:00Z") -> Any:
+    """A further key of the signer's in a state, and what DNS holds under its selector."""
+    if published:
+        made.put("old1._domainkey", "TXT", published)
+    key = v.SignerKey(DOMAIN, "old1", "" if state == "withdrawn" else key_text(1024), state, retired=retired)
+    return made.tell(dkim_keys=(*made.options.dkim_keys, key))
+
+
 def without_message(made: Any) -> Any:
     return made.tell(mail=None, bulk=False)
 
@@ -115,6 +124,26 @@ RSA_512 = base64.b64encode(_dkim._rsa_public((1 << 511) | 1, 65537)).decode()
 ARC = "".join(
     f"{name}: i=1; a=rsa-sha256; cv=none; d=f.example; s=x; b=AAAA\r\n" for name in ("ARC-Seal", "ARC-Message-Signature")
 ) + "ARC-Authentication-Results: i=1; f.example; spf=pass\r\n"
+
+
+SERVFAIL = v.DnsAnswer(v.FAILED, text="SERVFAIL")
+FORGED = "Authentication-Results: mx.example.org; spf=pass smtp.mailfrom=a@forged.invalid\r\n"
+BIMI = "v=BIMI1; l=https://example.org/logo.svg"
+
+
+def told_by(made: Any, server: str, name: str, rdtype: str, *values: str) -> Any:
+    """One name server says something else than the others."""
+    made.at[(name, rdtype, server)] = list(values)
+    return made
+
+
+def deaf_to_ipv6(made: Any) -> Any:
+    made.sessions[ADDRESS6] = v.SmtpAnswer(error="connection refused")
+    return made
+
+
+def logo(made: Any, *records: str) -> Any:
+    return made.put("default._bimi", "TXT", *records)
 
 
 def smtp(made: Any, **changes: object) -> Any:
@@ -376,6 +405,17 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
      lambda w: announced(w, "old1", "retired", retired="2026-11-18T00:00:00Z")),
     ("dkim.rotation", "W", "the next key is not published", "new1._domainkey.example.org. 3600 IN TXT",
      lambda w: announced(w, "new1", "pending")),
+    ("dkim.rotation", "W", "retired 2 days ago and is revoked already", "old1._domainkey.example.org. 3600 IN TXT",
+     lambda w: with_state(w, "retired", "v=DKIM1; p=")),
+    ("dkim.rotation", "W", "retired 2 days ago and is another one in DNS", "old1._domainkey.example.org. 3600 IN TXT",
+     lambda w: with_state(w, "retired", key_text())),
+    ("dkim.rotation", "W", "the next key is another one in DNS", "old1._domainkey.example.org. 3600 IN TXT", lambda w: with_state(w, "pending", key_text())),
+    ("dkim.rotation", "W", "the next key is revoked in DNS", "old1._domainkey.example.org. 3600 IN TXT", lambda w: with_state(w, "pending", "v=DKIM1; p=")),
+    ("dkim.rotation", "W", "the next key cannot be read", "old1._domainkey.example.org. 3600 IN TXT", lambda w: with_state(w, "pending", "v=DKIM1; p=!")),
+    ("dkim.rotation", "W", "still has it in full", 'old1._domainkey.example.org. 3600 IN TXT "v=DKIM1; p="',
+     lambda w: with_state(w, "revoked", key_text(1024))),
+    ("dkim.rotation", "W", "withdrawn, and its record still there", "delete old1._domainkey.example.org. TXT",
+     lambda w: with_state(w, "withdrawn", "v=DKIM1; p=")),
     ("dkim.sig", "W", "a second From can be added", "OversignHeaders", lambda w: w.tell(mail=signed(fields=list(dict.fromkeys(SIGNED))))),
     ("dkim.sig", "W", "anyone can append", "l=", lambda w: w.tell(mail=signed(length=True))),
     ("dkim.sig", "F", "the signature is not valid", "nothing change", lambda w: w.tell(mail=two_signatures())),
@@ -412,6 +452,8 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("tls.starttls", "F", "STARTTLS is offered and fails: boom", "look at", lambda w: smtp(no_dane(w), tls="", tls_error="boom", certificates=())),
     ("tls.starttls", "F", "TLSv1.1 is the best", ">=TLSv1.2", lambda w: smtp(w, tls="TLSv1.1")),
     ("tls.starttls", "W", "does not hold: expired", "mx.example.org", lambda w: smtp(w, trouble="expired")),
+    ("tls.starttls", "W", "from 203.0.113.25 to its receiver without TLS", "smtp_tls_security_level = may",
+     lambda w: w.tell(mail=signed(received=world.RECEIVED.replace("ESMTPS", "ESMTP")))),
     ("mtasts.dns+policy", "I", "no MTA-STS record", '"v=STSv1; id=20261120T120000;"', lambda w: w.put("_mta-sts", "TXT")),
     ("mtasts.dns+policy", "F", "2 records", "leave one", lambda w: w.put("_mta-sts", "TXT", "v=STSv1; id=1;", "v=STSv1; id=2;")),
     ("mtasts.dns+policy", "F", "id has 1 to 32", "v=STSv1; id=", lambda w: w.put("_mta-sts", "TXT", "v=STSv1; id=a-b;")),
@@ -432,6 +474,10 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
      lambda w: tlsa(w, f"255 1 1 {'11' * 32}", f"3 1 1 {world.key_digest()}", f"3 1 1 {'22' * 32}")),
     ("dane", "I", "one record alone", "next key", lambda w: tlsa(w, f"3 1 1 {world.key_digest()}")),
     ("dnssec", "F", "the signatures do not hold", "DS record", bogus_host),
+    ("dnssec", "F", "the TXT records are refused by the resolver", "sign the zone again",
+     lambda w: failing(w, "example.org.", "TXT", "", SERVFAIL)),
+    ("dnssec", "F", "the TLSA records are refused by the resolver", "delv _25._tcp.mx.example.org. TLSA",
+     lambda w: failing(w, "_25._tcp.mx.example.org.", "TLSA", "", SERVFAIL)),
     ("dnssec", "I", "not signed", "sign example.org", lambda w: no_dane(w).put("", "DS")),
     ("dnsbl.ip/domain", "F", "bl.example.net lists it (127.0.0.4)", "removal", lambda w: w.put("25.113.0.203.bl.example.net.", "A", "127.0.0.4")),
     ("dnsbl.ip/domain", "F", "dbl.example.net lists it (127.0.1.2): spam", "removal",
@@ -441,6 +487,10 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("addr.role", "W", "550 5.1.1 no such user", "add an alias for abuse@example.org",
      lambda w: smtp(w, replies=((250, "2.1.5 Ok"), (550, "5.1.1 no such user")))),
     ("ar.trust", "F", "2 fields", "remove", lambda w: w.tell(inbound_mail=inbound("mx.example.org", "mx.example.org"))),
+    ("ar.trust", "F", "the forged Authentication-Results of mx.example.org was left in", "milter_headers",
+     lambda w: w.tell(inbound_mail=inbound(extra=FORGED))),
+    ("ar.trust", "F", "the forged Authentication-Results of mx.example.org was left in", "milter_headers",
+     lambda w: w.tell(inbound_mail=inbound("mx.example.org", extra=FORGED))),
     ("ar.trust", "F", "no Authentication-Results of mx.example.org", "filter", lambda w: w.tell(inbound_mail=inbound("mx.else.example"))),
     ("ar.trust", "F", "the ARC chain does not verify", "forwarder", lambda w: w.tell(inbound_mail=inbound("mx.example.org", extra=ARC))),
     ("dns.consistency", "W", "no answer for example.org", "NS record", lambda w: failing(w, "*", "*", SERVERS[1], v.DnsAnswer(v.TIMEOUT))),
@@ -448,7 +498,17 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
      lambda w: failing(w, "example.org.", "SOA", SERVERS[1], v.DnsAnswer(v.FAILED, text="REFUSED"))),
     ("dns.consistency", "W", "no answer over TCP", "let TCP through", lambda w: failing(w, "example.org.", "SOA", "tcp", v.DnsAnswer(v.TIMEOUT))),
     ("dns.consistency", "W", "its TTL is 86400 seconds", "3600 or less", long_lived),
+    ("dns.consistency", "W", "example.org TXT is not the same everywhere", "raise the serial",
+     lambda w: told_by(w, SERVERS[1], "example.org.", "TXT", SPF, "some-verification=2")),
     ("caa/bimi/ipv6", "I", "no CAA record", "IN CAA 0 issue", lambda w: w.put("", "CAA")),
+    ("caa/bimi/ipv6", "I", "nothing listens at its IPv6 address", "AAAA 2001:db8::25", deaf_to_ipv6),
+    ("caa/bimi/ipv6", "I", "2 records, so receivers use none", "v=BIMI1; l=https", lambda w: logo(w, BIMI, BIMI + "; a=")),
+    ("caa/bimi/ipv6", "I", "begins with v=bimi1", "v=BIMI1; l=https", lambda w: logo(w, BIMI.lower())),
+    ("caa/bimi/ipv6", "I", "the tag l, the logo's address, is missing", "v=BIMI1; l=https",
+     lambda w: logo(w, "v=BIMI1; a=https://example.org/a.pem")),
+    ("caa/bimi/ipv6", "I", "l=http://example.org/logo.svg is no https", "v=BIMI1; l=https", lambda w: logo(w, BIMI.replace("https:", "http:"))),
+    ("caa/bimi/ipv6", "I", "a=example.org/a.pem is no https", "v=BIMI1; l=https", lambda w: logo(w, BIMI + "; a=example.org/a.pem")),
+    ("caa/bimi/ipv6", "I", "logo is no tag", "v=BIMI1; l=https", lambda w: logo(w, BIMI + "; logo")),
     ("caa/bimi/ipv6", "I", "no mail server is reached over IPv6", "IN AAAA",
      lambda w: w.put("mx", "AAAA").tell(outbound=(v.Outbound(ADDRESS, "mx.example.org"),))),
 ]  # fmt: skip
@@ -466,6 +526,66 @@ def test_each_fault_is_found_and_nothing_else(row: str, severity: str, seen: str
 
 def test_every_row_has_a_fault() -> None:
     assert {case[0] for case in FAULTS} == set(BY_ID)
+
+
+@pytest.mark.parametrize(
+    ("state", "published", "retired"),
+    [
+        ("pending", key_text(1024), ""),
+        ("retired", key_text(1024), "2026-11-18T00:00:00Z"),
+        ("retired", "v=DKIM1; p=", "2026-11-01T00:00:00Z"),
+        ("retired", "", "2026-11-01T00:00:00Z"),
+        ("revoked", "v=DKIM1; p=", "2026-11-01T00:00:00Z"),
+        ("revoked", "", "2026-11-01T00:00:00Z"),
+        ("withdrawn", "", "2026-11-01T00:00:00Z"),
+    ],
+)
+def test_keys_whose_records_are_as_their_states_ask_for(state: str, published: str, retired: str) -> None:
+    report = checked(with_state(World(), state, published, retired))
+    assert report.findings == [] and report.verdicts()[DOMAIN]["dkim.rotation"] == OK
+
+
+def test_of_many_names_of_an_address_few_count_for_a_term_ptr() -> None:
+    made = World().put("", "TXT", "v=spf1 a:mx.example.org ptr -all").put(REVERSE, "PTR", "mx.example.org.", *(f"m{n}.example.org." for n in range(10)))
+    assert [(item.id, item.severity) for item in checked(made).findings] == [("spf.mx-ptr-limits", "W"), ("spf.ptr", "W")]
+    made.put(REVERSE, "PTR", "mx.example.org.", *(f"m{n}.example.org." for n in range(9)))
+    assert [item.id for item in checked(made).findings] == ["spf.ptr"]
+
+
+@pytest.mark.parametrize(
+    ("received", "clear"),
+    [
+        ("from a (a [192.0.2.1]) by b (Postfix) with ESMTP id 1; date", True),
+        ("from a (a [192.0.2.1]) by b (Postfix) with ESMTPS id 1; date", False),
+        ("from a ([192.0.2.1]) by b with smtp (Exim 4.98) id 1; date", True),
+        ("from a ([192.0.2.1]) by b with esmtps (TLS1.3) id 1; date", False),
+        ("from a (a [192.0.2.1]) (using TLSv1.3 with cipher X) by b with ESMTP id 1; date", False),
+        ("from a (192.0.2.1) by b with UTF8SMTPSA id 1; date", False),
+        ("from a by b with Microsoft SMTP Server (version=TLS1_2, cipher=X) id 1; date", False),
+        ("from a by b with LMTP id 1; date", False),
+        ("by b with HTTP; date", False),
+        ("", False),
+    ],
+)
+def test_whether_a_received_field_tells_of_no_tls(received: str, clear: bool) -> None:
+    assert Mail(f"Received: {received}\r\nFrom: a@example.org\r\n\r\n".encode()).clear is clear
+
+
+def test_a_logo_takes_an_enforced_policy() -> None:
+    weak = World().put("_dmarc", "TXT", "v=DMARC1; p=none; rua=mailto:dmarc@example.org")
+    found = checked(weak.copy().put("default._bimi", "TXT", BIMI)).findings
+    assert [(item.id, item.severity) for item in found] == [("dmarc.policy", "W"), ("caa/bimi/ipv6", "I")]
+    assert "DMARC does not enforce: no logo is shown" in found[1].seen
+    for text in (BIMI, BIMI + "; a=https://example.org/a.pem", "v=BIMI1; l=; a="):
+        assert checked(World().put("default._bimi", "TXT", text)).findings == [], text
+    assert [item.id for item in checked(weak.put("default._bimi", "TXT", "v=BIMI1; l=;")).findings] == ["dmarc.policy"]
+
+
+def test_whether_forged_verdicts_are_removed_takes_a_message_that_came_with_one() -> None:
+    report = checked(World().tell(inbound_mail=inbound("mx.example.org", tried=False)))
+    assert report.findings == []
+    assert [item.id for item in report.unknowns] == ["ar.trust"]
+    assert FORGED.strip() in report.unknowns[0].remedy and "Subject: forged.invalid" in report.unknowns[0].remedy
 
 
 def test_dane_in_a_zone_that_is_not_signed() -> None:
@@ -492,7 +612,7 @@ def test_what_only_some_servers_say_is_propagating(row: str, name: str, rdtype: 
     made.at[(name, rdtype, server)] = values
     report = checked(made)
     assert report.verdicts()[DOMAIN][row] == PROPAGATING
-    assert report.failing("I") == []
+    assert {item.id for item in report.failing("I")} == ({"dns.consistency"} if server else set())
     found = next(item for item in report.findings if item.id == row)
     assert found.seen.startswith("only some servers say so: ")
     assert f"  ~ {row}" in "\n".join(report.table())
@@ -511,6 +631,36 @@ def test_serial_numbers_that_differ_are_propagating() -> None:
     report = checked(made)
     assert [(item.id, item.verdict) for item in report.findings] == [("dns.consistency", PROPAGATING)]
     assert "has serial 2026112000" in report.findings[0].seen
+
+
+@pytest.mark.parametrize("moved", [True, False], ids=["serials differ", "serials are equal"])
+@pytest.mark.parametrize(
+    ("name", "rdtype", "value"),
+    [
+        ("example.org.", "MX", "20 mx.example.org."),
+        ("example.org.", "TXT", "v=spf1 a:mx.example.org ~all"),
+        ("_dmarc.example.org.", "TXT", "v=DMARC1; p=reject; rua=mailto:postmaster@example.org"),
+        ("sel1._domainkey.example.org.", "TXT", key_text(1024)),
+    ],
+)
+def test_what_differs_between_servers_is_wrong_where_no_transfer_will_mend_it(name: str, rdtype: str, value: str, moved: bool) -> None:
+    made = without_message(World())
+    made.at[(name, rdtype, SERVERS[1])] = [value]
+    if moved:
+        made.at[("example.org.", "SOA", SERVERS[1])] = ["ns1.example.net. hostmaster.example.org. 2026112000 3600 600 86400 300"]
+    found = [item for item in checked(made).findings if item.id == "dns.consistency" and "has serial" not in item.seen]
+    assert [(item.severity, item.verdict) for item in found] == [("W", PROPAGATING if moved else WRONG)]
+    assert f"{name.rstrip('.')} {rdtype} is not the same everywhere" in found[0].seen and SERVERS[1] in found[0].seen and value[:40] in found[0].seen
+
+
+def test_a_server_that_keeps_one_name_to_itself_is_named() -> None:
+    made = World()
+    made.broken[("_dmarc.example.org.", "TXT", SERVERS[1])] = v.DnsAnswer(v.FAILED, text="SERVFAIL")
+    report = checked(made)
+    assert report.findings == []
+    assert [(item.id, item.seen) for item in report.unknowns] == [
+        ("dns.consistency", "ns2.example.net [192.0.2.2] does not tell _dmarc.example.org TXT: SERVFAIL")
+    ]
 
 
 def test_a_resolver_that_does_not_answer_makes_nothing_wrong() -> None:
@@ -541,6 +691,97 @@ def test_a_signature_that_no_library_can_verify_is_unknown(monkeypatch: pytest.M
 def test_mail_that_is_signed_with_sha1_alone_passes_nowhere() -> None:
     report = checked(World().tell(mail=signed(algorithm="rsa-sha1")))
     assert {item.id for item in report.findings} == {"dkim.alg", "dmarc.align", "bulk.both", "bulk.oneclick"}
+
+
+def mute(made: Any, *keys: tuple[str, str]) -> Any:
+    """Names and types that neither the resolver nor a name server answers."""
+    for name, rdtype in keys:
+        full = name if name.endswith(".") else f"{name}.{DOMAIN}."
+        for server in ("", "unchecked", *SERVERS):
+            made.broken[(full, rdtype, server)] = SERVFAIL
+    return made
+
+
+def listed_by_one(made: Any, lists: str, silent_one: str) -> Any:
+    """Of two blocklists, sound by their self-tests, one lists the address, and the other does not answer for it."""
+    made.put("2.0.0.127.bl2.example.net.", "A", "127.0.0.2")
+    mapped = ipaddress.ip_address("::ffff:7f00:2").reverse_pointer.removesuffix("ip6.arpa")
+    made.put(f"{mapped}bl2.example.net.", "A", "127.0.0.2").put(f"25.113.0.203.{lists}.example.net.", "A", "127.0.0.4")
+    return mute(made, (f"25.113.0.203.{silent_one}.example.net.", "A")).tell(dnsbl_ip=("bl.example.net", "bl2.example.net"))
+
+
+def two_mail_servers(made: Any, second: str) -> Any:
+    """The first in another zone, where nobody answers."""
+    sts_for(made, "*.example.org", "mx.example.net").put("", "MX", "10 mx.example.net.", f"20 {second}.")
+    return mute(made, *(("mx.example.net.", rdtype) for rdtype in ("A", "AAAA", "CAA")))
+
+
+def two_signers() -> Mail:
+    """A signature by a domain whose key nobody gives, and one that does not cover a second From."""
+    first = header_of(signed(domain="lost.example.org"))
+    second = header_of(signed(fields=list(dict.fromkeys(SIGNED))))
+    return Mail(world.RECEIVED.encode() + first + second + LETTER.encode())
+
+
+OWN = "a:mx.example.org"
+REVERSE6 = ipaddress.ip_address(ADDRESS6).reverse_pointer + "."
+SLOW = ("slow.example.net.", "TXT")
+# Row, its severity, a part of what is seen, and the fault: beside each stands a question that nobody answers.
+HALF_KNOWN: list[tuple[str, str, str, Fault]] = [
+    ("dnsbl.ip/domain", "F", "bl.example.net lists it", lambda w: listed_by_one(w, "bl", "bl2")),
+    ("dnsbl.ip/domain", "F", "bl2.example.net lists it", lambda w: listed_by_one(w, "bl2", "bl")),
+    ("ptr.exists", "F", "no PTR record", lambda w: mute(w, (REVERSE6, "PTR")).put(REVERSE, "PTR")),
+    ("ptr.fcrdns", "F", "does not lead back", lambda w: two_names(mute(w, (REVERSE6, "PTR")))),
+    ("helo.name", "W", "a customer's line", lambda w: mute(w, (REVERSE6, "PTR"))
+     .put(REVERSE, "PTR", "25-113-0-203.dyn.example.net.").put("25-113-0-203.dyn.example.net.", "A", ADDRESS)),
+    ("mx.target", "F", "nobody outside can reach 10.1.2.3", lambda w: two_mail_servers(w, "mx2.example.org")
+     .put("mx2", "A", "10.1.2.3").put("mx2", "TXT", "v=spf1 -all").put("mx2", "AAAA", ADDRESS6)),
+    ("spf.syntax", "F", "ip4:999.1.1.1", lambda w: spf(mute(w, SLOW), f"{OWN} include:slow.example.net include:bad.example.net -all")
+     .put("bad.example.net.", "TXT", "v=spf1 ip4:999.1.1.1 -all")),
+    ("spf.include-target", "F", "leads to no SPF record",
+     lambda w: spf(mute(w, SLOW), f"{OWN} include:slow.example.net include:none.example.net -all")),
+    ("spf.ptr", "W", "the term ptr", lambda w: spf(mute(w, SLOW), f"{OWN} include:slow.example.net ptr -all")),
+    ("spf.void", "F", "3 lookups of a client over IPv4 lead to nothing",
+     lambda w: spf(mute(w, ("x9.example.net.", "A"), ("x9.example.net.", "AAAA")),
+                   f"{OWN} a:x9.example.net a:x1.example.org a:x2.example.org mx:x3.example.org -all")),
+    ("spf.mx-ptr-limits", "F", "leads to 11 hosts",
+     lambda w: spf(mute(w, ("lost.example.net.", "MX")), f"{OWN} mx:lost.example.net mx:many.example.org -all")
+     .put("many", "MX", *(f"10 m{n}.example.org." for n in range(11)))),
+    ("spf.covers-ip", "F", "as HELO mx.example.org it gets fail",
+     lambda w: spf(without_message(mute(w, SLOW)), f"include:slow.example.net {OWN} -all")
+     .put("mx", "TXT", "v=spf1 -all").tell(outbound=(v.Outbound(ADDRESS, "mx.example.org"),))),
+    ("spf.nonsender", "I", "the mail server's own name has no SPF", lambda w: mute(sts_for(w, "*.example.org"), ("mx0", "TXT"))
+     .put("", "MX", "10 mx0.example.org.", "20 mx.example.org.").put("mx0", "A", ADDRESS).put("mx0", "AAAA", ADDRESS6).put("mx", "TXT")),
+    ("dkim.keysize", "W", "the key has 1024 bits",
+     lambda w: mute(with_key(w, key_text(1024)), ("sel0._domainkey", "TXT")).tell(selectors=("sel0", "sel1"), bulk=False)),
+    ("dkim.present", "F", "no key is published", lambda w: mute(w, ("sel0._domainkey", "TXT")).tell(selectors=("sel0", "sel1", "sel2"))),
+    ("dkim.sig", "W", "a second From can be added", lambda w: mute(w, ("sel1._domainkey.lost", "TXT")).tell(mail=two_signers())),
+    ("dmarc.rua", "W", "takes no mail", lambda w: mute(w, ("other.example.", "MX"))
+     .put("_dmarc", "TXT", "v=DMARC1; p=reject; rua=mailto:d@other.example,mailto:d@gone.example.org")),
+    ("tls.starttls", "F", "TLSv1.1 is the best", lambda w: smtp(two_mail_servers(w, "mx.example.org"), tls="TLSv1.1")),
+    ("dane", "I", "one record alone", lambda w: tlsa(mute(sts_for(w, "*.example.org", "mx.example.net"), ("_25._tcp.mx.example.net.", "TLSA")),
+     f"3 1 1 {world.key_digest()}").put("", "MX", "10 mx.example.net.", "20 mx.example.org.").put("mx.example.net.", "A", ADDRESS)),
+    ("caa/bimi/ipv6", "I", "no CAA record", lambda w: mute(w, ("default._bimi", "TXT")).put("", "CAA")),
+    ("bulk.both", "F", "SPF of example.net for 203.0.113.25 gives none", lambda w: mute(w, ("_dmarc", "TXT"))
+     .tell(mail=signed(received=world.RECEIVED.replace("<news@example.org>", "<news@example.net>")))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "severity", "seen", "fault"), HALF_KNOWN, ids=[f"{n}-{case[0]}" for n, case in enumerate(HALF_KNOWN)])
+def test_what_is_found_stays_beside_a_question_that_nobody_answers(row: str, severity: str, seen: str, fault: Fault) -> None:
+    report = checked(fault(World()))
+    assert {(item.id, item.severity, item.verdict) for item in report.findings} == {(row, severity, WRONG)}, report.table()
+    assert seen in report.findings[0].seen and report.verdicts()[DOMAIN][row] == WRONG
+    assert any(item.id == row and ("SERVFAIL" in item.seen or "temperror" in item.seen) for item in report.unknowns)
+
+
+def test_an_include_that_nobody_answers_leaves_the_rows_on_the_record_itself_judged() -> None:
+    made = spf(mute(World(), SLOW), f"{OWN} include:slow.example.net -all")
+    report = checked(made)
+    assert report.findings == []
+    told = {row for row, verdict in report.verdicts()[DOMAIN].items() if verdict == UNKNOWN}
+    assert told == {"spf.syntax", "spf.lookups", "spf.void", "spf.mx-ptr-limits", "spf.ptr", "spf.include-target"}
+    assert {item.subject for item in report.unknowns} == {"slow.example.net"}
 
 
 def test_silence_of_a_web_server_is_unknown() -> None:
