@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import imaplib
+import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,16 @@ from datetime import date
 MESSAGE_LIMIT = 32 * 1024 * 1024  # octets that are read of one message
 COUNT_LIMIT = 100_000  # messages in one call
 STARTTLS_PORT = 143
+_PASSING = ("[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[SERVERBUG]")  # RFC 5530 section 3
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
 
 class ImapError(Exception):
     """The mailbox cannot be read; the message names the server and what it said."""
+
+
+class ImapUnavailable(ImapError):
+    """The same, for a reason that may pass by itself: no connection, or a server that is busy."""
 
 
 def since(day: date) -> str:
@@ -60,7 +66,8 @@ class Mailbox:
                 yield server
         except (imaplib.IMAP4.error, OSError) as err:
             reason = (err.strerror if isinstance(err, OSError) else "") or str(err)
-            raise ImapError(f"IMAP at {self.host} port {self.port}: {reason}") from None
+            kind = ImapUnavailable if _may_pass(err) else ImapError
+            raise kind(f"IMAP at {self.host} port {self.port}: {reason}") from None
 
     def _open(self) -> imaplib.IMAP4:
         context = ssl.create_default_context(cafile=self.ca_path or None)
@@ -86,6 +93,15 @@ class Mailbox:
         if code != "OK" or not isinstance(content, bytes):
             raise ImapError(f"{name} at {self.host} cannot be fetched: {_words(said)}")
         return name, content
+
+
+def _may_pass(err: Exception) -> bool:
+    """Whether trying again later may help: not with a wrong name, certificate or password."""
+    if isinstance(err, socket.gaierror):
+        return err.errno == socket.EAI_AGAIN
+    if isinstance(err, OSError):
+        return not isinstance(err, ssl.SSLCertVerificationError)
+    return isinstance(err, imaplib.IMAP4.abort) or any(code in str(err) for code in _PASSING)
 
 
 def _quoted(text: str) -> str:

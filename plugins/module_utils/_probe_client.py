@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
-from ansible_collections.postmaster.mail.plugins.module_utils._imap_client import Mailbox, header
+from ansible_collections.postmaster.mail.plugins.module_utils._imap_client import ImapUnavailable, Mailbox, header
 from ansible_collections.postmaster.mail.plugins.module_utils._probe import ProbeError
 
 PAUSE = 1.0  # seconds between two looks
@@ -157,10 +157,19 @@ def read_log(path: str, unit: str, runner: Runner) -> str:
 
 
 def wait_for(look: Look, *, timeout: float) -> bytes | None:
-    """Look until there is something or ``timeout`` seconds have passed."""
+    """Look until there is something or ``timeout`` seconds have passed, whatever befalls a mail server meanwhile.
+
+    Raises :class:`ImapUnavailable` where the last look could not be had.
+    """
     end = time.monotonic() + timeout
     while True:
-        found = look()
+        found, trouble = None, None
+        try:
+            found = look()
+        except ImapUnavailable as err:
+            trouble = err
         if found is not None or time.monotonic() >= end:
+            if trouble is not None:
+                raise trouble
             return found
         time.sleep(min(PAUSE, max(0.0, end - time.monotonic())))

@@ -97,7 +97,7 @@ options:
         type: str
         default: postfix
   timeout:
-    description: Seconds to wait for the message.
+    description: Seconds to wait for the message. A mail server that is away meanwhile is asked again until then.
     type: int
     default: 60
   authserv_id:

@@ -7,7 +7,10 @@ from __future__ import annotations
 import base64
 import email
 import email.policy
+import imaplib
 import os
+import socket
+import ssl
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -229,6 +232,56 @@ def test_waiting_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([None, None, b"here"])
     assert _probe_client.wait_for(lambda: next(answers), timeout=30) == b"here"
     assert _probe_client.wait_for(lambda: None, timeout=0.05) is None
+
+
+def test_waiting_outlasts_a_mail_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_probe_client, "PAUSE", 0.01)
+    answers: list[bytes | Exception | None] = [_imap_client.ImapUnavailable("away"), None, _imap_client.ImapUnavailable("away"), b"here"]
+
+    def look() -> bytes | None:
+        answer = answers.pop(0) if answers else _imap_client.ImapUnavailable("still away")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert _probe_client.wait_for(look, timeout=30) == b"here"
+    with pytest.raises(_imap_client.ImapUnavailable, match="still away"):
+        _probe_client.wait_for(look, timeout=0.05)
+
+
+def test_waiting_ends_at_once_where_it_is_in_vain() -> None:
+    def look() -> bytes | None:
+        raise _imap_client.ImapError("wrong password")
+
+    began = time.monotonic()
+    with pytest.raises(_imap_client.ImapError, match="wrong password"):
+        _probe_client.wait_for(look, timeout=30)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("err", "passes"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), True),
+        (TimeoutError("timed out"), True),
+        (ssl.SSLEOFError(8, "EOF occurred"), True),
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), False),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), False),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), True),
+        (imaplib.IMAP4.abort("socket error: EOF"), True),
+        (imaplib.IMAP4.error("[AUTHENTICATIONFAILED] Authentication failed."), False),
+        (imaplib.IMAP4.error("b'[UNAVAILABLE] Internal error'"), True),
+        (imaplib.IMAP4.error("LOGIN command error: BAD"), False),
+    ],
+)
+def test_what_may_pass_by_itself(monkeypatch: pytest.MonkeyPatch, err: Exception, passes: bool) -> None:
+    def fail(*dummy: object, **more: object) -> None:
+        raise err
+
+    monkeypatch.setattr(imaplib, "IMAP4_SSL", fail)
+    with pytest.raises(_imap_client.ImapError, match="IMAP at imap.example.net port 993: ") as caught:
+        list(_imap_client.Mailbox("imap.example.net", "x", "y").messages())
+    assert isinstance(caught.value, _imap_client.ImapUnavailable) is passes
 
 
 # --- sending ---------------------------------------------------------------------------------
