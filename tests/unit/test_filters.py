@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.postmaster.mail.plugins.filter.outbound_addresses import outbound_addresses
 from ansible_collections.postmaster.mail.plugins.filter.sender_addresses import sender_addresses
 from ansible_collections.postmaster.mail.plugins.filter.wanted_keys import wanted_keys
 
@@ -76,3 +77,37 @@ def test_wanted_keys(domain, expected) -> None:
 def test_domains_that_are_none(domains, message) -> None:
     with pytest.raises(AnsibleFilterError, match=message):
         wanted_keys(domains)
+
+
+def _domain(*hosts: str) -> dict[str, object]:
+    return {"name": "example.org", "senders": [*({"hosts": name} for name in hosts), {"include": "_spf.example.net"}]}
+
+
+R1 = [{"address": "192.0.2.1", "helo": "r1.example.org"}, {"address": "2001:db8::1", "helo": "r1.example.org"}]
+R2 = [{"address": "192.0.2.2", "helo": ""}]
+
+
+@pytest.mark.parametrize(
+    ("domains", "more", "expected"),
+    [
+        ([_domain("relays")], {}, R1 + R2),
+        ([_domain("r2", "r1")], {}, R1 + R2),
+        ([_domain("relays"), _domain("r1")], {}, R1),
+        ([_domain("relays"), _domain()], {}, []),
+        ([_domain("relays"), {"name": "parked.example"}], {}, []),
+        ([], {}, []),
+        ([_domain("relays")], {"r1": {"relay_smarthost": "smtp.example.net"}}, R2),
+        ([_domain("relays")], {"r1": {"satellite_relay": "r2"}}, R2),
+        ([_domain("r1")], {"r1": {"relay_public_addresses": ["192.0.2.9"]}}, [{"address": "192.0.2.9", "helo": "r1.example.org"}]),
+        ([_domain("gone")], {}, []),
+    ],
+)
+def test_outbound_addresses(domains, more, expected) -> None:
+    hostvars = {
+        "r1": {"mail_addresses": ["192.0.2.1", "2001:db8::1"], "relay_hostname": "r1.example.org"},
+        "r2": {"ansible_host": "192.0.2.2"},
+        "w1": {"ansible_host": "192.0.2.3"},
+    }
+    for host, variables in more.items():
+        hostvars[host] |= variables
+    assert outbound_addresses(domains, GROUPS, hostvars) == expected
