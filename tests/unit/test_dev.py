@@ -9,13 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event
 
+import dns.message
+import dns.query
 import pytest
 
 # The tools are started from the clone's root, not through Ansible's names.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools.dev import __main__ as dev
-from tools.dev import steps
+from tools.dev import nameserver, steps
 from tools.dev.places import DevError
 from tools.dev.steps import Outcome, Shell, Step
 
@@ -129,3 +131,20 @@ def test_summary_is_the_plain_form() -> None:
         steps.summary([Outcome(passed=3), Outcome(failed=1, passed=2), Outcome(skipped=4, not_run="x")])
         == "5 passed, 1 failed"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "rdtype", "said"),
+    [
+        ("example.org", "MX", ["10 mx.example.org."]),
+        ("EXAMPLE.org", "TXT", ['"v=spf1 +all"']),
+        ("example.org", "SOA", []),
+        ("example.net", "MX", []),
+    ],
+)
+def test_a_name_server_without_a_network(name: str, rdtype: str, said: list[str]) -> None:
+    table = {("example.org", "MX"): "10 mx.example.org", ("example.org", "TXT"): "v=spf1 +all"}
+    with nameserver.serving(table) as server:
+        address, port = server.split("@")
+        answer = dns.query.udp(dns.message.make_query(name, rdtype, use_edns=True), address, timeout=5, port=int(port))
+    assert [rdata.to_text() for found in answer.answer for rdata in found] == said
