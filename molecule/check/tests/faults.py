@@ -19,9 +19,13 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _dkim
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
 from lab.probe import Lab
 from mailhosts import ALSO_SOUND, SERVERS, MailHosts
+from zonecopy import Copy
 
 SELECTOR = "sel1"
 REPORTS = "rua=mailto:reports@stranger.test"
+# Zones that ns2 is given another copy of: one that differs from ns1's under the same serial number, and one in which
+# the signature of one record set does not hold, and which nobody but ns2 serves.
+SPLIT, BOGUS_SET = "shop.example", "corp.example"
 KEY, OTHER_KEY = _dkim.generate("rsa"), _dkim.generate("rsa")
 SMALL_KEY, ED25519_KEY = _dkim.generate("rsa", 1024), _dkim.generate("ed25519")
 
@@ -86,13 +90,16 @@ class Planter:
         key = {"selector": SELECTOR, "domain": name, "value": str(KEY.record), "activated": _ago(30)}
         return Domain(name, row, records, policy, [key])
 
-    def update(self, wanted: dict[Key, list[str]], key: str = "lab.") -> None:
-        """Make all these names hold exactly these records, in as few updates as there are zones, and wait for ns2."""
+    def update(self, wanted: dict[Key, list[str]], key: str = "lab.", parent: str = "") -> None:
+        """Make all these names hold exactly these records, in as few updates as there are zones, and wait for ns2.
+
+        ``parent`` is the zone to change where it is not the closest one, as for what a parent says of its child.
+        """
         facts = self.lab.known["dns"]
         keyring = dns.tsigkeyring.from_text({key: facts["tsig"][key]})
         zones: dict[dns.name.Name, list[tuple[dns.name.Name, str, list[str]]]] = {}
-        names = ("stranger.test", "lab.test", "provider.test", *self._reverse())
-        known = [dns.name.from_text(name) for name in names]
+        names = ("stranger.test", "lab.test", "provider.test", SPLIT, BOGUS_SET, *self._reverse())
+        known = [dns.name.from_text(name) for name in ([parent] if parent else names)]
         for (name, rdtype), rdatas in wanted.items():
             owner = dns.name.from_text(name)
             zone = max((zone for zone in known if owner.is_subdomain(zone)), key=lambda zone: len(zone.labels))
@@ -169,6 +176,7 @@ def in_dns(p: Planter) -> list[Domain]:
         _own_key(bad("dkim.alg"), ED25519_KEY),
         bad("dkim.flags").say(f"{SELECTOR}._domainkey", f"{KEY.record}; t=y"),
         _aged(bad("dkim.rotation")),
+        _faded(bad("dkim.rotation", "faded")),
         bad("dmarc.present").put("_dmarc", "TXT"),
         bad("dmarc.walk", "a.walk").put("_dmarc", "TXT")
         .say("_dmarc.walk.stranger.test.", f"v=DMARC1; p=reject; psd=n; {REPORTS}"),
@@ -188,10 +196,12 @@ def in_dns(p: Planter) -> list[Domain]:
         bad("addr.role", mx="mx-role.stranger.test"),
         p.sound("nocaa.lab.test", "caa/bimi/ipv6", "mx.lab.test"),
         bad("caa/bimi/ipv6", "four", mx="mx-four.stranger.test"),
+        bad("caa/bimi/ipv6", "deaf", mx="mx-deaf.stranger.test"),
+        bad("caa/bimi/ipv6", "logo").say("default._bimi", "v=BIMI1; a=https://stranger.test/logo.pem"),
     ]  # fmt: skip
     bogus = Domain("bogus.test", "dnssec", {}, (404, "", ""))
     lame = p.sound("lame.provider.test", "dns.consistency")
-    return [*faults, bogus, lame]
+    return [*faults, bogus, lame, p.sound(SPLIT, "dns.consistency"), p.sound(BOGUS_SET, "dnssec")]
 
 
 def _text(*hosts: str) -> str:
@@ -208,6 +218,13 @@ def _own_key(domain: Domain, key: _dkim.DkimKey) -> Domain:
 def _aged(domain: Domain) -> Domain:
     domain.dkim_keys[0]["activated"] = _ago(500)
     return domain
+
+
+def _faded(domain: Domain) -> Domain:
+    """A key that was retired two days ago, and revoked in DNS too early."""
+    key = {"selector": "old1", "domain": domain.name, "value": str(OTHER_KEY.record), "state": "retired"}
+    domain.dkim_keys.append(key | {"retired": _ago(2)})
+    return domain.say("old1._domainkey", "v=DKIM1; p=")
 
 
 def _policy(domain: Domain, status: int, text: str) -> Domain:
@@ -237,6 +254,23 @@ def surroundings(p: Planter) -> dict[Key, list[str]]:
             records[(pointer, "PTR")] = [f"{name}."]
     for number in range(11):
         records[(f"i{number}.many.stranger.test.", "TXT")] = txt(f"v=spf1 ip4:203.0.113.{number} -all")
+    return records
+
+
+def copies(p: Planter) -> list[Copy]:
+    """The two zones of which ns2 has a copy of its own, each signed as it stands there."""
+    split, half = (Copy.of(p.lab, name) for name in (SPLIT, BOGUS_SET))
+    split.put("@", "TXT", *txt(p.spf.replace("-all", "~all")))
+    half.put("@", "NS", "ns2.lab.test.")
+    half.put("@", "TXT", *txt(p.spf), signed=txt("v=spf1 -all"))
+    return [split, half]
+
+
+def after_certificates(p: Planter, digest: str) -> dict[Key, list[str]]:
+    """Records that tell of the servers' key, or would keep an authority from finding its proofs."""
+    records: dict[Key, list[str]] = {("mx-deaf.stranger.test.", "AAAA"): [p.lab.address("ns1", version=6)]}
+    for name in ("mx.stranger.test.", "mx-open.stranger.test."):
+        records[(f"_25._tcp.{name}", "TLSA")] = [f"3 1 1 {digest}", f"3 1 1 {'00' * 32}"]
     return records
 
 

@@ -6,17 +6,16 @@ addresses of its own; and the web server that has everybody's MTA-STS policy."""
 from __future__ import annotations
 
 import base64
-import datetime
+import hashlib
 import ipaddress
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives import serialization
 from lab.probe import Lab
+from lab.render import ACME_PORT, ACME_ROOTS_PORT
 
 HOST = "stranger"
 # Number of its addresses, and what it does differently from a sound server.
@@ -33,7 +32,7 @@ SERVERS: Mapping[str, tuple[int, str]] = {
     "mx-bare.stranger.test": (107, "-o smtpd_forbid_bare_newline=no"),
 }
 # Names of the sound server in other zones, and of one that has no address of the other family.
-ALSO_SOUND = ("mx-dane.stranger.test", "mx-four.stranger.test", "mx.lab.test")
+ALSO_SOUND = ("mx-dane.stranger.test", "mx-four.stranger.test", "mx-deaf.stranger.test", "mx.lab.test")
 MAIN_CF = r"""compatibility_level = 3.10
 mail_owner = postfix
 setgid_group = postdrop
@@ -77,39 +76,18 @@ server.serve_forever()
 
 @dataclass(frozen=True)
 class Certificate:
-    """One certificate for all names, signed by itself; ``digest`` is the data of a TLSA record 3 1 1."""
+    """A certificate with its chain and key, and the ``root`` that vouches for it."""
 
     pem: str
     key: str
-    digest: str
+    root: str
 
-    @classmethod
-    def make(cls, names: Iterable[str]) -> Certificate:
-        """A certificate that holds for an hour before and a day after now."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.datetime.now(datetime.UTC)
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "check")])
-        public = key.public_key()
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .sign(key, hashes.SHA256())
-        )
+    @property
+    def digest(self) -> str:
+        """What a TLSA record 3 1 1 holds of its key."""
+        public = x509.load_pem_x509_certificate(self.pem.encode()).public_key()
         spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        digest = hashes.Hash(hashes.SHA256())
-        digest.update(spki)
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return cls(made.public_bytes(serialization.Encoding.PEM).decode(), private.decode(), digest.finalize().hex())
+        return hashlib.sha256(spki).hexdigest()
 
 
 @dataclass
@@ -127,18 +105,43 @@ class MailHosts:
             return str(base + number)
         return str(base + int(str(number), 16))
 
+    def certify(self, names: Iterable[str]) -> Certificate:
+        """A certificate from the lab's authority, which looks for the proof (HTTP-01) at each of the names."""
+        script = ["set -eu", *self._own_addresses(), "systemctl stop check-proofs 2>&1 || true"]
+        serve = "python3 -m http.server 80 --bind :: --directory /root/proofs"
+        wanted = " ".join(f"-d {name}" for name in names)
+        script += [
+            "mkdir -p /root/proofs",
+            f"systemd-run -q --unit=check-proofs {serve}",
+            "for n in $(seq 50); do ss -ltn | grep -q ':80 ' && break; sleep 0.2; done",
+            f"certbot certonly -q --non-interactive --agree-tos --register-unsafely-without-email --cert-name check"
+            f" --server https://acme.lab.test:{ACME_PORT}/dir --webroot -w /root/proofs {wanted}",
+        ]
+        self.lab.run(HOST, "sh", input="\n".join(script), timeout=240)
+        root = f"import urllib.request as u; print(u.urlopen('https://acme.lab.test:{ACME_ROOTS_PORT}/roots/0').read().decode())"
+        live = "/etc/letsencrypt/live/check"
+        told = [f"cat {live}/fullchain.pem", f"cat {live}/privkey.pem", f'python3 -c "{root}"']
+        return Certificate(*(self.lab.run(HOST, command).stdout for command in told))
+
+    def _own_addresses(self) -> list[str]:
+        """Commands that give the host all addresses of its servers."""
+        script = ["device=$(ip -o -4 addr show to 198.18.0.0/16 | awk '{print $2; exit}')"]
+        for name in SERVERS:
+            for version, length in ((4, 24), (6, 64)):
+                nodad = " nodad" if version == 6 else ""
+                script.append(f"ip addr replace {self.address(name, version)}/{length} dev $device{nodad}")
+        return script
+
     def start(self, certificate: Certificate) -> None:
-        """Give the host its addresses and start Postfix and the web server."""
+        """Start Postfix and the web server."""
         master = ["pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup", "qmgr unix n - n 300 1 qmgr"]
         master += ["tlsmgr unix - - n 1000? 1 tlsmgr", "rewrite unix - - n - - trivial-rewrite"]
         master += ["discard unix - - n - - discard", "anvil unix - - n - 1 anvil", "proxymap unix - - n - - proxymap"]
         master += [f"{kind} unix - - n - 0 bounce" for kind in ("bounce", "defer", "trace")]
-        script = ["set -eu", "device=$(ip -o -4 addr show to 198.18.0.0/16 | awk '{print $2; exit}')"]
+        script = ["set -eu"]
         for name, (dummy, options) in SERVERS.items():
-            for version, length in ((4, 24), (6, 64)):
+            for version in (4, 6):
                 address = self.address(name, version)
-                nodad = " nodad" if version == 6 else ""
-                script.append(f"ip addr replace {address}/{length} dev $device{nodad}")
                 place = f"[{address}]" if version == 6 else address
                 master.append(f"{place}:25 inet n - n - - smtpd {options}")
         files = {

@@ -1,16 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The check finds each fault that was planted in DNS and at real mail servers, and nothing else.
-
-What is not planted here, and why: ``port25.out`` asks for a server that is there, and is told one that is not;
-``bulk.spamrate`` is a number that no daemon knows. Both stand below with the options that make them.
-"""
+"""The check finds each fault that was planted in DNS and at real mail servers, and nothing else."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +23,28 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), *os.environ.get("ANSIBLE_COLLECTIONS_PATH", "").split(":")]
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _public_suffix  # noqa: E402
-from faults import KEY, SELECTOR, Domain, Planter, in_dns, options, surroundings  # noqa: E402
-from mailhosts import HOST, Certificate, MailHosts  # noqa: E402
+from ansible_collections.postmaster.mail.plugins.module_utils._check import BY_ID  # noqa: E402
+from faults import (  # noqa: E402
+    BOGUS_SET,
+    KEY,
+    SELECTOR,
+    Domain,
+    Planter,
+    after_certificates,
+    copies,
+    in_dns,
+    options,
+    surroundings,
+)
+from mailhosts import ALSO_SOUND, HOST, SERVERS, MailHosts  # noqa: E402
+from zonecopy import leave, serve  # noqa: E402
 
 PLAYBOOK = HERE.parents[2] / "playbooks" / "check.yml"
-SOUND, STRANGE = "sound.stranger.test", "strange.stranger.test"
+SOUND, STRANGE, GATE = "sound.stranger.test", "strange.stranger.test", "gate.stranger.test"
+# Rows whose fault is no daemon's, and why; the option alone makes it.
+NOT_PLANTED = {"bulk.spamrate": "how many recipients complain is a number that a provider tells the user, and no host"}
+FORGED = "forged.invalid"
+UNFILTERED, GATEWAY = 2525, 2526  # ports: outside's Postfix without its filter; a way to outside that hides the client
 
 
 @dataclass(frozen=True)
@@ -59,14 +73,17 @@ def planted(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Planted:
     for domain in domains:
         records |= domain.absolute()
         hosts.policies[f"mta-sts.{domain.name}"] = domain.policy
-    names = ["mx.stranger.test", "*.stranger.test", "mx.lab.test", *hosts.policies]
-    certificate = Certificate.make(names)
-    for name in ("mx.stranger.test.", "mx-open.stranger.test."):
-        records[(f"_25._tcp.{name}", "TLSA")] = [f"3 1 1 {certificate.digest}", f"3 1 1 {'00' * 32}"]
     planter.update(records)
+    served = [name for name in hosts.policies if (f"{name}.", "A") in records]
+    certificate = hosts.certify([*SERVERS, *ALSO_SOUND, "alias.stranger.test", *served])
+    held = copies(planter)
+    planter.update(after_certificates(planter, certificate.digest))
+    planter.update({(f"{BOGUS_SET}.", "NS"): ["ns2.lab.test."]}, parent="example")
+    leave(lab, BOGUS_SET)
+    serve(lab, held)
     hosts.start(certificate)
     ca_file = tmp_path_factory.mktemp("check") / "ca.pem"
-    ca_file.write_text(Path(lab.known["ca_file"]).read_text() + certificate.pem)
+    ca_file.write_text(Path(lab.known["ca_file"]).read_text() + certificate.root)
     return Planted(planter, domains, ca_file)
 
 
@@ -149,6 +166,7 @@ class Letters:
         source: str = "",
         text: str = "",
         fields: tuple[str, ...] = FIELDS,
+        starttls: bool | None = None,
     ) -> str:
         """A message that went to outside by SMTP and was read from its mailbox; the path."""
         date = self.lab.run(HOST, ["date", "-R"]).stdout.strip()
@@ -159,7 +177,7 @@ class Letters:
         source = source or self.planted.planter.v4
         dialogue = self.lab.smtp(
             HOST, "outside", sender=sender, recipients="someone@outside.test", source=source, helo="mx.stranger.test",
-            message=f"X-Token: {token}\r\n".encode() + signature + letter,
+            starttls=starttls, message=f"X-Token: {token}\r\n".encode() + signature + letter,
         )  # fmt: skip
         assert dialogue.accepted, dialogue
         path = self.folder / f"{name}.eml"
@@ -172,12 +190,30 @@ class Letters:
         path.write_text(text, newline="")
         return str(path)
 
-    def inbound(self, name: str, client: str, *owners: str) -> str:
-        """A message from outside, with a verdict by each of ``owners``."""
-        head = "".join(f"Authentication-Results: {owner}; spf=pass\r\n" for owner in owners)
-        received = f"Received: from mx.outside.test ([{client}]) by mx.stranger.test"
-        rest = "From: a@outside.test\r\n\r\nHello\r\n"
-        return self.made(name, f"{head}{received}; Fri, 20 Nov 2026 11:00:05 +0000\r\n{rest}")
+    def inbound(self, name: str, *, to: str = "outside", port: int = 25) -> str:
+        """A message to outside with a verdict in outside's name that the sender forged, as outside stored it."""
+        token = f"{name}-{time.time_ns()}"
+        dialogue = self.lab.smtp(
+            HOST, to, port=port, sender="someone@stranger.test", recipients="someone@outside.test",
+            message=f"X-Token: {token}\r\nFrom: someone@stranger.test\r\nSubject: {FORGED}\r\n"
+            f"Authentication-Results: mx.outside.test; spf=pass smtp.mailfrom=a@{FORGED}\r\n\r\nHello\r\n",
+        )  # fmt: skip
+        assert dialogue.accepted, dialogue
+        path = self.folder / f"{name}.eml"
+        path.write_bytes(self.lab.wait_for_message(token).raw)
+        return str(path)
+
+
+def open_ways(lab: Lab) -> None:
+    """Ways to outside that nobody should have: past its filter, and through a gateway that puts its own address in."""
+    unfiltered = f"{UNFILTERED}/inet='{UNFILTERED} inet n - n - - smtpd -o smtpd_milters='"
+    listen = "for n in $(seq 50); do ss -ltn | grep -q ':{{}} ' && exit; sleep 0.2; done; exit 1"
+    lab.run("outside", f"postconf -M {unfiltered} && postfix reload && {listen.format(UNFILTERED)}")
+    target = f"{lab.address('outside')}:25"
+    gateway = f"/usr/lib/systemd/systemd-socket-proxyd {target}"
+    socket = f"--socket-property=ListenStream={lab.address('provider')}:{GATEWAY}"
+    lab.run("provider", f"systemd-run -q --unit=gateway {socket} {gateway}")
+    lab.run("provider", listen.format(GATEWAY))
 
 
 @dataclass(frozen=True)
@@ -190,13 +226,12 @@ class Case:
 
 
 def cases(lab: Lab, planted: Planted, letters: Letters) -> Iterator[Case]:
-    planter, outside = planted.planter, lab.address("outside")
+    planter = planted.planter
     whole = letters.real("sound")
-    good = letters.inbound("inbound", outside, "mx.stranger.test")
     everything = {
         "message_file": whole,
-        "inbound_message_file": good,
-        "authserv_id": "mx.stranger.test",
+        "inbound_message_file": letters.inbound("inbound"),
+        "authserv_id": "mx.outside.test",
         "bulk": True,
         "spam_rate": 0.05,
         "outbound_25": "mx.stranger.test",
@@ -212,14 +247,16 @@ def cases(lab: Lab, planted: Planted, letters: Letters) -> Iterator[Case]:
     yield Case("ptr.exists ptr.fcrdns helo.name", {"outbound": strange}, named=STRANGE)
     ways = {
         "message_file": letters.real("egress", source=lab.address(HOST)),
-        "inbound_message_file": letters.inbound("gateway", "192.168.1.1", "mx.stranger.test"),
         "outbound_25": "ns1.lab.test",
         "spam_rate": 0.31,
     }
-    yield Case("egress.ip ingress.src port25.out bulk.spamrate", ways)
+    yield Case("egress.ip port25.out bulk.spamrate", ways)
+    hidden = letters.inbound("gateway", to="provider", port=GATEWAY)
+    gate = [{"address": lab.address("provider"), "helo": "smtp.provider.test"}]
+    yield Case("ingress.src", {"inbound_message_file": hidden, "outbound": gate}, named=GATE)
     changed = letters.made("changed", Path(whole).read_bytes().decode().replace("\nHello", "\nChanged"))
-    forged = letters.inbound("forged", outside, "mx.stranger.test", "mx.stranger.test")
-    trusting = {"message_file": changed, "inbound_message_file": forged, "authserv_id": "mx.stranger.test"}
+    forged = letters.inbound("forged", port=UNFILTERED)
+    trusting = {"message_file": changed, "inbound_message_file": forged, "authserv_id": "mx.outside.test"}
     yield Case("dkim.sig dmarc.align ar.trust", trusting)
     relay = {"test_host": "mx-open.stranger.test", "intrusive": True}
     foreign = letters.real("foreign", sender="news@provider.test")
@@ -230,6 +267,7 @@ def cases(lab: Lab, planted: Planted, letters: Letters) -> Iterator[Case]:
     yield Case("bulk.oneclick relay+smuggling", smuggled | {"message_file": once, "bulk": True})
     twice = LETTER.replace("Subject: Hello\r\n", "Subject: Hello\r\nSubject: again\r\n")
     yield Case("msg.format", {"message_file": letters.real("twice", text=twice)})
+    yield Case("tls.starttls", {"message_file": letters.real("clear", starttls=False)})
 
 
 def test_what_takes_a_message_or_a_server(lab: Lab, planted: Planted, tmp_path: Path) -> None:
@@ -237,14 +275,16 @@ def test_what_takes_a_message_or_a_server(lab: Lab, planted: Planted, tmp_path: 
     gone = planter.hosts.address("mx-bare.stranger.test")
     strange = planter.sound(STRANGE).say("", f"v=spf1 ip4:{gone} ip4:{lab.nameless(HOST)} ip4:{planter.v4} -all")
     moved = {(f"{'.'.join(reversed(gone.split('.')))}.in-addr.arpa.", "PTR"): ["gone.stranger.test."]}
-    # The web server has no policy for this one; it is not what the test is about.
-    planter.update(strange.absolute() | moved | {("gone.stranger.test.", "A"): [planter.v4]})
+    gate = planter.sound(GATE).say("", f"v=spf1 ip4:{lab.address('provider')} -all")
+    # The web server has no policy for these; it is not what the test is about.
+    planter.update(strange.absolute() | gate.absolute() | moved | {("gone.stranger.test.", "A"): [planter.v4]})
+    open_ways(lab)
     planned = list(cases(lab, planted, Letters(lab, planted, tmp_path)))
     tasks = []
     for number, case in enumerate(planned):
-        domain = planted.sound if case.named == SOUND else strange
+        domain = {SOUND: planted.sound, STRANGE: strange, GATE: gate}[case.named]
         wanted = options(planter, [domain], str(planted.ca_file))
-        wanted["ignore"] = ["mtasts.dns+policy"] if domain is strange else []
+        wanted["ignore"] = [] if domain is planted.sound else ["mtasts.dns+policy"]
         wanted |= case.options | {"report_file": str(tmp_path / f"{number}.json")}
         tasks.append({"name": f"Check {number} {case.row}", "postmaster.mail.mail_check": wanted})
     book = tmp_path / "cases.yml"
@@ -257,6 +297,18 @@ def test_what_takes_a_message_or_a_server(lab: Lab, planted: Planted, tmp_path: 
         assert {item["id"] for item in report["findings"]} == set(case.row.split()), (case, report["findings"])
     first = json.loads((tmp_path / "0.json").read_text())
     assert first["unknown"] == []
+    found = {row for case in planned for row in case.row.split()} | {domain.row for domain in planted.domains}
+    assert found == {*BY_ID, ""} and set(NOT_PLANTED) <= found
+
+
+def test_certificates_count_as_far_as_their_authority_is_trusted(lab: Lab, planted: Planted, tmp_path: Path) -> None:
+    """The twin of the sound domain: all is the same, but pebble's root is not among those that are trusted."""
+    wanted = options(planted.planter, [planted.sound], lab.known["ca_file"])
+    played, report = run_check(lab, tmp_path, wanted)
+    told = {(item["id"], item["severity"]) for item in report["findings"]}
+    assert told == {("mtasts.dns+policy", "F"), ("tls.starttls", "W")}
+    assert all("certificate does not hold" in item["seen"] for item in report["findings"])
+    assert played.code == 2
 
 
 # -- servers that do not agree or do not answer --------------------------------------------------------

@@ -78,7 +78,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.command == "up":
             names = [name for name in options.hosts.split(",") if name]
-            hosts = control.choose(BY_NAME if names == ["all"] else names)
+            everything = [name for name, host in BY_NAME.items() if not host.on_request]
+            hosts = control.choose(everything if names == ["all"] else names)
             control.up(Plan(options.name, options.index), hosts=hosts, engine_name=options.engine, say=say)
         elif options.command == "down":
             if not options.missing_ok or options.name in state.names():

@@ -15,7 +15,7 @@ from .credentials import Credentials
 from .engine import Container, Engine, LabError, Link, Mount
 from .hosts import BY_NAME, GATEWAY, HOSTS, SIDES, Host, Plan
 from .images import Images, Say, base_tag, internet_tag
-from .render import Renderer, pack
+from .render import ACME_PORT, Renderer, pack
 
 WORKERS = 4
 FORWARDING = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
@@ -28,11 +28,11 @@ def narrator() -> Say:
 
 
 def choose(names: Iterable[str]) -> list[Host]:
-    """The internet's hosts, the edge and the named ones; :class:`LabError` for an unknown name."""
+    """The internet's hosts but those on request, the edge and the named ones; :class:`LabError` for an unknown name."""
     wanted = set(names)
     if unknown := sorted(wanted - set(BY_NAME)):
         raise LabError(f"no host of the lab is called {', '.join(unknown)}; there are {', '.join(BY_NAME)}")
-    return [host for host in HOSTS if host.of_internet or host.name in wanted]
+    return [host for host in HOSTS if (host.of_internet and not host.on_request) or host.name in wanted]
 
 
 def up(plan: Plan, *, hosts: Sequence[Host], engine_name: str, say: Say) -> None:
@@ -133,5 +133,7 @@ def _wait(plan: Plan, hosts: Sequence[Host]) -> None:
     tests["the package proxy"] = partial(ready.banner, at["resolver"], 3142, b"")
     tests["outside's SMTP"] = partial(ready.takes_mail, at["outside"])
     tests["the provider's submission"] = partial(ready.banner, at["provider"], 587, b"220 ")
+    if "acme" in at:
+        tests["the certificate authority"] = partial(ready.banner, at["acme"], ACME_PORT, b"")
     for what, test in tests.items():
         ready.wait(what, test)

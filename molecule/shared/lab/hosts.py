@@ -20,7 +20,10 @@ GATEWAY = 1  # the controller's own address on each bridge
 
 @dataclass(frozen=True)
 class Host:
-    """One host; ``number`` is the last part of its addresses, ``nameless`` those of its addresses without PTR."""
+    """One host; ``number`` is the last part of its addresses, ``nameless`` those of its addresses without PTR.
+
+    ``on_request`` marks one of the internet that runs only in labs that name it.
+    """
 
     name: str
     fqdn: str
@@ -29,6 +32,7 @@ class Host:
     release: str = "trixie"
     groups: tuple[str, ...] = ()
     nameless: tuple[int, ...] = ()
+    on_request: bool = False
 
     @property
     def of_internet(self) -> bool:
@@ -48,6 +52,7 @@ HOSTS = (
     _internet("ns1", "ns1.lab.test", 11),
     _internet("ns2", "ns2.lab.test", 12),
     _internet("resolver", "resolver.lab.test", 13),
+    Host("acme", "acme.lab.test", 14, (INTERNET,), groups=(INTERNET,), on_request=True),
     _internet("provider", "smtp.provider.test", 25),
     _internet("outside", "mx.outside.test", 26),
     _internet("stranger", "host.stranger.test", 66, nameless=(67,)),

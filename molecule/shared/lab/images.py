@@ -34,11 +34,10 @@ BASE_PACKAGES = (
 ).split()
 INTERNET_PACKAGES = (
     "knot knot-dnsutils unbound apt-cacher-ng postfix libsasl2-modules sasl2-bin rspamd swaks libnet-ssleay-perl "
-    "dovecot-imapd bind9-dnsutils python3-dnspython"
+    "dovecot-imapd bind9-dnsutils python3-dnspython python3-dkim pebble certbot"
 ).split()
-INTERNET_SERVICES = (
-    "knot unbound apt-cacher-ng postfix rspamd saslauthd dovecot"  # each host of the internet enables its own
-).split()
+# Each host of the internet enables its own.
+INTERNET_SERVICES = "knot unbound apt-cacher-ng postfix rspamd saslauthd dovecot certbot.timer".split()
 
 SOURCES = """\
 deb {mirror} {release} main

@@ -22,6 +22,7 @@ UNITS = "/usr/lib/systemd/system"
 WANTS = "/etc/systemd/system/multi-user.target.wants"
 PROVIDER_USER = "corp"
 MAILBOX_USER = "inbox"  # outside's one mailbox, by IMAP
+ACME_PORT, ACME_ROOTS_PORT = 14000, 15000  # pebble: its directory, and where its own root certificate is had
 PROVIDER_CUSTOMERS = ("relay1",)  # known to the provider by their addresses; all others need the password
 RESOLV_CONF = "nameserver {}\noptions edns0 trust-ad timeout:2 attempts:3\n"
 
@@ -103,6 +104,7 @@ class Renderer:
             "resolver": self._resolver,
             "provider": self._provider,
             "outside": self._outside,
+            "acme": self._acme,
         }
         return self._common(host) + (special[host.name]() if host.name in special else [])
 
@@ -178,6 +180,15 @@ class Renderer:
                 self.template("acng.service.j2", user=os.getuid(), group=os.getgid()),
             ),
             *self._enabled("unbound", "apt-cacher-ng"),
+        ]
+
+    def _acme(self) -> list[File]:
+        unit = "/etc/systemd/system/pebble.service"
+        ports = {"listen": ACME_PORT, "manage": ACME_ROOTS_PORT}
+        return [
+            File("/etc/pebble.json", self.template("pebble.json.j2", **ports)),
+            File(unit, self.template("pebble.service.j2")),
+            File(f"{WANTS}/pebble.service", link=unit),
         ]
 
     def _postfix(self, main: str) -> list[File]:
