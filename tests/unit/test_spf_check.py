@@ -577,7 +577,7 @@ def test_other_suites_of_the_community() -> None:
     assert len(found) > 20
     faulty = [case for case in found if case.fault()]
     assert not [case.fault() for case in faulty if not case.title.endswith(EXTENSIONS)]
-    assert len(faulty) <= 0.02 * len(found)
+    assert len(faulty) <= suites.LIMIT * len(found)
 
 
 @needs_data
