@@ -92,9 +92,7 @@ class Change:
 class KeyStore:
     """One directory of keys."""
 
-    def __init__(
-        self, directory: str, access: Access | None = None, *, etckeeper: Etckeeper | None = None
-    ) -> None:
+    def __init__(self, directory: str, access: Access | None = None, *, etckeeper: Etckeeper | None = None) -> None:
         self.directory = directory
         self.access = access if access is not None else Access()
         self._etckeeper = etckeeper if etckeeper is not None else Etckeeper()

@@ -23,7 +23,7 @@ description:
   - A key made elsewhere is adopted as it is, be it at O(path), or lying under the name this module would give it in a
     directory without a manifest for its domain. PKCS#1 and PKCS#8 in PEM are read, and bare Ed25519 keys in base64.
   - Private keys are never returned, shown or logged. Where etckeeper keeps a git history of C(/etc), O(directory) is
-    put on the list of what it must not commit before a key is made there; an empty list of O(keys) does no more.
+    put on the list of what it must not commit before a key is made there. An empty list of O(keys) does that alone.
 requirements:
   - cryptography >= 38 on the host that holds the keys (Debian package python3-cryptography), to make keys and to read
     Ed25519 keys. Check mode and RSA keys that exist need no library.

@@ -16,6 +16,8 @@ import pytest
 from lab.plays import ESTATE, Played, play
 from lab.probe import Lab
 
+from .conftest import keep_history
+
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = ROOT / "playbooks"
 GUIDE = ROOT / "docs" / "restore.md"
@@ -40,9 +42,7 @@ def commits(lab: Lab, host: str) -> list[str]:
 
 
 def _start_history(lab: Lab, host: str) -> None:
-    # Its timer would commit at a moment of its own, the first time right after the installation.
-    lab.run(host, ["systemctl", "mask", "etckeeper.timer"])
-    lab.run(host, "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install etckeeper", timeout=300)
+    keep_history(lab, host)
     lab.run(host, "etckeeper commit -q 'all so far' || true")
     lab.run(host, "echo 'a note of the administrator' > /etc/note")
 

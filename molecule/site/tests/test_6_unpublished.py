@@ -61,7 +61,7 @@ def no_server(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unpublished(lab: Lab, converged: Played) -> Iterator[tuple[str, str]]:
+def unpublished(lab: Lab) -> Iterator[tuple[str, str]]:
     """relay1's old key, that signs, and a new active one that nobody has published."""
     old = active_key(lab)["selector"]
     dkim_key(lab, "rotated")
