@@ -207,7 +207,7 @@ class Letters:
 def open_ways(lab: Lab) -> None:
     """Ways to outside that nobody should have: past its filter, and through a gateway that puts its own address in."""
     unfiltered = f"{UNFILTERED}/inet='{UNFILTERED} inet n - n - - smtpd -o smtpd_milters='"
-    listen = "for n in $(seq 50); do ss -ltn | grep -q ':{{}} ' && exit; sleep 0.2; done; exit 1"
+    listen = "for n in $(seq 50); do ss -ltn | grep -q ':{} ' && exit; sleep 0.2; done; exit 1"
     lab.run("outside", f"postconf -M {unfiltered} && postfix reload && {listen.format(UNFILTERED)}")
     target = f"{lab.address('outside')}:25"
     gateway = f"/usr/lib/systemd/systemd-socket-proxyd {target}"
