@@ -94,6 +94,7 @@ class Signer:
         default=None, hash=False
     )  # with what, by domain; if it is known
     silence: str = ""  # why it signs a domain's mail not at all
+    left_out: bool = False  # this run is not for it, so nothing is known of it
 
     def signs_with(self, key: Key) -> bool | None:
         """Whether it does, if that is known."""
@@ -377,6 +378,8 @@ def lines(domain: Domain, signers: Iterable[Signer]) -> Iterator[Line]:
     for signer in signers:
         groups.setdefault(("share", signer.share) if signer.share else ("host", signer.name), []).append(signer)
     for members in groups.values():
+        if all(member.left_out for member in members):
+            continue
         for algorithm in ALGORITHMS:
             keys = tuple(_keys(domain.name, algorithm, members))
             if keys or (algorithm in domain.algorithms and not all(member.reached for member in members)):
@@ -406,6 +409,12 @@ def _clashes(domain: Domain, signers: Iterable[Signer]) -> dict[str, tuple[str, 
 
 def _line_obstacle(line: Line, clashes: Mapping[str, Sequence[str]]) -> str:
     """Why nothing at all can be done with a line."""
+    out = [member.name for member in line.members if member.left_out]
+    if out:
+        return (
+            f"{' and '.join(out)} has its keys in common with {line.names[0] if line.names[0] not in out else 'others'} "
+            "and is left out of this run, so it is not known with what it signs: run this without --limit and rotate_hosts"
+        )
     away = [member.name for member in line.members if not member.reached]
     if away:
         return f"{' and '.join(away)} could not be reached, so it is not known with what it signs: run this again"

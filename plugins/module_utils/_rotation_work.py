@@ -115,6 +115,7 @@ def _signer(item: Mapping[str, Any]) -> Signer:
         program=str(item.get("program") or "its signer"),
         reached=bool(item.get("reached", True)),
         signs=None if signed is None else {str(one["domain"]): tuple(one["selectors"]) for one in signed},
+        left_out=bool(item.get("left_out")),
         silence="".join(f" ({one['problem']})" for one in (signed or ())[:1] if one["problem"]),
     )
 

@@ -74,6 +74,12 @@ options:
         description: Whether it could be asked for its keys.
         type: bool
         default: true
+      left_out:
+        description:
+          - Whether it was not asked, for this run is not about it. Keys that it has in common with others stay as they
+            are.
+        type: bool
+        default: false
   domains:
     description: The mail domains, usually C(mail_domains) of the inventory. Of each, C(name), C(ttl) and C(dkim) count.
     type: list
@@ -249,6 +255,7 @@ SIGNER_SPEC: dict[str, Any] = {
     "queue_lifetimes": {"type": "list", "elements": "str", "default": []},
     "signed": {"type": "list", "elements": "dict"},
     "reached": {"type": "bool", "default": True},
+    "left_out": {"type": "bool", "default": False},
 }
 ARGUMENT_SPEC: dict[str, Any] = {
     "signers": {"type": "list", "elements": "dict", "required": True, "options": SIGNER_SPEC},

@@ -197,6 +197,7 @@ def test_the_longest_queue_counts() -> None:
 BLOCKED = [
     ([Signer("relay1", (A,)), Signer("relay2", (A,))], "relay1 and relay2 hold the same key a: give them the same mail_dkim_share, or keys of their own"),
     ([Signer("relay1", (A,), share="x"), Signer("relay2", share="x", reached=False)], "relay2 could not be reached, so it is not known with what it signs: run this again"),
+    ([Signer("relay1", (A, R), share="x"), Signer("relay2", share="x", reached=False, left_out=True)], "relay2 has its keys in common with relay1 and is left out of this run, so it is not known with what it signs: run this without --limit and rotate_hosts"),
     ([Signer("relay2", reached=False)], "relay2 could not be reached, so it is not known with what it signs: run this again"),
     ([Signer("relay1", (A,), share="x"), Signer("relay2", share="x")], "relay2 holds no active key of corp.example: run postmaster.mail.relay for it"),
     ([Signer("relay1", (A, P), share="x"), Signer("relay2", (A, key("q", "pending")), share="x")], "p and q both are to be the next key: remove one (dkim_key with state=absent)"),
@@ -209,6 +210,18 @@ BLOCKED = [
 def test_blocked(signers: list[Signer], why: str) -> None:
     found = steps(signers, well(A, P), rotate_now=True)[0]
     assert (found.kind, found.why) == ("blocked", why)
+
+
+def test_a_relay_that_is_left_out_holds_up_only_those_that_share_with_it() -> None:
+    old = key("o", "retired", retired=NOW - 99)
+    out = Signer("relay2", reached=False, left_out=True)
+    alone = [Signer("relay1", (A, old), share="x"), out]
+    assert kinds(steps(alone, well(A, old))) == [("a", "rest", ()), ("o", "revoke", ("relay1",))]
+    assert kinds(steps([alone[0], replace(out, share="x")], well(A, old))) == [("", "blocked", ("relay1", "relay2"))]
+    # Its selectors count all the same, and nobody knows which they are.
+    turn = Domain(D, selectors=("a", "b"))
+    assert kinds(steps([Signer("relay1", (A,))], well(A), turn, rotate_now=True)) == [("a", "generate", ("relay1",))]
+    assert kinds(steps([Signer("relay1", (A,)), out], well(A), turn, rotate_now=True)) == [("a", "blocked", ())]
 
 
 def test_opendkim_and_ed25519() -> None:
@@ -456,6 +469,9 @@ def test_signers_from_host_variables() -> None:
         {"name": "relay2", "share": "both", "reached": False},
     ]
     assert rotation_signers(["relay1"], variables, [])[0]["reached"] is False
+    told = rotation_signers(["relay1", "relay2"], variables, ["relay1"], play=["relay1"])
+    assert told[0] == {"name": "relay1", "keys": [1], "signed": [], **common}
+    assert told[1] == {"name": "relay2", "share": "both", "reached": False, "left_out": True}
 
 
 def test_shared_keys() -> None:
