@@ -54,7 +54,7 @@ _value:
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-FACTS = ("algorithms", "program", "queue_lifetimes")
+FACTS = ("algorithms", "program", "queue_lifetimes", "last_attempt")
 
 
 def rotation_signers(
@@ -84,7 +84,8 @@ def _signer(name: str, variables: Mapping[str, Any], reached: bool) -> dict[str,
         return {**common, "reached": False}
     signed = variables.get("signer_signed")
     known = {**common, **{fact: facts[fact] for fact in FACTS if fact in facts}}
-    return {**known, "keys": found["keys"], **({"signed": list(signed)} if signed is not None else {})}
+    clock = {"time": found["time"]} if "time" in found else {}
+    return {**known, **clock, "keys": found["keys"], **({"signed": list(signed)} if signed is not None else {})}
 
 
 class FilterModule:

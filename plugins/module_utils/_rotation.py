@@ -40,6 +40,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._record import abs
 Note = dict[str, int | None]  # what is to be written in manifests: published, settle, retired
 
 DAY = 86400
+CLOCKS = 300  # seconds by which clocks may differ
 KINDS = ("generate", "bring", "publish", "wait", "switch", "keep", "revoke", "withdraw", "remove", "rest", "blocked")
 # What each step is made of, in the order that keeps the rules when a run ends between any two. A signer
 # switches before its manifest says so: until then a run of its role takes it back to the old key, which
@@ -54,6 +55,11 @@ ORDER = {
     "withdraw": ("mark",),
     "remove": ("forget",),
 }
+REPLACE = (
+    ": have its owner sign with another selector, or this key removed here (dkim_key with state=absent), or add "
+    "-e mail_records_replace=true to this run"
+)
+_TIMES = ("created", "published", "activated", "retired", "revoked", "withdrawn")
 _ENDING = (RETIRED, REVOKED, WITHDRAWN)
 
 
@@ -69,6 +75,7 @@ class Held:
     algorithm: str
     state: str
     record: str = ""  # the text its state asks DNS to hold; "" for none
+    public: bytes | None = None  # the key that verifiers use, also when its record is revoked or gone
     path: str = ""
     created: int | None = None
     published: int | None = None  # since when every server has been seen to answer as the state asks for
@@ -77,6 +84,11 @@ class Held:
     retired: int | None = None
     revoked: int | None = None
     withdrawn: int | None = None
+
+    @property
+    def verifies(self) -> bytes | None:
+        """The public key, from the record where nothing else tells it; None where nothing does."""
+        return self.public or _public(self.record) or None
 
 
 @dataclass(frozen=True)
@@ -87,13 +99,14 @@ class Signer:
     keys: tuple[Held, ...] = ()
     share: str = ""
     algorithms: tuple[str, ...] = ALGORITHMS
-    queue_lifetime: int = 0  # seconds that a signed message may wait there
+    queue_lifetime: int = 0  # seconds that a signed message may wait there, its last attempt included
     program: str = "its signer"
     reached: bool = True
     signs: Mapping[str, tuple[str, ...]] | None = field(
         default=None, hash=False
     )  # with what, by domain; if it is known
     silence: str = ""  # why it signs a domain's mail not at all
+    ahead: int = 0  # seconds by which its clock is ahead of this machine's
     left_out: bool = False  # this run is not for it, so nothing is known of it
 
     def signs_with(self, key: Key) -> bool | None:
@@ -135,10 +148,11 @@ class Policy:
 
     rotate_after: int = 180 * DAY
     settle: int = DAY  # the least between a key being visible and being used
-    keep: int = 14 * DAY  # the least that a retired key stays published
+    keep: int = 14 * DAY  # that a retired key stays published after the last message left the signer's own queue
     revoked: int = 30 * DAY  # the least that its revocation does
     rotate_now: bool = False
     attempted: frozenset[tuple[str, str]] = frozenset()
+    replace: bool = False  # keys of others may be replaced
     by_hand: bool = False  # a person publishes, at all servers or at none
 
 
@@ -196,6 +210,10 @@ class Key:
         return next(held.record for held in self.at(self.stage).values())
 
     @property
+    def verifies(self) -> bytes | None:
+        return next((held.verifies for held in self.holders.values() if held.verifies), None)
+
+    @property
     def since(self) -> int | None:
         """When it came to its stage."""
         time = {PENDING: "created", ACTIVE: "activated"}.get(self.stage, self.stage)
@@ -230,6 +248,7 @@ class View:
     right: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()  # of the wrong ones those that hold a valid key of somebody else
     old: int = 0  # the longest of the wrong answers
     ttl: int = 0  # the longest of all
     negative: int = 0
@@ -245,22 +264,30 @@ def same_key(text: str, wanted: str) -> bool:
         return False
 
 
-def _fits(sight: Sight, wanted: str) -> bool:
-    """Whether a server's answer is what it should be; where nothing is wanted, anything but a revoked key is."""
+def _fits(sight: Sight, wanted: str, own: bytes | None) -> bool:
+    """Whether a server's answer is what it should be; where nothing is wanted, anything but the key that was there."""
     if wanted:
         return len(sight.texts) == 1 and same_key(sight.texts[0], wanted)
-    return not any(text == wanted or _is_revocation(text) for text in sight.texts)
+    return not any(_public(text) in (b"", own or b"") for text in sight.texts)
 
 
-def _is_revocation(text: str) -> bool:
+def _public(text: str) -> bytes | None:
+    """The public key in a record: empty when it is revoked, None when there is no key record."""
     try:
-        return DkimRecord.parse(text).revoked
+        return DkimRecord.parse(text).public_key
     except DkimError:
-        return False
+        return None
 
 
-def _wrong(sight: Sight, name: str, wanted: str) -> str:
+def _is_foreign(sight: Sight, own: bytes | None) -> bool:
+    """Whether a server holds a key that some verifier may need, and that is not ``own``."""
+    return own is not None and any(_public(text) not in (None, b"", own) for text in sight.texts)
+
+
+def _wrong(sight: Sight, name: str, wanted: str, own: bytes | None) -> str:
     where = f"{sight.server} does not answer for {name} as it should"
+    if _is_foreign(sight, own):
+        return f"{where}: it holds the key of somebody else"
     if not wanted:
         return f"{where}: the record is still there"
     if sight.alias:
@@ -270,16 +297,17 @@ def _wrong(sight: Sight, name: str, wanted: str) -> str:
     return f"{where}: {'the record is another' if sight.texts else 'there is no record'}"
 
 
-def view(name: str, wanted: str, sights: Sequence[Sight]) -> View:
-    """What the servers of ``name`` say, compared with the record text ``wanted`` ("" for none)."""
+def view(name: str, wanted: str, sights: Sequence[Sight], own: bytes | None = None) -> View:
+    """What the servers of ``name`` say, compared with the record text ``wanted`` ("" for none) of the key ``own``."""
     if not sights:
         return View(silent=(f"no name server for {name} is known: is its zone delegated?",))
     answered = [sight for sight in sights if not sight.problem]
-    wrong = [sight for sight in answered if not _fits(sight, wanted)]
+    wrong = [sight for sight in answered if not _fits(sight, wanted, own)]
     return View(
         right=tuple(sight.server for sight in answered if sight not in wrong),
-        wrong=tuple(_wrong(sight, name, wanted) for sight in wrong),
+        wrong=tuple(_wrong(sight, name, wanted, own) for sight in wrong),
         silent=tuple(sight.problem for sight in sights if sight.problem),
+        foreign=tuple(sight.server for sight in wrong if _is_foreign(sight, own)),
         old=max((sight.ttl for sight in wrong), default=0),
         ttl=max((sight.ttl for sight in answered), default=0),
         negative=max((sight.negative for sight in answered), default=0),
@@ -291,6 +319,7 @@ def _alias_view(name: str, target: str, sights: Sequence[Sight]) -> View:
     seen = view(name, "", sights)
     wrong = [sight for sight in sights if not sight.problem and absolute(sight.alias or ".") != target]
     return View(
+        old=max((sight.ttl for sight in wrong), default=0),
         wrong=tuple(
             f"{sight.server} has no CNAME for {name} that leads to {target}: publish it there" for sight in wrong
         ),
@@ -305,7 +334,7 @@ def _look(line: Line, key: Key, seen: Mapping[str, Sequence[Sight]]) -> tuple[Vi
     owner = line.domain.owner(key.selector)
     name = record_name(key.selector, key.domain)
     alias = _alias_view(name, owner, seen.get(name, ())) if owner != name and key.stage != WITHDRAWN else View()
-    return view(owner, key.record, seen.get(owner, ())), alias
+    return view(owner, key.record, seen.get(owner, ()), key.verifies), alias
 
 
 def _obstacles(seen: View, alias: View) -> tuple[str, ...]:
@@ -314,8 +343,11 @@ def _obstacles(seen: View, alias: View) -> tuple[str, ...]:
 
 
 def _cached(key: Key, seen: View, alias: View, policy: Policy) -> int:
-    """For how many seconds after it is visible everywhere some resolver may answer as before."""
-    return max(policy.settle, _before(key), _negative(seen, alias))
+    """For how many seconds after it is visible everywhere some resolver may answer as before.
+
+    A CNAME may have taken the place of another before any run saw that one: its TTL is likely the same.
+    """
+    return max(policy.settle, _before(key), _negative(seen, alias), alias.ttl)
 
 
 def _before(key: Key) -> int:
@@ -341,10 +373,10 @@ def plan(
     signers, policy = tuple(signers), policy or Policy()
     steps: list[Step] = []
     for domain in domains:
-        taken = _taken(domain, signers)
+        taken = _taken(domain, signers) | _occupied(domain, seen)
         clashes = _clashes(domain, signers)
         for line in lines(domain, signers):
-            obstacle = _line_obstacle(line, clashes)
+            obstacle = _line_obstacle(line, clashes) or _clock_obstacle(line, now)
             if obstacle:
                 steps.append(Step("blocked", domain.name, line.algorithm, signers=line.names, why=obstacle))
                 continue
@@ -362,13 +394,20 @@ def _taken(domain: Domain, signers: Iterable[Signer]) -> set[str]:
     return known if all(signer.reached for signer in signers) else known | set(domain.selectors)
 
 
+def _occupied(domain: Domain, seen: Mapping[str, Sequence[Sight]]) -> set[str]:
+    """Selectors at which some server holds a valid key, whoever signs with it."""
+    texts = {name: [text for sight in seen.get(domain.owner(name), ()) for text in sight.texts] for name in domain.selectors}
+    return {name for name, found in texts.items() if any(_public(text) for text in found)}
+
+
 def names(signers: Iterable[Signer], domains: Iterable[Domain]) -> list[str]:
     """All names that servers are to be asked for, absolute."""
     signers = tuple(signers)
     found = {}
     for domain in domains:
-        for held in (key for signer in signers for key in signer.keys if key.domain == domain.name):
-            found[record_name(held.selector, domain.name)] = found[domain.owner(held.selector)] = True
+        held = [key.selector for signer in signers for key in signer.keys if key.domain == domain.name]
+        for selector in (*held, *domain.selectors):
+            found[record_name(selector, domain.name)] = found[domain.owner(selector)] = True
     return list(found)
 
 
@@ -440,6 +479,26 @@ def _line_obstacle(line: Line, clashes: Mapping[str, Sequence[str]]) -> str:
     return ""
 
 
+def _clock_obstacle(line: Line, now: int) -> str:
+    """Why times cannot be trusted: a wait would last for ever, or be no wait."""
+    for member in line.members:
+        if abs(member.ahead) > CLOCKS:
+            than = "ahead of" if member.ahead > 0 else "behind"
+            return (
+                f"the clock of {member.name} is {abs(member.ahead)} seconds {than} this machine's, and nobody knows which "
+                "is right: set both (NTP), and run this again"
+            )
+    for key in line.keys:
+        for name, held in key.holders.items():
+            late = [what for what in _TIMES if (getattr(held, what) or 0) > now + CLOCKS]
+            if late:
+                return (
+                    f"the manifest of {name} has a time in the future, {late[0]} of {key.selector}: set this machine's "
+                    "clock, or if that is right, mend the time there"
+                )
+    return ""
+
+
 def _pending_keys(line: Line) -> list[Key]:
     return [key for key in line.keys if key.stage == PENDING]
 
@@ -500,22 +559,25 @@ class _Draft:
 
     def publish(self, note: Note | None = None) -> Step:
         """Bring the record to DNS; once that was tried in this run, say what stands in the way."""
+        if self.said.foreign and not self.policy.replace:
+            return self.blocked(note, remedy=REPLACE)
         tried = (self.line.domain.owner(self.key.selector), self.key.stage) in self.policy.attempted
         if tried or (self.policy.by_hand and self.said.right):
             return self.blocked(note)
         return self.step("publish", why="; ".join(self.said.wrong), note=note)
 
-    def blocked(self, note: Note | None = None) -> Step:
-        return self.step("blocked", why="; ".join(_obstacles(self.said, self.alias)), note=note)
+    def blocked(self, note: Note | None = None, remedy: str = "") -> Step:
+        return self.step("blocked", why="; ".join(_obstacles(self.said, self.alias)) + remedy, note=note)
 
     def pending(self) -> Step:
         """Made; signs when all who share it hold it and all resolvers can know it."""
         lacking = _lacking(self.line, self.key)
         if lacking:
             return self.step("bring", signers=lacking)
-        if self.said.wrong:
+        if self.said.wrong or self.alias.wrong:
             lost: Note = {"published": None} if self.key.latest("published") is not None else {}
-            return self.publish({"settle": max(self.key.settle, self.said.old), **lost})
+            note: Note = {"settle": max(self.key.settle, self.said.old, self.alias.old), **lost}
+            return self.publish(note) if self.said.wrong else self.blocked(note)
         if _obstacles(self.said, self.alias):
             return self.blocked()
         since, note = self.noticed()
@@ -626,4 +688,4 @@ def _kept_until(line: Line, key: Key, policy: Policy) -> int | None:
     if any(time is None for time in times):
         return None
     queues = [member.queue_lifetime for member in line.members if member.name in key.holders]
-    return max(time for time in times if time is not None) + max(policy.keep, *queues)
+    return max(time for time in times if time is not None) + max(queues, default=0) + policy.keep
