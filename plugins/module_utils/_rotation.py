@@ -202,6 +202,12 @@ class Key:
         return max((time for time in times if time is not None), default=None)
 
     @property
+    def published(self) -> int | None:
+        """Since when it is seen everywhere; None if one of the holders does not know: a run ended before it did."""
+        times = [held.published for held in self.at(self.stage).values()]
+        return max((time for time in times if time is not None), default=None) if None not in times else None
+
+    @property
     def settle(self) -> int:
         return max(held.settle for held in self.at(self.stage).values())
 
@@ -375,13 +381,14 @@ def plan(
     for domain in domains:
         taken = _taken(domain, signers) | _occupied(domain, seen)
         clashes = _clashes(domain, signers)
+        unasked = tuple(signer.name for signer in signers if not signer.reached)
         for line in lines(domain, signers):
             obstacle = _line_obstacle(line, clashes) or _clock_obstacle(line, now)
             if obstacle:
                 steps.append(Step("blocked", domain.name, line.algorithm, signers=line.names, why=obstacle))
                 continue
             for key in line.keys:
-                step = _step(line, key, seen, taken, now, policy)
+                step = _step(_Draft(line, key, *_look(line, key, seen), now, policy, unasked), taken)
                 taken |= {step.chosen} - {""}
                 steps.append(step)
     return steps
@@ -503,17 +510,16 @@ def _pending_keys(line: Line) -> list[Key]:
     return [key for key in line.keys if key.stage == PENDING]
 
 
-def _step(line: Line, key: Key, seen: Mapping[str, Sequence[Sight]], taken: set[str], now: int, policy: Policy) -> Step:
+def _step(draft: _Draft, taken: set[str]) -> Step:
     """The next step of one key, by its stage."""
-    said, alias = _look(line, key, seen)
-    draft = _Draft(line, key, said, alias, now, policy)
-    if key.stage == PENDING:
+    stage = draft.key.stage
+    if stage == PENDING:
         return draft.pending()
-    if key.stage == ACTIVE:
+    if stage == ACTIVE:
         return draft.active(taken)
-    if key.stage == RETIRED:
+    if stage == RETIRED:
         return draft.retired()
-    return draft.revoked() if key.stage == REVOKED else draft.withdrawn()
+    return draft.revoked() if stage == REVOKED else draft.withdrawn()
 
 
 @dataclass(frozen=True)
@@ -526,6 +532,7 @@ class _Draft:
     alias: View
     now: int
     policy: Policy
+    unasked: tuple[str, ...] = ()  # signers of which nothing is known
 
     def step(
         self,
@@ -575,8 +582,7 @@ class _Draft:
         if lacking:
             return self.step("bring", signers=lacking)
         if self.said.wrong or self.alias.wrong:
-            lost: Note = {"published": None} if self.key.latest("published") is not None else {}
-            note: Note = {"settle": max(self.key.settle, self.said.old, self.alias.old), **lost}
+            note: Note = {"settle": max(self.key.settle, self.said.old, self.alias.old), "published": None}
             return self.publish(note) if self.said.wrong else self.blocked(note)
         if _obstacles(self.said, self.alias):
             return self.blocked()
@@ -591,7 +597,7 @@ class _Draft:
 
         The second that has begun is counted as not yet: no time is told shorter than it was.
         """
-        since = self.key.latest("published")
+        since = self.key.published
         return (since, {}) if since is not None else (self.now + 1, {"published": self.now + 1})
 
     def active(self, taken: set[str]) -> Step:
@@ -646,6 +652,8 @@ class _Draft:
             return self.step("blocked", why="its manifest does not say when it was retired: enter the time there")
         if self.now < until:
             return self.step("keep", until=until, why="mail that it signed is under way")
+        if self.unasked:  # one may hold a copy that nobody spoke of
+            return self.step("keep", why=f"{' and '.join(self.unasked)} was not asked whether it signs with it")
         settle = max(self.said.ttl, self.key.settle, self.line.domain.ttl)
         return self.step("revoke", signers=self.key.at(RETIRED), note={"settle": settle})
 
@@ -660,7 +668,7 @@ class _Draft:
     def fade(self, kind: str, least: int, settle: int | None) -> Step:
         """A step that is due when the present state is seen everywhere and no cache knows the one before."""
         if self.said.wrong:
-            return self.publish({"published": None})
+            return self.publish({"settle": max(self.key.settle, self.said.old), "published": None})
         if _obstacles(self.said, self.alias):
             return self.blocked()
         since, note = self.noticed()

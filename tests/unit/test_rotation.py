@@ -95,9 +95,9 @@ CASES: list[tuple[list[Held], dict[str, list[Sight]], dict[str, Any], tuple[str,
     ([P, A], {"p": says(OTHER, ttl=300)}, {"replace": True}, ("publish", None, {"settle": 300}, "it holds the key of somebody else; ns2")),
     ([A], {"a": says(OTHER)}, {}, ("blocked", None, {}, "it holds the key of somebody else")),
     ([R, A], {"r": says(OTHER)}, {}, ("blocked", None, {}, "it holds the key of somebody else")),
-    ([key("v", "revoked"), A], {"v": says(OTHER)}, {}, ("blocked", None, {}, "it holds the key of somebody else")),
+    ([key("v", "revoked"), A], {"v": says(OTHER)}, {}, ("blocked", None, {"settle": 5}, "it holds the key of somebody else")),
     ([key("w", "withdrawn"), A], {"w": [Sight("ns1", (OTHER, TEXT))]}, {}, ("blocked", None, {}, "it holds the key of somebody else")),
-    ([key("w", "withdrawn"), A], {"w": says(key_text("w"))}, {}, ("publish", None, {}, "the record is still there")),
+    ([key("w", "withdrawn"), A], {"w": says(key_text("w"))}, {}, ("publish", None, {"settle": 5}, "the record is still there")),
     ([key("w", "withdrawn", settle=9, published=NOW - 9), A], {"w": says(OTHER)}, {}, ("remove", None, {}, "")),
     ([key("p", "pending", settle=900), A], {"p": says()}, {}, ("publish", None, {}, "there is no record")),
     ([key("p", "pending", published=5), A], {"p": says()}, {}, ("publish", None, {"settle": 7, "published": None}, "there is no record")),
@@ -122,10 +122,10 @@ CASES: list[tuple[list[Held], dict[str, list[Sight]], dict[str, Any], tuple[str,
     ([key("v", "revoked"), A], {}, {}, ("wait", NOW + 31, {"published": NOW + 1}, "resolvers may hold")),
     ([key("v", "revoked", published=NOW - 30), A], {}, {}, ("withdraw", None, {"settle": 3600}, "")),
     ([key("v", "revoked", published=NOW - 30, settle=31), A], {}, {}, ("wait", NOW + 1, {}, "resolvers may hold")),
-    ([key("v", "revoked", published=NOW - 30), A], {"v": says(key_text("v"))}, {}, ("publish", None, {"published": None}, "the record is another")),
-    ([key("v", "revoked"), A], {"v": says(key_text("v"))}, {}, ("publish", None, {}, "the record is another")),
+    ([key("v", "revoked", published=NOW - 30), A], {"v": says(key_text("v"))}, {}, ("publish", None, {"settle": 5, "published": None}, "the record is another")),
+    ([key("v", "revoked"), A], {"v": says(key_text("v"))}, {}, ("publish", None, {"settle": 5}, "the record is another")),
     ([key("v", "revoked"), A], {"v": [says(TEXT)[0], DOWN]}, {}, ("blocked", None, {}, "ns2 did not answer")),
-    ([key("w", "withdrawn"), A], {"w": says(TEXT)}, {}, ("publish", None, {}, "the record is still there")),
+    ([key("w", "withdrawn"), A], {"w": says(TEXT)}, {}, ("publish", None, {"settle": 5}, "the record is still there")),
     ([key("w", "withdrawn", settle=9), A], {"w": says()}, {}, ("wait", NOW + 10, {"published": NOW + 1}, "resolvers may hold")),
     ([key("w", "withdrawn", settle=9, published=NOW - 9), A], {"w": says("v=spf1 -all")}, {}, ("remove", None, {}, "")),
 ]  # fmt: skip
@@ -196,6 +196,15 @@ def test_shared_keys_are_made_once_and_brought_to_all() -> None:
     assert kinds(steps(shared([A, VISIBLE], [A, VISIBLE]), well(A, P)))[1] == ("p", "switch", ("relay1", "relay2"))
 
 
+def test_a_wait_that_one_holder_does_not_know_of_begins_anew() -> None:
+    """A run that found the record gone ended after it had noted that on the first."""
+    told, untold = [A, VISIBLE], [A, replace(VISIBLE, published=None)]
+    assert kinds(steps(shared(told, told), well(A, P)))[1][1] == "switch"
+    for holders in ((told, untold), (untold, told)):
+        found = steps(shared(*holders), well(A, P))[1]
+        assert (found.kind, dict(found.note)) == ("wait", {"published": NOW + 1})
+
+
 def test_a_shared_key_is_kept_until_the_last_has_switched() -> None:
     new, old = key("n"), key("o", "retired", retired=NOW - 60)
     late = [key("n", "pending", published=NOW - 99), key("o")]
@@ -258,7 +267,12 @@ def test_a_relay_that_is_left_out_holds_up_only_those_that_share_with_it() -> No
     old = key("o", "retired", retired=NOW - 99)
     out = Signer("relay2", reached=False, left_out=True)
     alone = [Signer("relay1", (A, old), share="x"), out]
-    assert kinds(steps(alone, well(A, old))) == [("a", "rest", ()), ("o", "revoke", ("relay1",))]
+    assert kinds(steps([Signer("relay1", (A,)), out], well(A), rotate_now=True)) == [("a", "generate", ("relay1",))]
+    # It may hold a copy of the old key.
+    kept = steps(alone, well(A, old))[1]
+    assert (kept.kind, kept.until, kept.why) == ("keep", None, "relay2 was not asked whether it signs with it")
+    assert working.table([kept])[1].endswith("  revoke  -")
+    assert kinds(steps(alone[:1], well(A, old)))[1] == ("o", "revoke", ("relay1",))
     assert kinds(steps([alone[0], replace(out, share="x")], well(A, old))) == [("", "blocked", ("relay1", "relay2"))]
     # Its selectors count all the same, and nobody knows which they are.
     turn = Domain(D, selectors=("a", "b"))
@@ -423,7 +437,7 @@ def test_what_is_published_and_noted() -> None:
     ]
     assert work.attempted == [["p._domainkey.corp.example.", "pending"], ["w._domainkey.corp.example.", "withdrawn"]]
     assert work.notes == {
-        "relay1": [{"domain": D, "selector": "p", "settle": 7}],
+        "relay1": [{"domain": D, "selector": "p", "settle": 7}, {"domain": D, "selector": "w", "settle": 5}],
         "relay2": [{"domain": D, "selector": "p", "settle": 7}],
     }
 
