@@ -40,7 +40,8 @@ EXAMPLES = r"""
 - name: Find the next step of every key
   postmaster.mail.dkim_rotation_info:
     signers: >-
-      {{ groups.relays | postmaster.mail.rotation_signers(hostvars, reached=ansible_play_hosts, play=ansible_play_hosts_all) }}
+      {{ groups.relays
+         | postmaster.mail.rotation_signers(hostvars, reached=ansible_play_hosts, play=ansible_play_hosts_all) }}
     domains: "{{ mail_domains }}"
 """
 

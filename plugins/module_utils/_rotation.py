@@ -403,8 +403,8 @@ def _taken(domain: Domain, signers: Iterable[Signer]) -> set[str]:
 
 def _occupied(domain: Domain, seen: Mapping[str, Sequence[Sight]]) -> set[str]:
     """Selectors at which some server holds a valid key, whoever signs with it."""
-    texts = {name: [text for sight in seen.get(domain.owner(name), ()) for text in sight.texts] for name in domain.selectors}
-    return {name for name, found in texts.items() if any(_public(text) for text in found)}
+    found = {name: seen.get(domain.owner(name), ()) for name in domain.selectors}
+    return {name for name, sights in found.items() if any(_public(text) for sight in sights for text in sight.texts)}
 
 
 def names(signers: Iterable[Signer], domains: Iterable[Domain]) -> list[str]:
@@ -457,9 +457,10 @@ def _line_obstacle(line: Line, clashes: Mapping[str, Sequence[str]]) -> str:
     """Why nothing at all can be done with a line."""
     out = [member.name for member in line.members if member.left_out]
     if out:
+        others = " and ".join(name for name in line.names if name not in out)
         return (
-            f"{' and '.join(out)} has its keys in common with {line.names[0] if line.names[0] not in out else 'others'} "
-            "and is left out of this run, so it is not known with what it signs: run this without --limit and rotate_hosts"
+            f"{' and '.join(out)} has its keys in common with {others} and is left out of this run, so it is not known "
+            "with what it signs: run this without --limit and rotate_hosts"
         )
     away = [member.name for member in line.members if not member.reached]
     if away:
@@ -492,8 +493,8 @@ def _clock_obstacle(line: Line, now: int) -> str:
         if abs(member.ahead) > CLOCKS:
             than = "ahead of" if member.ahead > 0 else "behind"
             return (
-                f"the clock of {member.name} is {abs(member.ahead)} seconds {than} this machine's, and nobody knows which "
-                "is right: set both (NTP), and run this again"
+                f"the clock of {member.name} is {abs(member.ahead)} seconds {than} this machine's, and nobody knows "
+                "which is right: set both (NTP), and run this again"
             )
     for key in line.keys:
         for name, held in key.holders.items():

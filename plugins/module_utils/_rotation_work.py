@@ -270,7 +270,8 @@ def table(steps: Sequence[Step]) -> list[str]:
 
 def _row(step: Step) -> tuple[str, ...]:
     following = _WAITS.get(step.state, "") if step.kind == "wait" else _NEXT[step.kind]
-    when = show_time(step.until) if step.until is not None else "-" if step.kind in ("blocked", "rest", "keep") else "now"
+    now = "-" if step.kind in ("blocked", "rest", "keep") else "now"
+    when = show_time(step.until) if step.until is not None else now
     on = ",".join(step.holders or step.signers)
     following = "-" if step.kind == "rest" and step.until is None else following
     return (step.domain, step.selector or step.algorithm, step.state or "-", show_time(step.since), on, following, when)

@@ -70,8 +70,8 @@ options:
         default: 2h
       time:
         description:
-          - What its clock said when it was asked for its keys, as M(postmaster.mail.dkim_key) returns it. Nothing is done
-            where it differs from this machine's by more than five minutes.
+          - What its clock said when it was asked for its keys, as M(postmaster.mail.dkim_key) returns it. Nothing is
+            done where it differs from this machine's by more than five minutes.
         type: str
       signed:
         description:
@@ -109,8 +109,8 @@ options:
     default: 1d
   keep:
     description:
-      - For how long a key that signs nothing any more stays published after the last message that it signed has left the
-        signer's own queue. This is for what smarthosts and receivers keep.
+      - For how long a key that signs nothing any more stays published after the last message that it signed has left
+        the signer's own queue. This is for what smarthosts and receivers keep.
     type: str
     default: 14d
   revoked:

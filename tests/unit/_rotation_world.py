@@ -17,7 +17,7 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _rotation as rotation
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import record_name
@@ -207,7 +207,10 @@ class World:
     def notice(self, steps: list[Step]) -> None:
         """What the rotation knows from then on: of the keys that nothing kept it from looking at, when that is noted."""
         self.seen = {}
+        signing = {selector for relay in self.relays.values() if self.present(relay) for selector in relay.signing.values()}
         for step in steps:
+            if step.selector in signing and not step.note:
+                self.mail += [one for one in self.stray if one.selector == step.selector]
             for name in self.path(step.selector) if step.selector else ():
                 self.seen[name] = {self.zone(server).get(name, ()) for server, state in self.servers.items() if state.up}
                 self.foreign.discard(name)
@@ -474,7 +477,7 @@ class Play:
     """What happens in a world; EVENTS has what each may be called with. ``steps`` counts all events of all plays."""
 
     steps = 0
-    EVENTS: dict[str, dict[str, tuple[Any, ...]]] = {
+    EVENTS: ClassVar[dict[str, dict[str, tuple[Any, ...]]]] = {
         "start_a_run": {"now": YES_OR_NO, "left_out": (0, 0, 0, 1, 2)},
         "go_on": {"count": (1, 2, 3, 6)},
         "a_whole_run": {"now": YES_OR_NO, "busy": YES_OR_NO, "cut": (1, 2, 3, 5, 8, 99, 99, 99), "left_out": (0, 0, 0, 1, 2)},

@@ -266,6 +266,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "switched before all hold it": {"_lacking": lambda line, key: ()},
     "the old key counts as retired before the switch": {"ORDER": {**rotation.ORDER, "switch": ("note", "activate", "sign")}},
 }  # fmt: skip
+LAST_TIME: dict[str, int] = {}
 NOT_MENDED = ("what servers say of an active key is ignored", "a retired key is not published again")
 
 
@@ -277,5 +278,6 @@ def test_each_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> Non
         owner, dummy, name = path.rpartition(".")
         monkeypatch.setattr(getattr(rotation, owner) if owner else rotation, name, changed)
     with pytest.raises(Broken):
-        for seed in range(3000):
+        # Which history finds it is no matter; the one that did last time is the first to be tried.
+        for seed in (LAST_TIME.get(fault, 0), *range(3000)):
             history(seed)
