@@ -55,7 +55,7 @@ _value:
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-FACTS = ("algorithms", "program", "queue_lifetimes", "last_attempt")
+FACTS = ("algorithms", "program", "queue_lifetimes", "last_attempt", "one_key")
 
 
 def rotation_signers(

@@ -19,7 +19,7 @@ for too: a validating resolver infers such answers from others (RFC 8198).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import (
     ALGORITHMS,
@@ -107,6 +107,7 @@ class Signer:
     )  # with what, by domain; if it is known
     silence: str = ""  # why it signs a domain's mail not at all
     ahead: int = 0  # seconds by which its clock is ahead of this machine's
+    one_key: bool = False  # the same key, under one selector, for all its domains
     left_out: bool = False  # this run is not for it, so nothing is known of it
 
     def signs_with(self, key: Key) -> bool | None:
@@ -175,6 +176,7 @@ class Step:
     note: tuple[tuple[str, int | None], ...] = ()
     holders: tuple[str, ...] = ()
     chosen: str = ""  # with generate: the selector that the next key must have
+    source: str = ""  # with bring: the domain whose key it is, if that is another
 
 
 @dataclass(frozen=True)
@@ -376,7 +378,7 @@ def plan(
     policy: Policy | None = None,
 ) -> list[Step]:
     """The next step of every key of ``domains``; ``seen`` has what :func:`names` asks for."""
-    signers, policy = tuple(signers), policy or Policy()
+    signers, domains, policy = tuple(signers), tuple(domains), policy or Policy()
     steps: list[Step] = []
     for domain in domains:
         taken = _taken(domain, signers) | _occupied(domain, seen)
@@ -391,13 +393,50 @@ def plan(
                 step = _step(_Draft(line, key, *_look(line, key, seen), now, policy, unasked), taken)
                 taken |= {step.chosen} - {""}
                 steps.append(step)
-    return steps
+    return _together(steps, signers)
+
+
+def _together(steps: Sequence[Step], signers: Iterable[Signer]) -> list[Step]:
+    """Where a signer has one key for all its domains: it is made once, known to all, and used by all at once."""
+    groups: dict[tuple[str, str], set[str]] = {}  # the domains that sign, by group of signers and algorithm
+    of = {signer.name: signer.share or signer.name for signer in signers if signer.one_key}
+    for signer in signers:
+        for key in signer.keys if signer.one_key else ():
+            if key.state == ACTIVE:
+                groups.setdefault((of[signer.name], key.algorithm), set()).add(key.domain)
+    done = list(steps)
+    for (group, algorithm), domains in groups.items():
+        names = {name for name, one in of.items() if one == group}
+        mine = [at for at, step in enumerate(done) if step.algorithm == algorithm and names & {*step.holders}]
+        for at, step in zip(mine, _in_step([done[at] for at in mine], domains), strict=True):
+            done[at] = step
+    return done
+
+
+def _in_step(steps: Sequence[Step], domains: set[str]) -> list[Step]:
+    """The steps of one such key; ``domains`` are all that sign."""
+    following = next((step for step in steps if step.state == PENDING), None)
+    if following is None:
+        first = next((step for step in steps if step.kind == "generate"), None)
+        rest = {"kind": "rest", "signers": (), "chosen": "", "why": "there is one key for all domains"}
+        return [replace(step, **rest) if step.kind == "generate" and step is not first else step for step in steps]
+    ready = {step.domain: step.kind == "switch" for step in steps if step.selector == following.selector}
+    late = sorted(domain for domain in domains if not ready.get(domain))
+    result = []
+    for step in steps:
+        if step.state == ACTIVE and step.domain not in ready and step.kind in ("generate", "rest"):
+            brought = {"domain": step.domain, "source": following.domain, "signers": following.holders}
+            step = replace(following, kind="bring", until=None, note=(), why="", **brought)
+        elif step.kind == "switch" and late:
+            step = replace(step, kind="wait", signers=(), why=f"{' and '.join(late)} is not ready for the same key")
+        result.append(step)
+    return result
 
 
 def _taken(domain: Domain, signers: Iterable[Signer]) -> set[str]:
     """The selectors that are in use; what a host uses that could not be asked, nobody knows."""
     signers = tuple(signers)
-    known = {key.selector for signer in signers for key in signer.keys if key.domain == domain.name}
+    known = {key.selector for signer in signers for key in signer.keys if key.domain == domain.name or signer.one_key}
     return known if all(signer.reached for signer in signers) else known | set(domain.selectors)
 
 

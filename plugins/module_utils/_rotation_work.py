@@ -119,6 +119,7 @@ def _signer(item: Mapping[str, Any], now: int) -> Signer:
         reached=bool(item.get("reached", True)),
         signs=None if signed is None else {str(one["domain"]): tuple(one["selectors"]) for one in signed},
         ahead=0 if time is None else time - now,
+        one_key=bool(item.get("one_key")),
         left_out=bool(item.get("left_out")),
         silence="".join(f" ({one['problem']})" for one in (signed or ())[:1] if one["problem"]),
     )
@@ -220,10 +221,12 @@ def _add(done: Work, step: Step, hosts: Mapping[str, Signer], domain: Domain) ->
         done.make.setdefault(step.signers[0], []).append(made)
     elif step.kind == "bring":
         source = hosts[step.holders[0]]
-        held = next(key for key in source.keys if (key.domain, key.selector) == (step.domain, step.selector))
+        sought = (step.source or step.domain, step.selector)
+        held = next(key for key in source.keys if (key.domain, key.selector) == sought)
         listed = {**item, "algorithm": step.algorithm}
         for name in step.signers:
-            brought = {**item, "listed": listed, "source": source.name, "path": held.path}
+            # One key for all domains is brought from one of them to the others where it lies.
+            brought = {**item, "listed": listed, "source": name if step.source else source.name, "path": held.path}
             done.bring.setdefault(name, []).append(brought)
     elif step.kind == "publish":
         _publish(done, step, hosts, domain)

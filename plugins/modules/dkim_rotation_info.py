@@ -73,6 +73,10 @@ options:
           - What its clock said when it was asked for its keys, as M(postmaster.mail.dkim_key) returns it. Nothing is
             done where it differs from this machine's by more than five minutes.
         type: str
+      one_key:
+        description: Whether it signs with one key, under one selector, for all its domains.
+        type: bool
+        default: false
       signed:
         description:
           - Messages that it has just signed, as M(postmaster.mail.dkim_signature_info) returns them. Without them it is
@@ -268,6 +272,7 @@ SIGNER_SPEC: dict[str, Any] = {
     "queue_lifetimes": {"type": "list", "elements": "str", "default": []},
     "last_attempt": {"type": "str", "default": "2h"},
     "time": {"type": "str"},
+    "one_key": {"type": "bool", "default": False},
     "signed": {"type": "list", "elements": "dict"},
     "reached": {"type": "bool", "default": True},
     "left_out": {"type": "bool", "default": False},

@@ -363,6 +363,36 @@ def test_selectors_in_turn() -> None:
     assert steps(away, well(key("s1")), three, rotate_now=True)[0].kind == "blocked"
 
 
+def test_one_key_for_all_domains() -> None:
+    """Made once, brought to the other domains where it lies, and used when it can be seen at all of them."""
+    domains = [Domain("a.example"), Domain("b.example")]
+
+    def gate(*held: Held, one_key: bool = True) -> Signer:
+        return Signer("gate", tuple(replace(one, domain=domain.name, path=f"/k/{domain.name}") for domain in domains for one in held), one_key=one_key)
+
+    def planned(signer: Signer, seen: set[str] | None = None, **policy: Any) -> list[Step]:
+        names = {f"{one.selector}._domainkey.{one.domain}.": says(one.record) for one in signer.keys if seen is None or one.domain in seen}
+        every = {name: names.get(name, says()) for name in rotation.names([signer], domains)}
+        return rotation.plan([signer], domains, every, now=NOW, policy=replace(POLICY, **policy))
+
+    assert [step.kind for step in planned(gate(A, one_key=False), rotate_now=True)] == ["generate", "generate"]
+    assert [step.kind for step in planned(gate(A), rotate_now=True)] == ["generate", "rest"]
+    made = gate(A)
+    made = replace(made, keys=(*made.keys, replace(VISIBLE, domain="a.example", path="/k/p")))
+    found = planned(made)
+    assert [(step.domain, step.selector, step.kind) for step in found] == [
+        ("a.example", "a", "rest"), ("a.example", "p", "wait"), ("b.example", "p", "bring"),
+    ]  # fmt: skip
+    assert found[1].why == "b.example is not ready for the same key"
+    item = {"domain": "b.example", "selector": "p"}
+    assert working.work(found, [made], domains).bring == {"gate": [{**item, "listed": {**item, "algorithm": "rsa"}, "source": "gate", "path": "/k/p"}]}
+    both = gate(A, VISIBLE)
+    assert [step.kind for step in planned(both, {"a.example"}) if step.selector == "p"] == ["wait", "publish"]
+    switching = planned(both)
+    assert [step.kind for step in switching if step.selector == "p"] == ["switch", "switch"]
+    assert [key["domain"] for key in working.work(switching, [both], domains).signing["gate"]] == ["a.example", "b.example"]
+
+
 # Between plan and playbook
 
 
