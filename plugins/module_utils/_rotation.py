@@ -418,15 +418,28 @@ def _in_step(steps: Sequence[Step], domains: set[str]) -> list[Step]:
     following = next((step for step in steps if step.state == PENDING), None)
     if following is None:
         first = next((step for step in steps if step.kind == "generate"), None)
-        rest = {"kind": "rest", "signers": (), "chosen": "", "why": "there is one key for all domains"}
-        return [replace(step, **rest) if step.kind == "generate" and step is not first else step for step in steps]
+        why = "there is one key for all domains"
+        return [
+            replace(step, kind="rest", signers=(), chosen="", why=why)
+            if step.kind == "generate" and step is not first
+            else step
+            for step in steps
+        ]
     ready = {step.domain: step.kind == "switch" for step in steps if step.selector == following.selector}
     late = sorted(domain for domain in domains if not ready.get(domain))
     result = []
     for step in steps:
         if step.state == ACTIVE and step.domain not in ready and step.kind in ("generate", "rest"):
-            brought = {"domain": step.domain, "source": following.domain, "signers": following.holders}
-            step = replace(following, kind="bring", until=None, note=(), why="", **brought)
+            step = replace(
+                following,
+                kind="bring",
+                domain=step.domain,
+                source=following.domain,
+                signers=following.holders,
+                until=None,
+                note=(),
+                why="",
+            )
         elif step.kind == "switch" and late:
             step = replace(step, kind="wait", signers=(), why=f"{' and '.join(late)} is not ready for the same key")
         result.append(step)
