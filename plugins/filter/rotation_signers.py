@@ -13,7 +13,7 @@ author: The postmaster.mail authors (@postmaster-mail)
 description:
   - Takes the names of hosts and gives the option O(postmaster.mail.dkim_rotation_info#module:signers), from the
     variables C(signer_facts), C(signer_signed), C(mail_dkim_share) and C(rotate_dkim_keys) of each.
-  - A host without C(rotate_dkim_keys) is one that could not be reached.
+  - A host without C(rotate_dkim_keys) is one that could not be reached, and one that is not in O(play) is left out.
 positional: _input, hostvars
 options:
   _input:
@@ -30,12 +30,18 @@ options:
     type: list
     elements: str
     required: true
+  play:
+    description: Names of the hosts that the play is for, all of them if left out.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
 - name: Find the next step of every key
   postmaster.mail.dkim_rotation_info:
-    signers: "{{ ansible_play_hosts_all | postmaster.mail.rotation_signers(hostvars, reached=ansible_play_hosts) }}"
+    signers: >-
+      {{ groups.relays
+         | postmaster.mail.rotation_signers(hostvars, reached=ansible_play_hosts, play=ansible_play_hosts_all) }}
     domains: "{{ mail_domains }}"
 """
 
@@ -49,15 +55,26 @@ _value:
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-FACTS = ("algorithms", "program", "queue_lifetimes")
+FACTS = ("algorithms", "program", "queue_lifetimes", "last_attempt", "one_key")
 
 
 def rotation_signers(
-    hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]], reached: Iterable[str]
+    hosts: Iterable[str],
+    hostvars: Mapping[str, Mapping[str, Any]],
+    reached: Iterable[str],
+    play: Iterable[str] | None = None,
 ) -> list[dict[str, Any]]:
     """One entry a host; see DOCUMENTATION."""
-    there = set(reached)
-    return [_signer(name, hostvars[name], name in there) for name in hosts]
+    hosts, there = list(hosts), set(reached)
+    asked = set(hosts if play is None else play)
+    return [
+        _signer(name, hostvars[name], name in there) if name in asked else _left_out(name, hostvars[name])
+        for name in hosts
+    ]
+
+
+def _left_out(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_signer(name, variables, False), "left_out": True}
 
 
 def _signer(name: str, variables: Mapping[str, Any], reached: bool) -> dict[str, Any]:
@@ -68,7 +85,8 @@ def _signer(name: str, variables: Mapping[str, Any], reached: bool) -> dict[str,
         return {**common, "reached": False}
     signed = variables.get("signer_signed")
     known = {**common, **{fact: facts[fact] for fact in FACTS if fact in facts}}
-    return {**known, "keys": found["keys"], **({"signed": list(signed)} if signed is not None else {})}
+    clock = {"time": found["time"]} if "time" in found else {}
+    return {**known, **clock, "keys": found["keys"], **({"signed": list(signed)} if signed is not None else {})}
 
 
 class FilterModule:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -314,11 +315,11 @@ class _Teller:
         """A key as the module returns it; its record is None while the key is not made."""
         want = self.making.get((domain, entry.selector))
         path = self.store.key_path(domain, entry)
-        record = None
+        record, public = None, ""
         bits = want.bits if want is not None and entry.algorithm == "rsa" else 256
         if want is None or os.path.exists(path):
             key = self._read(domain, entry, path)
-            bits = key.bits
+            bits, public = key.bits, b64encode(key.record.public_key).decode()
             text = str(key.record if entry.state != plan.REVOKED else replace(key.record, public_key=b""))
             if entry.state != plan.WITHDRAWN:
                 record = Record.txt(record_name(entry.selector, domain), text, self.options.ttl)
@@ -336,6 +337,7 @@ class _Teller:
             "retired": entry.retired,
             "revoked": entry.revoked,
             "withdrawn": entry.withdrawn,
+            "public_key": public,
             "record": record.as_dict() if record is not None else None,
             "bind": str(record) if record is not None else None,
         }

@@ -153,6 +153,15 @@ def parse_zone_text(text: str, path: str) -> list[Record]:
     return records
 
 
+def _referred(zone: str, response: Any) -> tuple[str, ...]:
+    owner = dns.name.from_text(zone)
+    for section in (dns.message.ANSWER, dns.message.AUTHORITY):
+        found = response.get_rrset(section, owner, dns.rdataclass.IN, dns.rdatatype.NS)
+        if found is not None:
+            return tuple(_canonical(rdata) for rdata in found)
+    return ()
+
+
 class DnsServer:
     """One DNS server, asked over one TCP connection that is opened when first needed.
 
@@ -242,6 +251,15 @@ class DnsServer:
         wanted = list(dict.fromkeys(keys))
         responses = self._exchange([self._question(*key) for key in wanted])
         return {key: self._answer_or_error(key, response) for key, response in zip(wanted, responses, strict=True)}
+
+    def delegations(self, zones: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The name servers that this server of a parent zone refers to, by zone; none where it refers to nobody.
+
+        A server that has the zone as well answers with the zone's own list (RFC 1034 section 4.3.2).
+        """
+        wanted = list(dict.fromkeys(zones))
+        responses = self._exchange([self._question(zone, "NS") for zone in wanted])
+        return {zone: _referred(zone, response) for zone, response in zip(wanted, responses, strict=True)}
 
     def zone_of(self, name: str) -> str:
         """The zone on this server that ``name`` lies in, found by its SOA record."""

@@ -36,6 +36,8 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dns_verdict impor
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between two looks at a server
 WORKERS = 32  # servers asked at once
+PARENTS = 2  # servers of a parent zone that are asked for its delegations
+PARENT_TIMEOUT = 3.0  # seconds; that they answer is not needed
 ALIAS_LIMIT = 8  # steps from one alias to the next
 RESOLV_CONF = "/etc/resolv.conf"
 
@@ -162,8 +164,11 @@ class Directory:
 
     def zones(self, names: Iterable[str]) -> dict[str, str | DnsError]:
         """The zone of each name, found by its SOA record."""
-        found: dict[str, str | DnsError] = dict.fromkeys(names, self.zone) if self.zone else {}
-        at = {} if self.zone else {name: name for name in names}
+        return dict.fromkeys(names, self.zone) if self.zone else self._zones_of(names)
+
+    def _zones_of(self, names: Iterable[str]) -> dict[str, str | DnsError]:
+        found: dict[str, str | DnsError] = {}
+        at = {name: name for name in names}
         while at:
             answers = self._ask({(name, "SOA") for name in at.values()})
             above: dict[str, str] = {}
@@ -191,8 +196,46 @@ class Directory:
                 hosts[zone] = DnsTimeout(f"no name servers are listed for {zone}; name them in servers")
             else:
                 hosts[zone] = sorted(answer.rrset.values)
-        addresses = self._addresses({host for known in hosts.values() if isinstance(known, list) for host in known})
+        known_zones = [zone for zone, known in hosts.items() if isinstance(known, list)]
+        delegated = self._delegated(known_zones)
+        listed_hosts = {host for known in hosts.values() if isinstance(known, list) for host in known}
+        addresses = self._addresses(listed_hosts | {host for found in delegated.values() for host in found})
+        for zone, found in delegated.items():
+            # A server that nobody finds is asked by nobody; one that the zone itself names must have an address.
+            hosts[zone] = sorted({*hosts[zone], *(host for host in found if addresses.get(host))})  # type: ignore[misc]
         return {zone: self._name_servers(zone, known, addresses) for zone, known in hosts.items()}
+
+    def _delegated(self, zones: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The servers to which the parents of zones refer, whom resolvers ask first; none where no parent answers.
+
+        A list that the zone itself has changed since would leave out servers that many still ask.
+        """
+        above: dict[str, list[str]] = {}
+        parents = self._zones_of({zone: zone.partition(".")[2] or "." for zone in zones if zone != "."}.values())
+        for zone in zones:
+            parent = parents.get(zone.partition(".")[2] or ".")
+            if isinstance(parent, str) and zone != ".":
+                above.setdefault(parent, []).append(zone)
+        listed = self._ask({(parent, "NS") for parent in above})
+        found: dict[str, tuple[str, ...]] = {}
+        for parent, below in above.items():
+            answer = listed[(parent, "NS")]
+            hosts = sorted(answer.rrset.values) if isinstance(answer, Answer) and answer.rrset is not None else []
+            found |= self._referrals(hosts[:PARENTS], below)
+        return found
+
+    def _referrals(self, hosts: Sequence[str], zones: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """What the first server of a parent that answers says of zones below it."""
+        for addresses in self._addresses(hosts).values():
+            for address in addresses[:1]:
+                server = DnsServer(address, port=self.port, timeout=min(self.timeout, PARENT_TIMEOUT))
+                try:
+                    return server.delegations(zones)
+                except DnsError:
+                    continue
+                finally:
+                    server.close()
+        return {}
 
     def _name_servers(
         self, zone: str, hosts: list[str] | DnsError, addresses: Mapping[str, Sequence[str]]

@@ -19,7 +19,7 @@ for too: a validating resolver infers such answers from others (RFC 8198).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import (
@@ -41,6 +41,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._record import abs
 Note: TypeAlias = "dict[str, int | None]"  # what is to be written in manifests: published, settle, retired
 
 DAY = 86400
+CLOCKS = 300  # seconds by which clocks may differ
 KINDS = ("generate", "bring", "publish", "wait", "switch", "keep", "revoke", "withdraw", "remove", "rest", "blocked")
 # What each step is made of, in the order that keeps the rules when a run ends between any two. A signer
 # switches before its manifest says so: until then a run of its role takes it back to the old key, which
@@ -55,6 +56,11 @@ ORDER = {
     "withdraw": ("mark",),
     "remove": ("forget",),
 }
+REPLACE = (
+    ": have its owner sign with another selector, or this key removed here (dkim_key with state=absent), or add "
+    "-e mail_records_replace=true to this run"
+)
+_TIMES = ("created", "published", "activated", "retired", "revoked", "withdrawn")
 _ENDING = (RETIRED, REVOKED, WITHDRAWN)
 
 
@@ -70,6 +76,7 @@ class Held:
     algorithm: str
     state: str
     record: str = ""  # the text its state asks DNS to hold; "" for none
+    public: bytes | None = None  # the key that verifiers use, also when its record is revoked or gone
     path: str = ""
     created: int | None = None
     published: int | None = None  # since when every server has been seen to answer as the state asks for
@@ -78,6 +85,11 @@ class Held:
     retired: int | None = None
     revoked: int | None = None
     withdrawn: int | None = None
+
+    @property
+    def verifies(self) -> bytes | None:
+        """The public key, from the record where nothing else tells it; None where nothing does."""
+        return self.public or _public(self.record) or None
 
 
 @dataclass(frozen=True)
@@ -88,13 +100,16 @@ class Signer:
     keys: tuple[Held, ...] = ()
     share: str = ""
     algorithms: tuple[str, ...] = ALGORITHMS
-    queue_lifetime: int = 0  # seconds that a signed message may wait there
+    queue_lifetime: int = 0  # seconds that a signed message may wait there, its last attempt included
     program: str = "its signer"
     reached: bool = True
     signs: Mapping[str, tuple[str, ...]] | None = field(
         default=None, hash=False
     )  # with what, by domain; if it is known
     silence: str = ""  # why it signs a domain's mail not at all
+    ahead: int = 0  # seconds by which its clock is ahead of this machine's
+    one_key: bool = False  # the same key, under one selector, for all its domains
+    left_out: bool = False  # this run is not for it, so nothing is known of it
 
     def signs_with(self, key: Key) -> bool | None:
         """Whether it does, if that is known."""
@@ -135,10 +150,11 @@ class Policy:
 
     rotate_after: int = 180 * DAY
     settle: int = DAY  # the least between a key being visible and being used
-    keep: int = 14 * DAY  # the least that a retired key stays published
+    keep: int = 14 * DAY  # that a retired key stays published after the last message left the signer's own queue
     revoked: int = 30 * DAY  # the least that its revocation does
     rotate_now: bool = False
     attempted: frozenset[tuple[str, str]] = frozenset()
+    replace: bool = False  # keys of others may be replaced
     by_hand: bool = False  # a person publishes, at all servers or at none
 
 
@@ -161,6 +177,7 @@ class Step:
     note: tuple[tuple[str, int | None], ...] = ()
     holders: tuple[str, ...] = ()
     chosen: str = ""  # with generate: the selector that the next key must have
+    source: str = ""  # with bring: the domain whose key it is, if that is another
 
 
 @dataclass(frozen=True)
@@ -188,12 +205,22 @@ class Key:
         return max((time for time in times if time is not None), default=None)
 
     @property
+    def published(self) -> int | None:
+        """Since when it is seen everywhere; None if one of the holders does not know: a run ended before it did."""
+        times = [held.published for held in self.at(self.stage).values()]
+        return max((time for time in times if time is not None), default=None) if None not in times else None
+
+    @property
     def settle(self) -> int:
         return max(held.settle for held in self.at(self.stage).values())
 
     @property
     def record(self) -> str:
         return next(held.record for held in self.at(self.stage).values())
+
+    @property
+    def verifies(self) -> bytes | None:
+        return next((held.verifies for held in self.holders.values() if held.verifies), None)
 
     @property
     def since(self) -> int | None:
@@ -230,6 +257,7 @@ class View:
     right: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()  # of the wrong ones those that hold a valid key of somebody else
     old: int = 0  # the longest of the wrong answers
     ttl: int = 0  # the longest of all
     negative: int = 0
@@ -245,22 +273,30 @@ def same_key(text: str, wanted: str) -> bool:
         return False
 
 
-def _fits(sight: Sight, wanted: str) -> bool:
-    """Whether a server's answer is what it should be; where nothing is wanted, anything but a revoked key is."""
+def _fits(sight: Sight, wanted: str, own: bytes | None) -> bool:
+    """Whether a server's answer is what it should be; where nothing is wanted, anything but the key that was there."""
     if wanted:
         return len(sight.texts) == 1 and same_key(sight.texts[0], wanted)
-    return not any(text == wanted or _is_revocation(text) for text in sight.texts)
+    return not any(_public(text) in (b"", own or b"") for text in sight.texts)
 
 
-def _is_revocation(text: str) -> bool:
+def _public(text: str) -> bytes | None:
+    """The public key in a record: empty when it is revoked, None when there is no key record."""
     try:
-        return DkimRecord.read(text).revoked
+        return DkimRecord.read(text).public_key
     except DkimError:
-        return False
+        return None
 
 
-def _wrong(sight: Sight, name: str, wanted: str) -> str:
+def _is_foreign(sight: Sight, own: bytes | None) -> bool:
+    """Whether a server holds a key that some verifier may need, and that is not ``own``."""
+    return own is not None and any(_public(text) not in (None, b"", own) for text in sight.texts)
+
+
+def _wrong(sight: Sight, name: str, wanted: str, own: bytes | None) -> str:
     where = f"{sight.server} does not answer for {name} as it should"
+    if _is_foreign(sight, own):
+        return f"{where}: it holds the key of somebody else"
     if not wanted:
         return f"{where}: the record is still there"
     if sight.alias:
@@ -270,16 +306,17 @@ def _wrong(sight: Sight, name: str, wanted: str) -> str:
     return f"{where}: {'the record is another' if sight.texts else 'there is no record'}"
 
 
-def view(name: str, wanted: str, sights: Sequence[Sight]) -> View:
-    """What the servers of ``name`` say, compared with the record text ``wanted`` ("" for none)."""
+def view(name: str, wanted: str, sights: Sequence[Sight], own: bytes | None = None) -> View:
+    """What the servers of ``name`` say, compared with the record text ``wanted`` ("" for none) of the key ``own``."""
     if not sights:
         return View(silent=(f"no name server for {name} is known: is its zone delegated?",))
     answered = [sight for sight in sights if not sight.problem]
-    wrong = [sight for sight in answered if not _fits(sight, wanted)]
+    wrong = [sight for sight in answered if not _fits(sight, wanted, own)]
     return View(
         right=tuple(sight.server for sight in answered if sight not in wrong),
-        wrong=tuple(_wrong(sight, name, wanted) for sight in wrong),
+        wrong=tuple(_wrong(sight, name, wanted, own) for sight in wrong),
         silent=tuple(sight.problem for sight in sights if sight.problem),
+        foreign=tuple(sight.server for sight in wrong if _is_foreign(sight, own)),
         old=max((sight.ttl for sight in wrong), default=0),
         ttl=max((sight.ttl for sight in answered), default=0),
         negative=max((sight.negative for sight in answered), default=0),
@@ -291,6 +328,7 @@ def _alias_view(name: str, target: str, sights: Sequence[Sight]) -> View:
     seen = view(name, "", sights)
     wrong = [sight for sight in sights if not sight.problem and absolute(sight.alias or ".") != target]
     return View(
+        old=max((sight.ttl for sight in wrong), default=0),
         wrong=tuple(
             f"{sight.server} has no CNAME for {name} that leads to {target}: publish it there" for sight in wrong
         ),
@@ -305,7 +343,7 @@ def _look(line: Line, key: Key, seen: Mapping[str, Sequence[Sight]]) -> tuple[Vi
     owner = line.domain.owner(key.selector)
     name = record_name(key.selector, key.domain)
     alias = _alias_view(name, owner, seen.get(name, ())) if owner != name and key.stage != WITHDRAWN else View()
-    return view(owner, key.record, seen.get(owner, ())), alias
+    return view(owner, key.record, seen.get(owner, ()), key.verifies), alias
 
 
 def _obstacles(seen: View, alias: View) -> tuple[str, ...]:
@@ -314,8 +352,11 @@ def _obstacles(seen: View, alias: View) -> tuple[str, ...]:
 
 
 def _cached(key: Key, seen: View, alias: View, policy: Policy) -> int:
-    """For how many seconds after it is visible everywhere some resolver may answer as before."""
-    return max(policy.settle, _before(key), _negative(seen, alias))
+    """For how many seconds after it is visible everywhere some resolver may answer as before.
+
+    A CNAME may have taken the place of another before any run saw that one: its TTL is likely the same.
+    """
+    return max(policy.settle, _before(key), _negative(seen, alias), alias.ttl)
 
 
 def _before(key: Key) -> int:
@@ -338,28 +379,85 @@ def plan(
     policy: Policy | None = None,
 ) -> list[Step]:
     """The next step of every key of ``domains``; ``seen`` has what :func:`names` asks for."""
-    signers, policy = tuple(signers), policy or Policy()
+    signers, domains, policy = tuple(signers), tuple(domains), policy or Policy()
     steps: list[Step] = []
     for domain in domains:
-        taken = _taken(domain, signers)
+        taken = _taken(domain, signers) | _occupied(domain, seen)
         clashes = _clashes(domain, signers)
+        unasked = tuple(signer.name for signer in signers if not signer.reached)
         for line in lines(domain, signers):
-            obstacle = _line_obstacle(line, clashes)
+            obstacle = _line_obstacle(line, clashes) or _clock_obstacle(line, now)
             if obstacle:
                 steps.append(Step("blocked", domain.name, line.algorithm, signers=line.names, why=obstacle))
                 continue
             for key in line.keys:
-                step = _step(line, key, seen, taken, now, policy)
+                step = _step(_Draft(line, key, *_look(line, key, seen), now, policy, unasked), taken)
                 taken |= {step.chosen} - {""}
                 steps.append(step)
-    return steps
+    return _together(steps, signers)
+
+
+def _together(steps: Sequence[Step], signers: Iterable[Signer]) -> list[Step]:
+    """Where a signer has one key for all its domains: it is made once, known to all, and used by all at once."""
+    groups: dict[tuple[str, str], set[str]] = {}  # the domains that sign, by group of signers and algorithm
+    of = {signer.name: signer.share or signer.name for signer in signers if signer.one_key}
+    for signer in signers:
+        for key in signer.keys if signer.one_key else ():
+            if key.state == ACTIVE:
+                groups.setdefault((of[signer.name], key.algorithm), set()).add(key.domain)
+    done = list(steps)
+    for (group, algorithm), domains in groups.items():
+        names = {name for name, one in of.items() if one == group}
+        mine = [at for at, step in enumerate(done) if step.algorithm == algorithm and names & {*step.holders}]
+        for at, step in zip(mine, _in_step([done[at] for at in mine], domains), strict=True):
+            done[at] = step
+    return done
+
+
+def _in_step(steps: Sequence[Step], domains: set[str]) -> list[Step]:
+    """The steps of one such key; ``domains`` are all that sign."""
+    following = next((step for step in steps if step.state == PENDING), None)
+    if following is None:
+        first = next((step for step in steps if step.kind == "generate"), None)
+        why = "there is one key for all domains"
+        return [
+            replace(step, kind="rest", signers=(), chosen="", why=why)
+            if step.kind == "generate" and step is not first
+            else step
+            for step in steps
+        ]
+    ready = {step.domain: step.kind == "switch" for step in steps if step.selector == following.selector}
+    late = sorted(domain for domain in domains if not ready.get(domain))
+    result = []
+    for step in steps:
+        if step.state == ACTIVE and step.domain not in ready and step.kind in ("generate", "rest"):
+            step = replace(
+                following,
+                kind="bring",
+                domain=step.domain,
+                source=following.domain,
+                signers=following.holders,
+                until=None,
+                note=(),
+                why="",
+            )
+        elif step.kind == "switch" and late:
+            step = replace(step, kind="wait", signers=(), why=f"{' and '.join(late)} is not ready for the same key")
+        result.append(step)
+    return result
 
 
 def _taken(domain: Domain, signers: Iterable[Signer]) -> set[str]:
     """The selectors that are in use; what a host uses that could not be asked, nobody knows."""
     signers = tuple(signers)
-    known = {key.selector for signer in signers for key in signer.keys if key.domain == domain.name}
+    known = {key.selector for signer in signers for key in signer.keys if key.domain == domain.name or signer.one_key}
     return known if all(signer.reached for signer in signers) else known | set(domain.selectors)
+
+
+def _occupied(domain: Domain, seen: Mapping[str, Sequence[Sight]]) -> set[str]:
+    """Selectors at which some server holds a valid key, whoever signs with it."""
+    found = {name: seen.get(domain.owner(name), ()) for name in domain.selectors}
+    return {name for name, sights in found.items() if any(_public(text) for sight in sights for text in sight.texts)}
 
 
 def names(signers: Iterable[Signer], domains: Iterable[Domain]) -> list[str]:
@@ -367,8 +465,9 @@ def names(signers: Iterable[Signer], domains: Iterable[Domain]) -> list[str]:
     signers = tuple(signers)
     found = {}
     for domain in domains:
-        for held in (key for signer in signers for key in signer.keys if key.domain == domain.name):
-            found[record_name(held.selector, domain.name)] = found[domain.owner(held.selector)] = True
+        held = [key.selector for signer in signers for key in signer.keys if key.domain == domain.name]
+        for selector in (*held, *domain.selectors):
+            found[record_name(selector, domain.name)] = found[domain.owner(selector)] = True
     return list(found)
 
 
@@ -378,6 +477,8 @@ def lines(domain: Domain, signers: Iterable[Signer]) -> Iterator[Line]:
     for signer in signers:
         groups.setdefault(("share", signer.share) if signer.share else ("host", signer.name), []).append(signer)
     for members in groups.values():
+        if all(member.left_out for member in members):
+            continue
         for algorithm in ALGORITHMS:
             keys = tuple(_keys(domain.name, algorithm, members))
             if keys or (algorithm in domain.algorithms and not all(member.reached for member in members)):
@@ -407,6 +508,13 @@ def _clashes(domain: Domain, signers: Iterable[Signer]) -> dict[str, tuple[str, 
 
 def _line_obstacle(line: Line, clashes: Mapping[str, Sequence[str]]) -> str:
     """Why nothing at all can be done with a line."""
+    out = [member.name for member in line.members if member.left_out]
+    if out:
+        others = " and ".join(name for name in line.names if name not in out)
+        return (
+            f"{' and '.join(out)} has its keys in common with {others} and is left out of this run, so it is not known "
+            "with what it signs: run this without --limit and rotate_hosts"
+        )
     away = [member.name for member in line.members if not member.reached]
     if away:
         return f"{' and '.join(away)} could not be reached, so it is not known with what it signs: run this again"
@@ -432,21 +540,40 @@ def _line_obstacle(line: Line, clashes: Mapping[str, Sequence[str]]) -> str:
     return ""
 
 
+def _clock_obstacle(line: Line, now: int) -> str:
+    """Why times cannot be trusted: a wait would last for ever, or be no wait."""
+    for member in line.members:
+        if abs(member.ahead) > CLOCKS:
+            than = "ahead of" if member.ahead > 0 else "behind"
+            return (
+                f"the clock of {member.name} is {abs(member.ahead)} seconds {than} this machine's, and nobody knows "
+                "which is right: set both (NTP), and run this again"
+            )
+    for key in line.keys:
+        for name, held in key.holders.items():
+            late = [what for what in _TIMES if (getattr(held, what) or 0) > now + CLOCKS]
+            if late:
+                return (
+                    f"the manifest of {name} has a time in the future, {late[0]} of {key.selector}: set this machine's "
+                    "clock, or if that is right, mend the time there"
+                )
+    return ""
+
+
 def _pending_keys(line: Line) -> list[Key]:
     return [key for key in line.keys if key.stage == PENDING]
 
 
-def _step(line: Line, key: Key, seen: Mapping[str, Sequence[Sight]], taken: set[str], now: int, policy: Policy) -> Step:
+def _step(draft: _Draft, taken: set[str]) -> Step:
     """The next step of one key, by its stage."""
-    said, alias = _look(line, key, seen)
-    draft = _Draft(line, key, said, alias, now, policy)
-    if key.stage == PENDING:
+    stage = draft.key.stage
+    if stage == PENDING:
         return draft.pending()
-    if key.stage == ACTIVE:
+    if stage == ACTIVE:
         return draft.active(taken)
-    if key.stage == RETIRED:
+    if stage == RETIRED:
         return draft.retired()
-    return draft.revoked() if key.stage == REVOKED else draft.withdrawn()
+    return draft.revoked() if stage == REVOKED else draft.withdrawn()
 
 
 @dataclass(frozen=True)
@@ -459,6 +586,7 @@ class _Draft:
     alias: View
     now: int
     policy: Policy
+    unasked: tuple[str, ...] = ()  # signers of which nothing is known
 
     def step(
         self,
@@ -492,22 +620,24 @@ class _Draft:
 
     def publish(self, note: Note | None = None) -> Step:
         """Bring the record to DNS; once that was tried in this run, say what stands in the way."""
+        if self.said.foreign and not self.policy.replace:
+            return self.blocked(note, remedy=REPLACE)
         tried = (self.line.domain.owner(self.key.selector), self.key.stage) in self.policy.attempted
         if tried or (self.policy.by_hand and self.said.right):
             return self.blocked(note)
         return self.step("publish", why="; ".join(self.said.wrong), note=note)
 
-    def blocked(self, note: Note | None = None) -> Step:
-        return self.step("blocked", why="; ".join(_obstacles(self.said, self.alias)), note=note)
+    def blocked(self, note: Note | None = None, remedy: str = "") -> Step:
+        return self.step("blocked", why="; ".join(_obstacles(self.said, self.alias)) + remedy, note=note)
 
     def pending(self) -> Step:
         """Made; signs when all who share it hold it and all resolvers can know it."""
         lacking = _lacking(self.line, self.key)
         if lacking:
             return self.step("bring", signers=lacking)
-        if self.said.wrong:
-            lost: Note = {"published": None} if self.key.latest("published") is not None else {}
-            return self.publish({"settle": max(self.key.settle, self.said.old), **lost})
+        if self.said.wrong or self.alias.wrong:
+            note: Note = {"settle": max(self.key.settle, self.said.old, self.alias.old), "published": None}
+            return self.publish(note) if self.said.wrong else self.blocked(note)
         if _obstacles(self.said, self.alias):
             return self.blocked()
         since, note = self.noticed()
@@ -521,7 +651,7 @@ class _Draft:
 
         The second that has begun is counted as not yet: no time is told shorter than it was.
         """
-        since = self.key.latest("published")
+        since = self.key.published
         return (since, {}) if since is not None else (self.now + 1, {"published": self.now + 1})
 
     def active(self, taken: set[str]) -> Step:
@@ -576,6 +706,8 @@ class _Draft:
             return self.step("blocked", why="its manifest does not say when it was retired: enter the time there")
         if self.now < until:
             return self.step("keep", until=until, why="mail that it signed is under way")
+        if self.unasked:  # one may hold a copy that nobody spoke of
+            return self.step("keep", why=f"{' and '.join(self.unasked)} was not asked whether it signs with it")
         settle = max(self.said.ttl, self.key.settle, self.line.domain.ttl)
         return self.step("revoke", signers=self.key.at(RETIRED), note={"settle": settle})
 
@@ -590,7 +722,7 @@ class _Draft:
     def fade(self, kind: str, least: int, settle: int | None) -> Step:
         """A step that is due when the present state is seen everywhere and no cache knows the one before."""
         if self.said.wrong:
-            return self.publish({"published": None})
+            return self.publish({"settle": max(self.key.settle, self.said.old), "published": None})
         if _obstacles(self.said, self.alias):
             return self.blocked()
         since, note = self.noticed()
@@ -618,4 +750,4 @@ def _kept_until(line: Line, key: Key, policy: Policy) -> int | None:
     if any(time is None for time in times):
         return None
     queues = [member.queue_lifetime for member in line.members if member.name in key.holders]
-    return max(time for time in times if time is not None) + max(policy.keep, *queues)
+    return max(time for time in times if time is not None) + max(queues, default=0) + policy.keep

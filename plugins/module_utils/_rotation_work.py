@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -99,22 +100,27 @@ def _domain(item: Mapping[str, Any]) -> Domain:
     return domain
 
 
-def signers(given: Iterable[Mapping[str, Any]]) -> list[Signer]:
+def signers(given: Iterable[Mapping[str, Any]], *, now: int) -> list[Signer]:
     """The hosts that sign, with their keys as ``dkim_key`` returns them."""
-    return [_signer(item) for item in given]
+    return [_signer(item, now) for item in given]
 
 
-def _signer(item: Mapping[str, Any]) -> Signer:
+def _signer(item: Mapping[str, Any], now: int) -> Signer:
     name, lifetimes, signed = str(item["name"]), item.get("queue_lifetimes") or (), item.get("signed")
+    last = seconds(item.get("last_attempt") or 0, f"the last attempt of {name}")
+    time = read_time(str(item.get("time") or ""))
     return Signer(
         name,
         tuple(held for key in item.get("keys") or () if (held := _held(key, name)) is not None),
         share=str(item.get("share") or ""),
         algorithms=tuple(item.get("algorithms") or ALGORITHMS),
-        queue_lifetime=max((seconds(text, f"a queue lifetime of {name}") for text in lifetimes), default=0),
+        queue_lifetime=max((seconds(text, f"a queue lifetime of {name}") + last for text in lifetimes), default=0),
         program=str(item.get("program") or "its signer"),
         reached=bool(item.get("reached", True)),
         signs=None if signed is None else {str(one["domain"]): tuple(one["selectors"]) for one in signed},
+        ahead=0 if time is None else time - now,
+        one_key=bool(item.get("one_key")),
+        left_out=bool(item.get("left_out")),
         silence="".join(f" ({one['problem']})" for one in (signed or ())[:1] if one["problem"]),
     )
 
@@ -134,6 +140,7 @@ def _held(key: Mapping[str, Any], signer: str) -> Held | None:
         algorithm=key["algorithm"],
         state=key["state"],
         record=str(record["value"]) if record is not None else "",
+        public=b64decode(key["public_key"]) if key.get("public_key") else None,
         path=key["path"],
         settle=int(key.get("settle") or 0),
         **times,
@@ -214,10 +221,12 @@ def _add(done: Work, step: Step, hosts: Mapping[str, Signer], domain: Domain) ->
         done.make.setdefault(step.signers[0], []).append(made)
     elif step.kind == "bring":
         source = hosts[step.holders[0]]
-        held = next(key for key in source.keys if (key.domain, key.selector) == (step.domain, step.selector))
+        sought = (step.source or step.domain, step.selector)
+        held = next(key for key in source.keys if (key.domain, key.selector) == sought)
         listed = {**item, "algorithm": step.algorithm}
         for name in step.signers:
-            brought = {**item, "listed": listed, "source": source.name, "path": held.path}
+            # One key for all domains is brought from one of them to the others where it lies.
+            brought = {**item, "listed": listed, "source": name if step.source else source.name, "path": held.path}
             done.bring.setdefault(name, []).append(brought)
     elif step.kind == "publish":
         _publish(done, step, hosts, domain)
@@ -264,7 +273,8 @@ def table(steps: Sequence[Step]) -> list[str]:
 
 def _row(step: Step) -> tuple[str, ...]:
     following = _WAITS.get(step.state, "") if step.kind == "wait" else _NEXT[step.kind]
-    when = show_time(step.until) if step.until is not None else "-" if step.kind in ("blocked", "rest") else "now"
+    now = "-" if step.kind in ("blocked", "rest", "keep") else "now"
+    when = show_time(step.until) if step.until is not None else now
     on = ",".join(step.holders or step.signers)
     following = "-" if step.kind == "rest" and step.until is None else following
     return (step.domain, step.selector or step.algorithm, step.state or "-", show_time(step.since), on, following, when)

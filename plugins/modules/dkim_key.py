@@ -291,6 +291,9 @@ keys:
     withdrawn:
       description: When its record was to go, or an empty string.
       type: str
+    public_key:
+      description: The public key as a record has it after C(p=), also of a key that is revoked or withdrawn.
+      type: str
     record:
       description:
         - The DNS record to publish, null for a withdrawn key and in check mode for one that would be made.
@@ -320,6 +323,11 @@ keys:
     bind:
       description: The record as a line of a zone file for BIND or Knot DNS, null where RV(keys[].record) is.
       type: str
+time:
+  description: What the host's clock says, in UTC.
+  returned: success
+  type: str
+  sample: "2026-11-20T11:00:00Z"
 key:
   description: The one of RV(keys) that the call is about.
   returned: with O(domain), unless it is gone
@@ -407,6 +415,11 @@ def file_mode(value: object) -> int | None:
         raise CallError(f"mode {value!r} is no octal number such as '0640'") from err
 
 
+def utc_now() -> str:
+    """This host's time as manifests have it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def run(module: AnsibleModule) -> Outcome:
     """The call that the module's options describe."""
     params = module.params
@@ -421,7 +434,7 @@ def run(module: AnsibleModule) -> Outcome:
         ed25519_format=params["ed25519_format"],
         ttl=params["ttl"],
         check=module.check_mode,
-        now=params["now"] or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        now=params["now"] or utc_now(),
     )
     access = Access(params["owner"], params["group"], file_mode(params["mode"]))
     return ensure(KeyStore(params["directory"], access), build_wants(params), options)
@@ -452,7 +465,7 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("cryptography"))
     for warning in outcome.warnings:
         module.warn(warning)
-    result: dict[str, Any] = {"keys": outcome.keys}
+    result: dict[str, Any] = {"keys": outcome.keys, "time": utc_now()}
     if module.params["keys"] is None and outcome.named[0] is not None:
         result["key"] = outcome.named[0]
     diff = {name: "".join(f"{line}\n" for line in getattr(outcome, name)) for name in ("before", "after")}

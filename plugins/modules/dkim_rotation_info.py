@@ -64,6 +64,19 @@ options:
         type: list
         elements: str
         default: []
+      last_attempt:
+        description: How long after that the last attempt to deliver it may end.
+        type: str
+        default: 2h
+      time:
+        description:
+          - What its clock said when it was asked for its keys, as M(postmaster.mail.dkim_key) returns it. Nothing is
+            done where it differs from this machine's by more than five minutes.
+        type: str
+      one_key:
+        description: Whether it signs with one key, under one selector, for all its domains.
+        type: bool
+        default: false
       signed:
         description:
           - Messages that it has just signed, as M(postmaster.mail.dkim_signature_info) returns them. Without them it is
@@ -74,6 +87,12 @@ options:
         description: Whether it could be asked for its keys.
         type: bool
         default: true
+      left_out:
+        description:
+          - Whether it was not asked, for this run is not about it. Keys that it has in common with others stay as they
+            are.
+        type: bool
+        default: false
   domains:
     description: The mail domains, usually C(mail_domains) of the inventory. Of each, C(name), C(ttl) and C(dkim) count.
     type: list
@@ -94,14 +113,18 @@ options:
     default: 1d
   keep:
     description:
-      - The least time for which a key that signs nothing any more stays published. It is longer where a host's queue
-        asks for it; what smarthosts and receivers keep is to be thought of here.
+      - For how long a key that signs nothing any more stays published after the last message that it signed has left
+        the signer's own queue. This is for what smarthosts and receivers keep.
     type: str
     default: 14d
   revoked:
     description: The least time for which the record of a key says that it is revoked, before it is removed.
     type: str
     default: 30d
+  replace:
+    description: Whether valid keys of somebody else are replaced in DNS. Without it they are in the way.
+    type: bool
+    default: false
   attempted:
     description: RV(attempted) of earlier rounds of the same run. What is not visible by then is blocked.
     type: list
@@ -247,8 +270,12 @@ SIGNER_SPEC: dict[str, Any] = {
     "algorithms": {"type": "list", "elements": "str", "choices": ALGORITHMS, "default": ALGORITHMS},
     "program": {"type": "str", "default": "the signer"},
     "queue_lifetimes": {"type": "list", "elements": "str", "default": []},
+    "last_attempt": {"type": "str", "default": "2h"},
+    "time": {"type": "str"},
+    "one_key": {"type": "bool", "default": False},
     "signed": {"type": "list", "elements": "dict"},
     "reached": {"type": "bool", "default": True},
+    "left_out": {"type": "bool", "default": False},
 }
 ARGUMENT_SPEC: dict[str, Any] = {
     "signers": {"type": "list", "elements": "dict", "required": True, "options": SIGNER_SPEC},
@@ -258,6 +285,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "settle": {"type": "str", "default": "1d"},
     "keep": {"type": "str", "default": "14d"},
     "revoked": {"type": "str", "default": "30d"},
+    "replace": {"type": "bool", "default": False},
     "attempted": {"type": "list", "elements": "list", "default": []},
     "wait": {"type": "float", "default": 0},
     "primary": {"type": "str"},
@@ -271,6 +299,7 @@ def policy(params: dict[str, Any]) -> rotation.Policy:
     """When keys are due, from the module's options."""
     return rotation.Policy(
         rotate_now=params["rotate_now"],
+        replace=params["replace"],
         attempted=frozenset((str(name), str(state)) for name, state in params["attempted"]),
         by_hand=params["primary"] is None,
         **{name: working.seconds(params[name], name) for name in ("rotate_after", "settle", "keep", "revoked")},
@@ -289,7 +318,8 @@ def directory(params: dict[str, Any]) -> Directory:
 
 def run(params: dict[str, Any]) -> dict[str, Any]:
     """The next steps; where something was just published, as soon as it is visible or the time to wait is over."""
-    signers, domains, rules = working.signers(params["signers"]), working.domains(params["domains"]), policy(params)
+    signers = working.signers(params["signers"], now=int(time.time()))
+    domains, rules = working.domains(params["domains"]), policy(params)
     known = {domain.name for domain in domains}
     if len(known) < len(domains):
         raise working.InputError("domains describes a domain twice: merge the entries")

@@ -56,6 +56,7 @@ class Net:
         self.lag: dict[str, int] = {}
         self.broken: dict[str, DnsError] = {}
         self.asked: dict[str, list[list[Key]]] = {}
+        self.referrals: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def add(self, address: str, *records: Record, zones: tuple[str, ...] = ("test.",)) -> None:
         held = self.held.setdefault(address, {})
@@ -77,11 +78,18 @@ class Net:
             return Answer(RRset(*key, 3600, (SOA,)))
         return Answer(alias=alias.values[0]) if alias else Answer(zone=zone, missing=True)
 
+    def delegations(self, server: DnsServer, zones: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        if server.address in self.broken:
+            raise self.broken[server.address]
+        return {zone: self.referrals.get((server.address, zone), ()) for zone in zones}
+
     def answers(self, server: DnsServer, keys: Iterable[Key]) -> dict[Key, Answer | DnsError]:
         asked = list(keys)
         self.asked.setdefault(server.address, []).append(asked)
         if server.address in self.broken:
             raise self.broken[server.address]
+        if server.address not in self.held:
+            raise DnsTimeout(f"there is nobody at {server.address}")
         told = {key: self.answer(server, key) for key in asked}
         if self.lag.get(server.address) and any(key[1] == "TXT" for key in asked):
             self.lag[server.address] -= 1
@@ -97,11 +105,15 @@ def net(monkeypatch: pytest.MonkeyPatch) -> Net:
     for address in ("192.0.2.1", "192.0.2.2", "192.0.2.9"):
         found.add(address, *listed)
 
-    # A function, as a bound method would not be given the server that it stands in for.
+    # Functions, as a bound method would not be given the server that it stands in for.
     def answers(server: DnsServer, keys: Iterable[Key]) -> dict[Key, Answer | DnsError]:
         return found.answers(server, keys)
 
+    def delegations(server: DnsServer, zones: Iterable[str]) -> object:
+        return found.delegations(server, zones)
+
     monkeypatch.setattr(DnsServer, "answers", answers)
+    monkeypatch.setattr(DnsServer, "delegations", delegations)
     monkeypatch.setattr(_dns_watch, "_system_addresses", lambda host: [])
     return found
 
@@ -226,7 +238,7 @@ def test_servers_are_found_by_the_primary(net: Net) -> None:
 def test_a_thousand_names_take_a_few_questions(net: Net) -> None:
     found = Directory(primary=DnsServer("192.0.2.1")).of([f"n{number}.test." for number in range(1000)])
     assert len(found) == 1000 and len({id(servers) for servers in found.values()}) == 1
-    assert len(net.asked["192.0.2.1"]) == 3
+    assert len(net.asked["192.0.2.1"]) == 4  # one of them is about the parent
 
 
 def test_zones_that_the_primary_does_not_serve_are_asked_of_the_resolver(net: Net) -> None:
@@ -452,3 +464,25 @@ def test_several_types_at_one_name(net: Net) -> None:
 
 def test_nothing_asked_is_nothing_seen(net: Net) -> None:
     assert watching(timeout=10).see([]) == []
+
+
+def test_servers_that_only_the_parent_names_are_asked_too(net: Net) -> None:
+    """The zone's list was changed, its delegation was not: resolvers still come to the old server."""
+    net.add("192.0.2.9", Record(".", "NS", 60, "a.root."), Record("a.root.", "A", 60, "192.0.2.4"), zones=("test.", "."))
+    net.add("192.0.2.9", Record("old.other.", "A", 60, "192.0.2.5"), zones=("test.", "."))
+    net.add("192.0.2.4", zones=(".",))
+    hosts = ["ns1.test.", "ns2.test."]
+
+    def found() -> list[str]:
+        servers = Directory(resolver=resolver()).of(["www.test."])["www.test."]
+        assert isinstance(servers, list)
+        return [server.host for server in servers]
+
+    assert found() == hosts
+    net.referrals[("192.0.2.4", "test.")] = ("ns1.test.", "old.other.")
+    assert found() == [*hosts, "old.other."]
+    # Nobody finds a server without an address, and a parent that is silent is not needed.
+    net.referrals[("192.0.2.4", "test.")] = ("ns1.test.", "gone.other.")
+    assert found() == hosts
+    net.broken["192.0.2.4"] = DnsTimeout("a.root. is down")
+    assert found() == hosts

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,21 @@ PLAYBOOKS = HERE.parents[2] / "playbooks"
 ESTATES = [ESTATE, HERE.parent / "estate"]
 RELAYS = ("relay1", "relay2")
 LIFETIME = 12  # of the queues, as in the estate
-# A message of each domain every 0.8 s from each relay: five a second in all.
+DOMAINS = ("corp.example", "shop.example", "news.corp.example")
+RATE = 3.4  # messages a second from each relay, whatever a message takes
+# Each is numbered, and what the relay took is counted. Who is late hurries.
 STEADY = r"""
-n=0
-while :; do
-    for domain in corp.example shop.example; do
-        n=$((n + 1))
-        printf 'From: Alex <alex@%s>\nTo: x@outside.test\nSubject: steady %s\n\nHello\n' $domain $n |
-            sendmail -f alex@$domain x@outside.test
-        sleep 0.4
-    done
-done
+import itertools, subprocess, sys, time
+relay, rate, count, domains = sys.argv[1], float(sys.argv[2]), sys.argv[3], sys.argv[4:]
+begin = time.monotonic()
+for number, domain in zip(itertools.count(1), itertools.cycle(domains)):
+    text = f"From: Alex <alex@{domain}>\nTo: x@outside.test\nSubject: steady {relay} {number}\n\nHello\n"
+    subprocess.run(["sendmail", "-f", f"alex@{domain}", "x@outside.test"], input=text.encode(), check=True)
+    with open(count, "w") as file:
+        file.write(f"{number} {time.monotonic() - begin}")
+    time.sleep(max(0, begin + number / rate - time.monotonic()))
 """
+COUNT = "/run/steady-mail"
 
 
 class Rotator:
@@ -87,6 +90,17 @@ class Rotator:
             return False
         return entry["kind"] == "ok" and entry["task"].rpartition(" : ")[2] == task
 
+    def killed_in(self, tasks: Sequence[str], **extra: Any) -> dict[str, int]:
+        """A run killed after each of ``tasks``; one that ends before is repeated. By task how many runs that took."""
+        runs: dict[str, int] = {}
+        for task in tasks:
+            end, runs[task] = time.monotonic() + 600, 1
+            while not self.killed_after(task, **extra):
+                assert time.monotonic() < end, f"no run came to {task}: {self.keys()}"
+                runs[task] += 1
+                time.sleep(2)
+        return runs
+
     def keys(self) -> dict[str, dict[tuple[str, str], str]]:
         """By relay: the state of each key, by domain and selector."""
         found: dict[str, dict[tuple[str, str], str]] = {}
@@ -106,6 +120,13 @@ class Rotator:
         """By relay: what it signs with."""
         return {relay: {key for key, state in keys.items() if state == "active"} for relay, keys in self.keys().items()}
 
+    def stop_mail(self) -> dict[str, tuple[int, float]]:
+        """No more mail is sent: by relay how many messages it took, and in how many seconds."""
+        for relay in RELAYS:
+            self.lab.run(relay, ["systemctl", "stop", "steady-mail"], check=False)
+        told = {relay: self.lab.run(relay, ["cat", COUNT]).stdout.split() for relay in RELAYS}
+        return {relay: (int(number), float(seconds)) for relay, (number, seconds) in told.items()}
+
 
 @pytest.fixture(scope="session")
 def rotator(lab: Lab) -> Rotator:
@@ -120,9 +141,9 @@ def witness(lab: Lab, rotator: Rotator) -> Iterator[Witness]:
     lab.forget_messages()
     witness = Witness(lab, lifetime=LIFETIME, signers=RELAYS)
     for relay in RELAYS:
-        lab.run(relay, ["systemd-run", "--unit=steady-mail", "--collect", "bash", "-c", STEADY])
+        options = [relay, str(RATE), COUNT, *DOMAINS]
+        lab.run(relay, ["systemd-run", "--unit=steady-mail", "--collect", "python3", "-c", STEADY, *options])
     witness.start()
     yield witness
-    for relay in RELAYS:
-        lab.run(relay, ["systemctl", "stop", "steady-mail"], check=False)
+    rotator.stop_mail()
     witness.stop()

@@ -27,7 +27,8 @@ WARM = "stranger"
 FETCH = """
 import base64, json, os, sys
 found = []
-for name in sorted(os.listdir(sys.argv[1]))[:500]:
+# The first message makes the folder.
+for name in sorted(os.listdir(sys.argv[1]) if os.path.isdir(sys.argv[1]) else [])[:500]:
     path = os.path.join(sys.argv[1], name)
     with open(path, "rb") as file:
         found.append(base64.b64encode(file.read()).decode())
@@ -45,6 +46,7 @@ class Letter:
     keys: list[str]
     sent: float
     proven: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    number: tuple[str, int] | None = None
 
     @classmethod
     def parse(cls, raw: bytes) -> Letter:
@@ -54,7 +56,8 @@ class Letter:
             keys.append(f"{tags[b's'].decode()}._domainkey.{tags[b'd'].decode()}.")
         date = re.search(rb"^date:\s*(.*?)\r?$", raw, re.IGNORECASE | re.MULTILINE)
         sent = email.utils.parsedate_to_datetime(date[1].decode()).timestamp() if date else time.time()
-        return cls(raw, keys, sent)
+        steady = re.search(rb"^subject: steady (\S+) ([0-9]+)\r?$", raw, re.IGNORECASE | re.MULTILINE)
+        return cls(raw, keys, sent, number=(steady[1].decode(), int(steady[2])) if steady else None)
 
 
 class Witness(threading.Thread):
@@ -66,6 +69,7 @@ class Witness(threading.Thread):
         self.failures: list[str] = []
         self.verified: Counter[str] = Counter()  # by place
         self.signed: Counter[tuple[str, ...]] = Counter()  # by the names of the keys
+        self.arrived: dict[str, set[int]] = {}  # numbers of steady messages, by who sent them
         self.error: BaseException | None = None
         self._letters: list[Letter] = []
         self._guesses: set[str] = set()
@@ -98,6 +102,10 @@ class Witness(threading.Thread):
             time.sleep(0.5)
         assert not self.failures, "\n".join(self.failures[:20])
 
+    def numbers(self, sender: str) -> set[int]:
+        """Of the steady messages of one sender those that arrived."""
+        return set(self.arrived.get(sender, ()))
+
     def run(self) -> None:
         """One look a second."""
         try:
@@ -112,6 +120,8 @@ class Witness(threading.Thread):
             letter = Letter.parse(base64.b64decode(content))
             self.signed[tuple(sorted(letter.keys))] += 1
             self._letters.append(letter)
+            if letter.number:
+                self.arrived.setdefault(letter.number[0], set()).add(letter.number[1])
         names = sorted({*self._guesses, *(name for letter in self._letters for name in letter.keys)})
         texts = self._texts(names)
         for letter in self._letters:
@@ -127,7 +137,7 @@ class Witness(threading.Thread):
         """Names of keys that lie on the signers, published or not."""
         for host in self.signers:
             for name in self.lab.run(host, "ls /etc/dkimkeys").stdout.split():
-                match = re.fullmatch(r"([a-z]+\.example)\.(.+)\.key", name)
+                match = re.fullmatch(r"((?:[a-z]+\.)+example)\.(.+)\.key", name)
                 if match:
                     self._guesses.add(f"{match[2]}._domainkey.{match[1]}.")
 
