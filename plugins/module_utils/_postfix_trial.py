@@ -22,8 +22,8 @@ from dataclasses import dataclass, field, replace
 from ansible_collections.postmaster.mail.plugins.module_utils import _postfix, _postfix_plan
 from ansible_collections.postmaster.mail.plugins.module_utils._postfix_complaints import complaints
 
-MASTER_SECONDS = 30
-DIALOGUE_SECONDS = 15.0
+MASTER_SECONDS = 120
+DIALOGUE_SECONDS = 60.0  # a busy host may need half a minute to start its daemons
 _QUEUES = frozenset(
     "active bounce corrupt defer deferred flush hold incoming maildrop pid private public saved trace".split()
 )
