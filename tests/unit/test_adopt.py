@@ -87,6 +87,7 @@ def role_vars(role: str, name: str) -> dict[str, Any]:
                 "relay_domain",
                 "relay_replace_mta",
                 "relay_dkim_keys",
+                "relay_last_attempt",
                 "relay_smarthost_username",
                 "relay_smarthost_password",
                 "relay_probe_host",
