@@ -15,7 +15,7 @@ from types import FrameType
 
 from . import bench, checks, galaxy, molecule, prerequisites
 from .places import LAB_CODE, TREE, DevError, environment
-from .steps import Outcome, interrupt, run_part, summary
+from .steps import Outcome, interrupt, interrupted, run_part, summary
 
 PARTS = ("lint", "sanity", "unit", "compat", "galaxy", "molecule")
 
@@ -69,7 +69,7 @@ def _run_all(choice: Choice, engine: str) -> list[Outcome]:
     streams = [[part for part in choice.parts if (part == "molecule") == labs] for labs in (True, False)]
 
     def run(parts: list[str]) -> list[Outcome]:
-        return [outcome for part in parts for outcome in _run(part, choice, engine, folder)]
+        return [outcome for part in parts if not interrupted() for outcome in _run(part, choice, engine, folder)]
 
     with ThreadPoolExecutor(max_workers=min(len(streams), os.cpu_count() or 1)) as pool:
         try:

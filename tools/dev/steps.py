@@ -67,7 +67,7 @@ class Shell:
             raise StepFailed(f"{words[0]} cannot be started: {err.strerror}") from err
         _running.add(process)
         try:
-            if _interrupted.is_set():
+            if interrupted():
                 raise StepFailed("interrupted")
             code = process.wait(timeout)
         except subprocess.TimeoutExpired as err:
@@ -109,6 +109,11 @@ def interrupt() -> None:
     _interrupted.set()
     for process in list(_running):
         _end(process)
+
+
+def interrupted() -> bool:
+    """Whether everything is to come to an end."""
+    return _interrupted.is_set()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
