@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
 from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import Domain, RecordsError, listed
 
-if TYPE_CHECKING:
-    Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
 # Addresses that no receiver ever sees; documentation and benchmark ranges are left to labs.
 UNROUTED = tuple(
