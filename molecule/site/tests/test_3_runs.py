@@ -80,7 +80,7 @@ def test_a_changing_run_is_two_commits(
     assert "note" in tracked
     assert not [path for path in tracked if path.startswith(OUR_SECRETS)]
     # Nor does anything else that is tracked hold a key of ours, under whatever name.
-    held = "find dkimkeys -type f -exec git hash-object {} + 2>/dev/null"
+    held = "find dkimkeys -type f -exec git hash-object {} + 2>/dev/null || true"
     hashes = set(lab.run(host, f"cd /etc && {held}").stdout.split())
     assert bool(hashes) == host.startswith("relay")
     assert not hashes & set(lab.run(host, ["git", "-C", "/etc", "ls-tree", "-r", "HEAD"]).stdout.split())
