@@ -55,5 +55,5 @@ def _step(folder: Path, scenario: str, *, full: bool, engine: str) -> Step:
         PYTEST_ADDOPTS=f"--junit-xml={junit}",
         MOLECULE_EPHEMERAL_DIRECTORY=str(CACHE / "molecule" / name.replace(" ", "-")),
     )
-    limit = 4 * 3600 if full else 1500
+    limit = 4 * 3600 if full else 2700
     return Step(name, call(["molecule", "test", "-s", scenario], timeout=limit), env, junit=junit, announce=True)
