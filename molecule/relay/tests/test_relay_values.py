@@ -76,8 +76,8 @@ def test_no_signer(lab: Lab, token: str) -> None:
     assert_signed(lab.wait_for_message(f"again-{token}"), "rspamd")
 
 
-@pytest.mark.parametrize(("action", "code"), [("accept", 250), ("reject", 550)])
-def test_what_is_done_without_the_signer(lab: Lab, token: str, action: str, code: int) -> None:
+@pytest.mark.parametrize("action", ["accept", "reject"])
+def test_what_is_done_without_the_signer(lab: Lab, token: str, action: str) -> None:
     """The default, to have the client come back, has a test of its own."""
     converge(lab, extra={"relay_signer_failure": action})
     try:
@@ -86,8 +86,9 @@ def test_what_is_done_without_the_signer(lab: Lab, token: str, action: str, code
             with stopped(lab, relay, signer):
                 dialogue = post(lab, relay, name, message=letter(name), starttls=False)
             assert dialogue.accepted == (action == "accept")
-            assert dialogue.refusal is None or dialogue.refusal[1] == code, dialogue.steps
-            if action == "accept":
+            if action == "reject":
+                assert dialogue.refusal is not None and 500 <= dialogue.refusal[1] < 600, dialogue.steps
+            else:
                 assert signatures(lab.wait_for_message(name)) == []
     finally:
         converge(lab)
@@ -101,7 +102,9 @@ def test_addresses_to_send_from(lab: Lab, token: str) -> None:
     device = lab.run("relay1", "ip -o route get " + lab.address("outside")).stdout.split(" dev ")[1].split()[0]
     kinds = {4: "A", 6: "AAAA"}
     for version, address in fresh.items():
-        lab.run("relay1", f"ip addr add {address}/{address.max_prefixlen} dev {device} nodad || true")
+        # One of IPv6 that is not marked so would be preferred to the first.
+        options = "nodad preferred_lft 0" if version == 6 else ""
+        lab.run("relay1", f"ip addr add {address}/{address.max_prefixlen} dev {device} {options}")
         lab.update(address.reverse_pointer + ".", "PTR", [name])
         lab.update(name, kinds[version], [str(known[version]), str(address)])
     bound = {"relay_bind_address": str(fresh[4]), "relay_bind_address_ipv6": str(fresh[6])}
@@ -157,6 +160,6 @@ def test_the_password_is_shown_nowhere(lab: Lab) -> None:
     journal = lab.journal("relay2", since=f"@{since:.0f}")
     # What stands beside it is shown, so that it could be there.
     assert "sasl_passwd" in played.output and "smtp_sasl_password_maps" in played.output
-    assert "postconf" in journal and "Invoked with" in journal and "smtp_sasl_password_maps" in journal
+    assert "Invoked with" in journal and "smtp_sasl_password_maps" in journal
     assert password not in played.output
     assert password not in journal
