@@ -59,13 +59,21 @@ def parts(key: Key, value: str) -> list[str]:
         return [value]
     if text.lower().split(" ", maxsplit=1)[0] == "v=spf1":
         return text.lower().split()[1:]
-    if "_domainkey" in name.split("."):
+    if _holds_key(key, [value]):
         key_ = mail_key(text)
         return [] if key_ is None or not key_[1] else [f"p={text.partition('p=')[2].split(';')[0].strip()}"]
     if not text.lower().startswith("v="):
         return [text]
     tags = [tag.partition("=") for tag in text.split(";") if tag.strip()]
     return [piece for name_, dummy, content in tags[1:] for piece in _pieces(name_.strip().lower(), content.strip())]
+
+
+def _holds_key(key: Key, values: Sequence[str]) -> bool:
+    """Whether a record is a DKIM key: by its name, or, where a selector is an alias, by how it begins."""
+    name, rdtype = key
+    if rdtype != "TXT":
+        return False
+    return "_domainkey" in name.split(".") or any(str(value).lower().startswith('"v=dkim1') for value in values)
 
 
 def _pieces(name: str, content: str) -> list[str]:
@@ -77,7 +85,7 @@ def _lost(key: Key, gone: Sequence[str], after: Sequence[str]) -> tuple[str, ...
     name, rdtype = key
     if rdtype in DERIVED_TYPES or any(label in DERIVED_LABELS for label in name.split(".")):
         return ()
-    if "_domainkey" in name.split(".") and rdtype == "TXT":
+    if _holds_key(key, after):
         keys = {mail_key(comparable(rdtype, value)) for value in after}
         if any(found is not None and not found[1] for found in keys):
             return ()  # the key is revoked, on purpose

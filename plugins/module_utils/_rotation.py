@@ -56,9 +56,9 @@ ORDER = {
     "withdraw": ("mark",),
     "remove": ("forget",),
 }
-REPLACE = (
-    ": have its owner sign with another selector, or this key removed here (dkim_key with state=absent), or add "
-    "-e mail_records_replace=true to this run"
+FOREIGN = (
+    "; what {} has there is the key of somebody else: have its owner sign with another selector, or this key removed "
+    "here (dkim_key with state=absent), or add -e mail_records_replace=true to this run"
 )
 _TIMES = ("created", "published", "activated", "retired", "revoked", "withdrawn")
 _ENDING = (RETIRED, REVOKED, WITHDRAWN)
@@ -257,7 +257,7 @@ class View:
     right: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
-    foreign: tuple[str, ...] = ()  # of the wrong ones those that hold a valid key of somebody else
+    foreign: tuple[str, ...] = ()  # the servers that hold a valid key of somebody else
     old: int = 0  # the longest of the wrong answers
     ttl: int = 0  # the longest of all
     negative: int = 0
@@ -293,10 +293,8 @@ def _is_foreign(sight: Sight, own: bytes | None) -> bool:
     return own is not None and any(_public(text) not in (None, b"", own) for text in sight.texts)
 
 
-def _wrong(sight: Sight, name: str, wanted: str, own: bytes | None) -> str:
+def _wrong(sight: Sight, name: str, wanted: str) -> str:
     where = f"{sight.server} does not answer for {name} as it should"
-    if _is_foreign(sight, own):
-        return f"{where}: it holds the key of somebody else"
     if not wanted:
         return f"{where}: the record is still there"
     if sight.alias:
@@ -314,9 +312,9 @@ def view(name: str, wanted: str, sights: Sequence[Sight], own: bytes | None = No
     wrong = [sight for sight in answered if not _fits(sight, wanted, own)]
     return View(
         right=tuple(sight.server for sight in answered if sight not in wrong),
-        wrong=tuple(_wrong(sight, name, wanted, own) for sight in wrong),
+        wrong=tuple(_wrong(sight, name, wanted) for sight in wrong),
         silent=tuple(sight.problem for sight in sights if sight.problem),
-        foreign=tuple(sight.server for sight in wrong if _is_foreign(sight, own)),
+        foreign=tuple(sight.server for sight in answered if _is_foreign(sight, own)),
         old=max((sight.ttl for sight in wrong), default=0),
         ttl=max((sight.ttl for sight in answered), default=0),
         negative=max((sight.negative for sight in answered), default=0),
@@ -621,14 +619,14 @@ class _Draft:
     def publish(self, note: Note | None = None) -> Step:
         """Bring the record to DNS; once that was tried in this run, say what stands in the way."""
         if self.said.foreign and not self.policy.replace:
-            return self.blocked(note, remedy=REPLACE)
+            return self.blocked(note, more=FOREIGN.format(" and ".join(self.said.foreign)))
         tried = (self.line.domain.owner(self.key.selector), self.key.stage) in self.policy.attempted
         if tried or (self.policy.by_hand and self.said.right):
             return self.blocked(note)
         return self.step("publish", why="; ".join(self.said.wrong), note=note)
 
-    def blocked(self, note: Note | None = None, remedy: str = "") -> Step:
-        return self.step("blocked", why="; ".join(_obstacles(self.said, self.alias)) + remedy, note=note)
+    def blocked(self, note: Note | None = None, more: str = "") -> Step:
+        return self.step("blocked", why="; ".join(_obstacles(self.said, self.alias)) + more, note=note)
 
     def pending(self) -> Step:
         """Made; signs when all who share it hold it and all resolvers can know it."""
