@@ -50,7 +50,7 @@ class Replacement:
 
 def parts(key: Key, value: str) -> list[str]:
     """The pieces of a record that may have an author each: terms, tags, list members; else the whole."""
-    name, rdtype = key
+    rdtype = key[1]
     if rdtype != "TXT":
         return [value]
     try:
