@@ -11,6 +11,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dns_plan import K
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
 
 SELECTOR = "s._domainkey.a.test"
+TARGET = "s.a-test.keys.test"  # where a selector's CNAME may lead
 ONE, TWO = (f"v=DKIM1; k=ed25519; p={key}=" for key in ("A" * 43, "B" * 42 + "A"))
 
 
@@ -47,6 +48,9 @@ def replaced(name: str, rdtype: str, there: list[str], new: list[str], *, absent
         (SELECTOR, "TXT", ONE, TWO, (ONE.rpartition(" ")[2],)),
         (SELECTOR, "TXT", ONE, "v=DKIM1; p=", ()),
         (SELECTOR, "TXT", "v=DKIM1; p=", ONE, ()),
+        (TARGET, "TXT", ONE, ONE + "; t=s", ()),
+        (TARGET, "TXT", ONE, TWO, (ONE.rpartition(" ")[2],)),
+        (TARGET, "TXT", ONE, "v=DKIM1; p=", ()),
         ("a.test", "MX", "10 a.test.", "10 b.test.", ("10 a.test.",)),
         ("_25._tcp.a.test", "TLSA", "3 1 1 " + "aa" * 32, "3 1 1 " + "bb" * 32, ()),
     ],
