@@ -151,6 +151,14 @@ def signers(lab: Lab, host: str) -> dict[str, str]:
     }
 
 
+def test_the_last_working_configuration_comes_back(
+    lab: Lab, changed: tuple[Played, Played, dict[str, list[str]]], token: str
+) -> None:
+    play(lab, PLAYBOOKS / "restore.yml", limit="relays:satellites")
+    assert roots_addresses(lab, token) == {"ops@outside.test"}
+    assert play(lab, SITE).changed == {}
+
+
 def test_a_restore_across_a_change_of_signer(lab: Lab, token: str) -> None:
     """Its keys, its unit and its start at boot go with the configuration."""
     text = "Subject: {0}\nFrom: alex@corp.example\n\nHello\n".format
@@ -172,11 +180,3 @@ def test_a_restore_across_a_change_of_signer(lab: Lab, token: str) -> None:
     assert lab.wait_for_message(f"forth-{token}").verdicts["dkim"] == "pass"
     play(lab, SITE)
     assert signers(lab, "relay2")["opendkim"] == "active enabled"
-
-
-def test_the_last_working_configuration_comes_back(
-    lab: Lab, changed: tuple[Played, Played, dict[str, list[str]]], token: str
-) -> None:
-    play(lab, PLAYBOOKS / "restore.yml", limit="relays:satellites")
-    assert roots_addresses(lab, token) == {"ops@outside.test"}
-    assert play(lab, SITE).changed == {}
