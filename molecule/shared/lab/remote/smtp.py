@@ -78,9 +78,9 @@ def converse(client: smtplib.SMTP) -> None:
 
 known = {"local_hostname": options["helo"], "timeout": options["timeout"], "source_address": (options["source"], 0)}
 client = smtplib.SMTP_SSL(context=trusting(), **known) if options["wrapped"] else smtplib.SMTP(**known)
+client._host = options["server"]  # type: ignore[attr-defined]  # TLS wants to know
 try:
     if note("connect", client.connect(options["server"], options["port"])):
-        client._host = options["server"]  # type: ignore[attr-defined]  # starttls() wants to know
         converse(client)
 except (OSError, smtplib.SMTPException) as err:
     steps.append(["connection", 0, f"{type(err).__name__}: {err}"])
