@@ -23,6 +23,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _postfix, _
 from ansible_collections.postmaster.mail.plugins.module_utils._postfix_complaints import complaints
 
 MASTER_SECONDS = 120
+STOP_SECONDS = 10.0
 DIALOGUE_SECONDS = 60.0  # a busy host may need half a minute to start its daemons
 _QUEUES = frozenset(
     "active bounce corrupt defer deferred flush hold incoming maildrop pid private public saved trace".split()
@@ -179,19 +180,25 @@ def link_neighbours(trial: Trial, plan: _postfix_plan.Plan) -> None:
 
 
 def stop_master(trial: Trial) -> None:
-    """End the trial's master and its children, and wait for it."""
+    """End the trial's master with the process group it leads, and wait until nothing is left of it."""
     try:
         with open(f"{trial.queue}/pid/master.pid", encoding="ascii") as handle:
             pid = int(handle.read())
     except (OSError, ValueError):
         return
-    deadline = time.monotonic() + 5
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-        while time.monotonic() < deadline:
-            os.kill(pid, 0)
-            time.sleep(0.01)
-        os.kill(pid, signal.SIGKILL)
+        _wait_for_group(pid, STOP_SECONDS)
+        os.killpg(pid, signal.SIGKILL)
+        _wait_for_group(pid, STOP_SECONDS)
+
+
+def _wait_for_group(pid: int, seconds: float) -> None:
+    """Wait at most so long; raises ProcessLookupError once the group has no members."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        os.killpg(pid, 0)
+        time.sleep(0.01)
 
 
 def talk(trial: Trial, probes: Iterable[Probe]) -> list[str]:
