@@ -47,6 +47,17 @@ class Pending:
         """Set the mark for a daemon that has to be reloaded or restarted, or at least checked."""
         self.add([CHECK, *([RELOAD] if reload else []), *([RESTART] if restart else [])])
 
+    def remove(self) -> None:
+        """Take the mark away. Raises :class:`_files.FileError`."""
+        if not self.path:
+            return
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            return
+        except OSError as err:
+            raise _files.FileError(f"{self.path} cannot be removed: {err.strerror}") from err
+
     @property
     def reload(self) -> bool:
         """Whether an earlier call asked for a reload or more."""

@@ -14,6 +14,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _snapshot a
 from ansible_collections.postmaster.mail.plugins.module_utils import _snapshot_client as client
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
 from ansible_collections.postmaster.mail.plugins.module_utils._etckeeper_client import Etckeeper
+from ansible_collections.postmaster.mail.plugins.module_utils._pending import NOTHING, Pending
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,17 @@ class Keeper:
 
     # --- bringing back ---
 
-    def restore(self, name: str | None, *, message: str = "") -> Outcome:
+    def restore(self, name: str | None, *, message: str = "", mark: Pending = NOTHING) -> Outcome:
         """Bring back the newest stored state that differs from the one of now.
 
-        A return that was cut short is finished first. Raises :class:`SnapshotError` if there is no
-        such state, or if the checkers refuse what was brought back.
+        A return that was cut short is finished first. So is one that the daemons have not taken up: ``mark`` is set
+        before anything is touched, and as long as it is there, what it names counts as not brought back. Raises
+        :class:`SnapshotError` if there is no such state, or if the checkers refuse what was brought back.
         """
         name = sn.check_name(name) if name else self._only_name()
         pending = self.store.pending(name)
+        if pending is None:
+            pending = self._not_in_force(name, mark)
         number, wanted, plan, current, warnings = self._choose(name, pending)
         diff = {
             "before_header": f"{name}, now",
@@ -159,13 +163,27 @@ class Keeper:
             # In this order a crash anywhere leads to the same state when the call is repeated.
             number = self.store.promote(name, number)
             self.store.set_pending(name, number)
+            mark.add([f"{name} {number}"])
             client.apply(plan, wanted.scope)
             self.store.set_pending(name, None)
         verdict = self._verify(wanted.scope)
         if verdict.message:
+            # No daemon is to take this up, and the next call is to choose anew.
+            mark.remove()
             raise sn.SnapshotError(f"Snapshot {number} of {name} was brought back, but {verdict.message}")
         restored = self._commit(name, message or f"restored the configuration of {name}", None)
         return replace(outcome, snapshot=number, committed=saved.committed or restored.committed)
+
+    def _not_in_force(self, name: str, mark: Pending) -> int | None:
+        """The number of a state that was brought back, is still what is on disk, and waits for the daemons."""
+        newest = next(iter(self.store.numbers(name)), None)
+        if newest is None or f"{name} {newest}" not in mark.earlier:
+            return None
+        try:
+            state = self.store.load(name, newest)
+        except sn.SnapshotError:
+            return None
+        return newest if client.read_state(state.scope) == state else None
 
     def _only_name(self) -> str:
         names = self.store.names()

@@ -84,6 +84,13 @@ options:
       - In check mode the change is not there to be seen, and the answer is C(changed) nevertheless.
     type: bool
     default: false
+  pending_file:
+    description:
+      - With O(state=restored) a file, best below C(/run), that says that the daemons have not taken up yet what was
+        brought back. It is written before anything is touched.
+      - While it is there, the same state is brought back once more, so that a call that follows one whose handlers were
+        lost does not undo it. Remove the file when the daemons run with the configuration.
+    type: path
   directory:
     description: Where the states are kept, a directory that only root can enter.
     type: path
@@ -149,6 +156,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError
 from ansible_collections.postmaster.mail.plugins.module_utils._files import FileError
+from ansible_collections.postmaster.mail.plugins.module_utils._pending import Pending
 from ansible_collections.postmaster.mail.plugins.module_utils._snapshot import SnapshotError, make_scope
 from ansible_collections.postmaster.mail.plugins.module_utils._snapshot_client import Store
 from ansible_collections.postmaster.mail.plugins.module_utils._snapshot_keeper import Keeper, Outcome
@@ -163,6 +171,7 @@ ARGUMENT_SPEC = {
     "ignore": {"type": "list", "elements": "str"},
     "keep": {"type": "int", "default": 5},
     "notified": {"type": "bool", "default": False},
+    "pending_file": {"type": "path"},
     "directory": {"type": "path", "default": "/var/lib/postmaster.mail/snapshots"},
 }
 
@@ -171,7 +180,8 @@ def perform(params: dict[str, Any], *, dry_run: bool) -> Outcome:
     """What the options ask for. Raises the errors of the layers below."""
     keeper = Keeper(Store(params["directory"]), dry_run=dry_run)
     if params["state"] == "restored":
-        return keeper.restore(params["name"], message=params["comment"] or "")
+        mark = Pending.at(params["pending_file"])
+        return keeper.restore(params["name"], message=params["comment"] or "", mark=mark)
     if params["keep"] < 2:
         raise SnapshotError("keep: at least two are needed, the state of now and the one before")
     verify = [[str(word) for word in argv] for argv in params["verify"]]

@@ -16,6 +16,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _snapshot a
 from ansible_collections.postmaster.mail.plugins.module_utils import _snapshot_client as client
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Result, Runner
 from ansible_collections.postmaster.mail.plugins.module_utils._etckeeper_client import Etckeeper
+from ansible_collections.postmaster.mail.plugins.module_utils._pending import Pending
 from ansible_collections.postmaster.mail.plugins.module_utils._snapshot_keeper import Keeper
 from hypothesis import given
 from hypothesis import strategies as st
@@ -373,6 +374,42 @@ def test_restore_that_the_daemon_refuses(host: Host) -> None:
     host.main.write_text("one\n")
     with pytest.raises(sn.SnapshotError, match="was brought back, but `check .*` refuses it: fatal: bad"):
         host.keeper().restore("relay")
+
+
+def test_a_restore_that_no_daemon_has_taken_up_is_not_undone(host: Host, tmp_path: Path) -> None:
+    mark = tmp_path / "run" / "pending"
+
+    def restore(**more: bool) -> str:
+        outcome = host.keeper(**more).restore("relay", mark=Pending.at(str(mark)))
+        assert outcome.changed
+        return host.main.read_text()
+
+    host.keep()
+    host.main.write_text("two\n")
+    host.keep()
+    assert restore(dry_run=True) == "two\n" and not mark.exists()
+    assert restore() == "one\n" and mark.read_text() == "relay 3\n"
+    # The play ended here: nobody has restarted the daemon and removed the mark.
+    assert restore(dry_run=True) == "one\n"
+    assert restore() == "one\n" and mark.exists()
+    mark.unlink()
+    assert restore() == "two\n"
+    # The mark means one state of one name, and only as long as that is what is there.
+    host.main.write_text("three\n")
+    assert restore() == "two\n"
+    mark.write_text("other 5\n")
+    assert restore() == "one\n"
+
+
+def test_what_the_daemon_refuses_is_not_waited_for(host: Host, tmp_path: Path) -> None:
+    mark = tmp_path / "pending"
+    host.main.write_text("bad\n")
+    with host.store.lock("relay"):
+        host.store.save("relay", client.read_state(host.scope), keep=5)
+    host.main.write_text("one\n")
+    with pytest.raises(sn.SnapshotError, match="was brought back, but"):
+        host.keeper().restore("relay", mark=Pending.at(str(mark)))
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize("seed", range(25))

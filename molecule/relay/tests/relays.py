@@ -100,11 +100,6 @@ def settings(lab: Lab, relay: str, values: Mapping[str, str]) -> Iterator[None]:
         lab.run(relay, "cp -p /run/main.cf.kept /etc/postfix/main.cf && postfix reload")
 
 
-def listeners(lab: Lab, host: str, port: int = 25) -> set[str]:
-    """The addresses on which somebody listens."""
-    return {line.split()[3] for line in lab.run(host, f"ss -Hlnt sport = :{port}").stdout.splitlines()}
-
-
 def answers(dialogue: Dialogue, said: str) -> list[int]:
     """The codes of all answers to one command."""
     return [code for what, code, dummy in dialogue.steps if what == said]
@@ -112,4 +107,4 @@ def answers(dialogue: Dialogue, said: str) -> list[int]:
 
 def wait_for_listeners(lab: Lab, host: str, wanted: set[str], port: int = 25) -> None:
     """Until somebody listens on exactly these."""
-    ready.wait(f"{wanted} on {host}", lambda: listeners(lab, host, port) == wanted)
+    ready.wait(f"{wanted} on {host}", lambda: lab.listeners(host, port) == wanted)

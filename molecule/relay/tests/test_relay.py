@@ -31,6 +31,7 @@ from relays import (
     wait_for_signer,
 )
 
+RESTORE = Path(__file__).resolve().parents[3] / "playbooks" / "restore.yml"
 LMTP_SINK = (Path(__file__).parent / "lmtp_sink.py").read_text(encoding="utf-8")
 
 
@@ -342,7 +343,7 @@ def test_a_taken_port_is_named(lab: Lab) -> None:
     host = CLIENTS["relay1"]
     lab.run(host, ["systemd-run", "--quiet", "--collect", "--unit=taken", "python3", "-m", "http.server", "25"])
     try:
-        ready.wait("a listener", lambda: ":25 " in lab.run(host, "ss -Hlnt sport = :25").stdout)
+        ready.wait("a listener", lambda: lab.listeners(host))
         failures = converge(lab, check=True, extra={"relay_hosts": host}, must_pass=False).failures
         assert "Port 25 is taken by python3" in failures[host] and "taken.service" in failures[host]
     finally:
@@ -380,9 +381,9 @@ def test_stopped_half_way_nothing_listens(lab: Lab) -> None:
     failures |= converge(lab, limit=with_exim, extra={**extra, "relay_replace_mta": True}, must_pass=False).failures
     for host in (bare, with_exim):
         assert "/etc/dkimkeys/gone.key cannot be read" in failures[host]
-        assert lab.run(host, "ss -Hlnt sport = :25").stdout == ""
+        assert lab.listeners(host) == set()
         lab.run(host, ["systemctl", "start", "postfix"])
-        listeners = {line.split()[3] for line in lab.run(host, "ss -Hlnt sport = :25").stdout.splitlines()}
+        listeners = lab.listeners(host)
         assert listeners and listeners <= {"127.0.0.1:25", "[::1]:25"}
         assert (
             post(lab, host, "", client="stranger", message=None).refusal
@@ -473,6 +474,20 @@ def test_signers_swapped(lab: Lab, token: str) -> None:
         back = f"back-{relay}-{token}"
         assert post(lab, relay, back, message=letter(back)).accepted
         assert_signed(lab.wait_for_message(back), signer)
+
+
+def test_an_rspamd_that_filters_is_left_alone(lab: Lab) -> None:
+    """One that the role did not set up, beside OpenDKIM. The twin is the test before, where the role stops its own."""
+    drop_in, asked = "/etc/systemd/system/rspamd.service.d/relay.conf", ["systemctl", "is-active", "rspamd"]
+    lab.run("relay2", f"mv {drop_in} /run && systemctl daemon-reload && systemctl enable --now rspamd")
+    try:
+        assert converge(lab, limit="relay2").changed == {}
+        plays.play(lab, RESTORE, inventories=(), limit="relay2")
+        assert lab.run("relay2", asked).stdout == "active\n"
+        assert lab.run("relay2", ["systemctl", "is-active", "opendkim"]).stdout == "active\n"
+    finally:
+        lab.run("relay2", f"systemctl disable --now rspamd; mv /run/relay.conf {drop_in}; systemctl daemon-reload")
+        converge(lab, limit="relay2")
 
 
 def test_the_journals_hold_no_complaint(lab: Lab) -> None:

@@ -17,7 +17,6 @@ from relays import (
     assert_signed,
     converge,
     letter,
-    listeners,
     post,
     postconf,
     settings,
@@ -135,7 +134,7 @@ def test_mail_by_tls_from_the_first_byte(lab: Lab, token: str) -> None:
         assert converge(lab, extra={"relay_smtps": True}).changed == {}
     finally:
         converge(lab)
-    assert all(listeners(lab, relay, 465) == set() for relay in SIGNERS)
+    assert all(lab.listeners(relay, 465) == set() for relay in SIGNERS)
     assert all(postconf(lab, relay, "smtpd_tls_wrappermode") == "no" for relay in SIGNERS)
 
 

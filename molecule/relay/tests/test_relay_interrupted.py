@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from lab.probe import Lab
-from relays import CLIENTS, SIGNERS, converge, letter, listeners, post, signatures, wait_for_listeners
+from relays import CLIENTS, SIGNERS, converge, letter, post, signatures, wait_for_listeners
 
 TITLES = {"rspamd": "rspamd", "opendkim": "OpenDKIM"}
 DROP_IN = "/etc/systemd/system/{}.service.d/relay.conf"
@@ -76,11 +76,11 @@ def test_killed_before_postfix_is_told(lab: Lab, relay: str) -> None:
     """The parameter is one that a restart alone brings into force, so the daemon shows what it knows."""
     wanted = {"relay_inet_protocols": "ipv4"}
     both, one = {"0.0.0.0:25", "[::]:25"}, {"0.0.0.0:25"}
-    assert listeners(lab, relay) == both
+    assert lab.listeners(relay) == both
     try:
         converge(lab, limit=f"{relay},localhost", extra=wanted, kill_after="Configure Postfix")
         assert lab.run(relay, ["postconf", "-h", "inet_protocols"]).stdout == "ipv4\n"
-        assert listeners(lab, relay) == both
+        assert lab.listeners(relay) == both
         played = converge(lab, limit=f"{relay},localhost", extra=wanted)
         mended = ["Configure Postfix", "Bring Postfix up to date"]
         assert [task for task in played.changed[relay] if not task.startswith("Keep the")] == mended

@@ -17,7 +17,6 @@ from relays import (
     assert_signed,
     converge,
     letter,
-    listeners,
     post,
     settings,
     signatures,
@@ -129,7 +128,7 @@ def test_addresses_to_listen_on(lab: Lab) -> None:
     address = lab.address("relay1")
     converge(lab, limit="relay1", extra={"relay_listen": ["127.0.0.1", address]})
     try:
-        assert listeners(lab, "relay1") == {"127.0.0.1:25", f"{address}:25"}
+        assert lab.listeners("relay1") == {"127.0.0.1:25", f"{address}:25"}
         assert post(lab, "relay1", "", message=None).refusal is None
         assert post(lab, "relay1", "", version=6, message=None, timeout=5).steps[0][1] == 0
     finally:

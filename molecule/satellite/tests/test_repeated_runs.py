@@ -106,18 +106,14 @@ def test_check_mode_foresees_what_the_run_does(lab: Lab, converge: Callable[...,
 def test_a_killed_run_is_completed_by_the_next(lab: Lab, converge: Callable[..., Played], program: str) -> None:
     """The files are in place, the daemon knows nothing of it, and a restart alone tells it where to listen."""
     host, variable = f"sat-{program.lower()}-13", {"satellite_inet_protocols": "ipv4"}
-
-    def listeners() -> set[str]:
-        return {line.split()[3] for line in lab.run(host, "ss -Hlnt sport = :25").stdout.splitlines()}
-
-    assert listeners() == {"127.0.0.1:25", "[::1]:25"}
+    assert lab.listeners(host) == {"127.0.0.1:25", "[::1]:25"}
     try:
         converge(limit=host, extra=variable, kill_after=f"Configure {program}")
-        assert listeners() == {"127.0.0.1:25", "[::1]:25"}
+        assert lab.listeners(host) == {"127.0.0.1:25", "[::1]:25"}
         foreseen, done = (converge(limit=host, extra=variable, check=check) for check in (True, False))
         mended = {host: [f"Configure {program}", f"Check {program}", f"Bring {program} up to date"]}
         assert (changed(foreseen), changed(done)) == (mended, mended)
-        assert listeners() == {"127.0.0.1:25"}
+        assert lab.listeners(host) == {"127.0.0.1:25"}
         assert converge(limit=host, extra=variable).changed == {}
     finally:
         converge(limit=host)

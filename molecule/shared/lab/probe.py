@@ -183,6 +183,10 @@ class Lab:
         options = [part for unit in units for part in ("-u", unit)] + (["--since", since] if since else [])
         return self.run(host, ["journalctl", "--no-pager", "-o", "cat", *options]).stdout
 
+    def listeners(self, host: str, port: int = 25) -> set[str]:
+        """The addresses and port on which somebody on the host listens, as ``{"127.0.0.1:25", "[::1]:25"}``."""
+        return {line.split()[3] for line in self.run(host, f"ss -Hlnt sport = :{port}").stdout.splitlines()}
+
     # -- mail -----------------------------------------------------------------------------------
     def messages(self, token: str = "", *, host: str = "outside") -> list[Message]:
         """All messages in the mailbox that contain ``token``, in the order of their arrival."""

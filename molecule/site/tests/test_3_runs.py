@@ -159,6 +159,19 @@ def test_the_last_working_configuration_comes_back(
     assert play(lab, SITE).changed == {}
 
 
+def test_a_restore_that_was_killed_is_completed_and_not_undone(lab: Lab) -> None:
+    """The parameter is one that a restart alone brings into force, so the daemon shows what it knows."""
+    both, one = {"0.0.0.0:25", "[::]:25"}, {"0.0.0.0:25"}
+    play(lab, PLAYBOOKS / "relay.yml", limit="relay2,localhost", extra={"relay_inet_protocols": "ipv4"})
+    assert lab.listeners("relay2") == one
+    play(lab, PLAYBOOKS / "restore.yml", limit="relay2", kill_after="Bring back the configuration")
+    assert lab.run("relay2", "postconf -hx inet_protocols").stdout == "all\n"
+    assert lab.listeners("relay2") == one
+    play(lab, PLAYBOOKS / "restore.yml", limit="relay2")
+    assert lab.run("relay2", "postconf -hx inet_protocols").stdout == "all\n"
+    assert lab.listeners("relay2") == both
+
+
 def test_a_restore_across_a_change_of_signer(lab: Lab, token: str) -> None:
     """Its keys, its unit and its start at boot go with the configuration."""
     text = "Subject: {0}\nFrom: alex@corp.example\n\nHello\n".format
