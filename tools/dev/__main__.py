@@ -92,7 +92,7 @@ def _run(part: str, choice: Choice, engine: str, folder: Path) -> list[Outcome]:
     if part == "galaxy":
         return run_part(part, galaxy.steps(folder))
     steps = molecule.steps(folder, names=choice.scenarios, full=choice.full, engine=engine)
-    return run_part(part, steps)
+    return run_part(part, steps, workers=molecule.workers())
 
 
 def start_demo(words: list[str], *, yes: bool) -> int:

@@ -14,6 +14,7 @@ from lab import plays, ready
 from lab.probe import Dialogue, Lab, Message
 
 CONVERGE = Path(__file__).parent.parent / "converge.yml"
+RESTORE = CONVERGE.resolve().parents[2] / "playbooks" / "restore.yml"
 CLIENTS = {"relay1": "sat-postfix-12", "relay2": "sat-postfix-13"}
 VICTIM = "victim@outside.test"
 

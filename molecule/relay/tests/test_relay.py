@@ -19,6 +19,7 @@ from lab.probe import Lab
 from relays import (
     CLIENTS,
     CONVERGE,
+    RESTORE,
     SIGNERS,
     VICTIM,
     assert_signed,
@@ -31,7 +32,6 @@ from relays import (
     wait_for_signer,
 )
 
-RESTORE = Path(__file__).resolve().parents[3] / "playbooks" / "restore.yml"
 LMTP_SINK = (Path(__file__).parent / "lmtp_sink.py").read_text(encoding="utf-8")
 
 
@@ -461,14 +461,38 @@ def test_dane(lab: Lab, token: str) -> None:
         converge(lab)
 
 
+SWAPPED = {"relay1": "opendkim", "relay2": "rspamd"}
+
+
+def signers(lab: Lab, host: str) -> dict[str, str]:
+    """Whether each of the two runs, and starts at boot."""
+    asked = "for what in is-active is-enabled; do systemctl $what {} 2>/dev/null || true; done"
+    return {
+        name: lab.run(host, asked.format(name)).stdout.replace("\n", " ").strip() for name in ("rspamd", "opendkim")
+    }
+
+
 def test_signers_swapped(lab: Lab, token: str) -> None:
-    swapped = {"relay1": "opendkim", "relay2": "rspamd"}
-    converge(lab, extra={"relay_signers": swapped})
-    for relay, signer in swapped.items():
-        assert lab.run(relay, ["systemctl", "is-active", SIGNERS[relay]], check=False).stdout.strip() == "inactive"
+    assert not signers(lab, "relay2")["rspamd"].startswith("active")
+    converge(lab, extra={"relay_signers": SWAPPED})
+    for relay, signer in SWAPPED.items():
+        assert signers(lab, relay) == {signer: "active enabled", SIGNERS[relay]: "inactive disabled"}
         assert post(lab, relay, f"{relay}-{token}", message=letter(f"{relay}-{token}")).accepted
         assert_signed(lab.wait_for_message(f"{relay}-{token}"), signer)
-    assert converge(lab, extra={"relay_signers": swapped}).changed == {}
+    assert converge(lab, extra={"relay_signers": SWAPPED}).changed == {}
+
+
+def test_a_restore_across_a_change_of_signer(lab: Lab, token: str) -> None:
+    """Its keys, its unit and its start at boot go with the configuration. The relays are as the test before left them."""
+    for signer, other, word in (("opendkim", "rspamd", "back"), ("rspamd", "opendkim", "forth")):
+        # The same command again undoes it, with everything that belongs to it.
+        plays.play(lab, RESTORE, inventories=(), limit="relay2")
+        assert signers(lab, "relay2") == {signer: "active enabled", other: "inactive disabled"}
+        assert lab.run("relay2", f"systemctl show --property=NeedDaemonReload --value {signer}").stdout == "no\n"
+        owner = {"opendkim": "opendkim", "rspamd": "_rspamd"}[signer]
+        assert lab.run("relay2", "stat -c %U /etc/dkimkeys").stdout == f"{owner}\n"
+        assert post(lab, "relay2", f"{word}-{token}", message=letter(f"{word}-{token}")).accepted
+        assert_signed(lab.wait_for_message(f"{word}-{token}"), signer)
     converge(lab)
     for relay, signer in SIGNERS.items():
         back = f"back-{relay}-{token}"

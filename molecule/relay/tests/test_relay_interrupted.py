@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
+from lab import plays
 from lab.probe import Lab
-from relays import CLIENTS, SIGNERS, converge, letter, post, signatures, wait_for_listeners
+from relays import CLIENTS, RESTORE, SIGNERS, converge, letter, post, postconf, signatures, wait_for_listeners
 
 TITLES = {"rspamd": "rspamd", "opendkim": "OpenDKIM"}
 DROP_IN = "/etc/systemd/system/{}.service.d/relay.conf"
@@ -38,17 +41,17 @@ def test_a_new_key_is_used_although_postfix_was_refused(lab: Lab, token: str, re
     wanted = {"relay_dkim_keys": new_key(lab, relay, domain)}
     broken = {**wanted, "relay_postfix_settings": {"smtp_hello": "x"}}
     try:
-        failed = converge(lab, limit=f"{relay},localhost", extra=broken, must_pass=False)
+        failed = converge(lab, limit=relay, extra=broken, must_pass=False)
         assert "smtp_hello" in failed.failures[relay]
         assert f"Configure {title}" in failed.changed[relay]
         assert signed_for(lab, relay, f"old-{token}", domain) == []
-        foreseen = converge(lab, limit=f"{relay},localhost", extra=wanted, check=True)
-        played = converge(lab, limit=f"{relay},localhost", extra=wanted)
+        foreseen = converge(lab, limit=relay, extra=wanted, check=True)
+        played = converge(lab, limit=relay, extra=wanted)
         mended = [f"Configure {title}", "Bring the signer up to date"]
         assert [task for task in played.changed[relay] if not task.startswith("Keep the")] == mended
         assert [task for task in foreseen.changed[relay] if not task.startswith("Keep the")] == mended
         assert signed_for(lab, relay, f"new-{token}", domain) == [domain]
-        assert converge(lab, limit=f"{relay},localhost", extra=wanted).changed == {}
+        assert converge(lab, limit=relay, extra=wanted).changed == {}
     finally:
         lab.run(relay, f"rm -f /etc/dkimkeys/{domain}.new.key")
         converge(lab)
@@ -59,12 +62,12 @@ def test_killed_before_the_signer_is_told(lab: Lab, relay: str) -> None:
     """Its unit has changed, and systemd does not know."""
     title, drop_in = TITLES[SIGNERS[relay]], DROP_IN.format(SIGNERS[relay])
     lab.run(relay, f"echo '# by hand' >> {drop_in} && systemctl daemon-reload")
-    converge(lab, limit=f"{relay},localhost", kill_after=f"Configure {title}")
+    converge(lab, limit=relay, kill_after=f"Configure {title}")
     told = ["systemctl", "show", "--property=NeedDaemonReload", "--value", SIGNERS[relay]]
     started = ["systemctl", "show", "--property=ExecMainStartTimestampMonotonic", "--value", SIGNERS[relay]]
     assert lab.run(relay, told).stdout.strip() == "yes"
     before = lab.run(relay, started).stdout
-    played = converge(lab, limit=f"{relay},localhost")
+    played = converge(lab, limit=relay)
     assert f"Configure {title}" in played.changed[relay] and "Bring the signer up to date" in played.changed[relay]
     assert lab.run(relay, told).stdout.strip() == "no"
     assert lab.run(relay, started).stdout != before
@@ -78,15 +81,30 @@ def test_killed_before_postfix_is_told(lab: Lab, relay: str) -> None:
     both, one = {"0.0.0.0:25", "[::]:25"}, {"0.0.0.0:25"}
     assert lab.listeners(relay) == both
     try:
-        converge(lab, limit=f"{relay},localhost", extra=wanted, kill_after="Configure Postfix")
+        converge(lab, limit=relay, extra=wanted, kill_after="Configure Postfix")
         assert lab.run(relay, ["postconf", "-h", "inet_protocols"]).stdout == "ipv4\n"
         assert lab.listeners(relay) == both
-        played = converge(lab, limit=f"{relay},localhost", extra=wanted)
+        played = converge(lab, limit=relay, extra=wanted)
         mended = ["Configure Postfix", "Bring Postfix up to date"]
         assert [task for task in played.changed[relay] if not task.startswith("Keep the")] == mended
         wait_for_listeners(lab, relay, one)
         assert post(lab, relay, "", client=CLIENTS[relay], message=None).refusal is None
-        assert converge(lab, limit=f"{relay},localhost", extra=wanted).changed == {}
+        assert converge(lab, limit=relay, extra=wanted).changed == {}
     finally:
         converge(lab)
     wait_for_listeners(lab, relay, both)
+
+
+def test_a_killed_restore_is_completed_and_not_undone(lab: Lab) -> None:
+    both, one = {"0.0.0.0:25", "[::]:25"}, {"0.0.0.0:25"}
+    restore = partial(plays.play, lab, RESTORE, inventories=(), limit="relay2")
+    try:
+        converge(lab, limit="relay2", extra={"relay_inet_protocols": "ipv4"})
+        wait_for_listeners(lab, "relay2", one)
+        restore(kill_after="Bring back the configuration")
+        assert (postconf(lab, "relay2", "inet_protocols"), lab.listeners("relay2")) == ("all", one)
+        restore()
+        assert postconf(lab, "relay2", "inet_protocols") == "all"
+        wait_for_listeners(lab, "relay2", both)
+    finally:
+        converge(lab, limit="relay2")

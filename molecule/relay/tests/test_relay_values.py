@@ -61,14 +61,14 @@ def test_limits(lab: Lab, token: str) -> None:
 
 
 def test_no_signer(lab: Lab, token: str) -> None:
-    converge(lab, limit="relay1,localhost", extra={"relay_signer": "none"})
+    converge(lab, limit="relay1", extra={"relay_signer": "none"})
     try:
         assert lab.run("relay1", ["systemctl", "is-active", "rspamd"], check=False).stdout == "inactive\n"
         assert post(lab, "relay1", token).accepted
         message = lab.wait_for_message(token)
         assert signatures(message) == []
         assert message.verdicts == {"spf": "pass", "dkim": "none", "dmarc": "pass"}
-        assert converge(lab, limit="relay1,localhost", extra={"relay_signer": "none"}).changed == {}
+        assert converge(lab, limit="relay1", extra={"relay_signer": "none"}).changed == {}
     finally:
         converge(lab)
     assert post(lab, "relay1", f"again-{token}", message=letter(f"again-{token}")).accepted

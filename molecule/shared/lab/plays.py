@@ -18,6 +18,7 @@ from typing import Any
 from .probe import Lab, ProbeError
 
 CALLBACKS = Path(__file__).parent / "callback"
+CONFIGURATION = Path(__file__).parent / "ansible.cfg"
 ESTATE = Path(__file__).parent.parent / "estate"
 # These run on the controller and cost a host nothing.
 LOCAL_ACTIONS = "set_fact debug assert meta include_role include_tasks import_tasks fail validate_argument_spec".split()
@@ -80,6 +81,8 @@ def play(
     with tempfile.NamedTemporaryFile("r", suffix=".jsonl", encoding="utf-8") as record:
         environment = {
             **os.environ,
+            # Not that of molecule, in which a test may run.
+            "ANSIBLE_CONFIG": str(CONFIGURATION),
             "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
             "ANSIBLE_CALLBACKS_ENABLED": "record",
             "ANSIBLE_NOCOLOR": "1",

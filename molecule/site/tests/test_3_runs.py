@@ -143,53 +143,9 @@ def test_a_restore_says_first_which_hosts(lab: Lab) -> None:
     assert {host: lifetime(lab, host) for host in before} == before
 
 
-def signers(lab: Lab, host: str) -> dict[str, str]:
-    """Whether each of the two runs, and starts at boot."""
-    asked = "for what in is-active is-enabled; do systemctl $what {} 2>/dev/null || true; done"
-    return {
-        name: lab.run(host, asked.format(name)).stdout.replace("\n", " ").strip() for name in ("rspamd", "opendkim")
-    }
-
-
 def test_the_last_working_configuration_comes_back(
     lab: Lab, changed: tuple[Played, Played, dict[str, list[str]]], token: str
 ) -> None:
     play(lab, PLAYBOOKS / "restore.yml", limit="relays:satellites")
     assert roots_addresses(lab, token) == {"ops@outside.test"}
     assert play(lab, SITE).changed == {}
-
-
-def test_a_restore_that_was_killed_is_completed_and_not_undone(lab: Lab) -> None:
-    """The parameter is one that a restart alone brings into force, so the daemon shows what it knows."""
-    both, one = {"0.0.0.0:25", "[::]:25"}, {"0.0.0.0:25"}
-    play(lab, PLAYBOOKS / "relay.yml", limit="relay2,localhost", extra={"relay_inet_protocols": "ipv4"})
-    assert lab.listeners("relay2") == one
-    play(lab, PLAYBOOKS / "restore.yml", limit="relay2", kill_after="Bring back the configuration")
-    assert lab.run("relay2", "postconf -hx inet_protocols").stdout == "all\n"
-    assert lab.listeners("relay2") == one
-    play(lab, PLAYBOOKS / "restore.yml", limit="relay2")
-    assert lab.run("relay2", "postconf -hx inet_protocols").stdout == "all\n"
-    assert lab.listeners("relay2") == both
-
-
-def test_a_restore_across_a_change_of_signer(lab: Lab, token: str) -> None:
-    """Its keys, its unit and its start at boot go with the configuration."""
-    text = "Subject: {0}\nFrom: alex@corp.example\n\nHello\n".format
-    play(lab, SITE)
-    known = signers(lab, "relay2")
-    assert known["opendkim"] == "active enabled" and not known["rspamd"].startswith("active")
-    play(lab, PLAYBOOKS / "relay.yml", limit="relay2,localhost", extra={"relay_signer": "rspamd"})
-    assert signers(lab, "relay2") == {"rspamd": "active enabled", "opendkim": "inactive disabled"}
-    play(lab, PLAYBOOKS / "restore.yml", limit="relay2")
-    assert signers(lab, "relay2") == {"rspamd": "inactive disabled", "opendkim": "active enabled"}
-    assert lab.run("relay2", "systemctl show --property=NeedDaemonReload --value opendkim").stdout == "no\n"
-    assert lab.run("relay2", "stat -c %U /etc/dkimkeys").stdout == "opendkim\n"
-    lab.run("relay2", ["sendmail", "-f", "alex@corp.example", "x@outside.test"], input=text(f"back-{token}"))
-    assert lab.wait_for_message(f"back-{token}").verdicts["dkim"] == "pass"
-    # The same command again undoes it, with everything that belongs to it.
-    play(lab, PLAYBOOKS / "restore.yml", limit="relay2")
-    assert signers(lab, "relay2") == {"rspamd": "active enabled", "opendkim": "inactive disabled"}
-    lab.run("relay2", ["sendmail", "-f", "alex@corp.example", "x@outside.test"], input=text(f"forth-{token}"))
-    assert lab.wait_for_message(f"forth-{token}").verdicts["dkim"] == "pass"
-    play(lab, SITE)
-    assert signers(lab, "relay2")["opendkim"] == "active enabled"
