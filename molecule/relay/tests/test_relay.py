@@ -483,7 +483,7 @@ def test_signers_swapped(lab: Lab, token: str) -> None:
 
 
 def test_a_restore_across_a_change_of_signer(lab: Lab, token: str) -> None:
-    """Its keys, its unit and its start at boot go with the configuration. The relays are as the test before left them."""
+    """Its keys, its unit and its start at boot go with it. The relays are as the test before left them."""
     for signer, other, word in (("opendkim", "rspamd", "back"), ("rspamd", "opendkim", "forth")):
         # The same command again undoes it, with everything that belongs to it.
         plays.play(lab, RESTORE, inventories=(), limit="relay2")
