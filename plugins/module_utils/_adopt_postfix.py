@@ -57,6 +57,7 @@ RELAY_FIXED: Mapping[str, str] = {
     "postscreen_upstream_proxy_protocol": "",
     "qmqpd_authorized_clients": "",
     "smtpd_milter_maps": "",
+    "receive_override_options": "",
     "disable_vrfy_command": "yes",
     "allow_percent_hack": "no",
     "swap_bangpath": "no",
