@@ -116,6 +116,7 @@ def over_tls(lab: Lab, relay: str, **options: object) -> Dialogue:
     return post(lab, relay, "", port=465, wrapped=True, **options)
 
 
+@pytest.mark.from_any_state
 def test_mail_by_tls_from_the_first_byte(lab: Lab, token: str) -> None:
     ours = partial(over_tls, lab, message=None)
     for relay in SIGNERS:

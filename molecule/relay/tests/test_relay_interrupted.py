@@ -54,7 +54,6 @@ def test_a_new_key_is_used_although_postfix_was_refused(lab: Lab, token: str, re
         assert converge(lab, limit=relay, extra=wanted).changed == {}
     finally:
         lab.run(relay, f"rm -f /etc/dkimkeys/{domain}.new.key")
-        converge(lab)
 
 
 @pytest.mark.parametrize("relay", SIGNERS)
@@ -91,20 +90,17 @@ def test_killed_before_postfix_is_told(lab: Lab, relay: str) -> None:
         assert post(lab, relay, "", client=CLIENTS[relay], message=None).refusal is None
         assert converge(lab, limit=relay, extra=wanted).changed == {}
     finally:
-        converge(lab)
+        converge(lab, limit=relay)
     wait_for_listeners(lab, relay, both)
 
 
 def test_a_killed_restore_is_completed_and_not_undone(lab: Lab) -> None:
     both, one = {"0.0.0.0:25", "[::]:25"}, {"0.0.0.0:25"}
     restore = partial(plays.play, lab, RESTORE, inventories=(), limit="relay2")
-    try:
-        converge(lab, limit="relay2", extra={"relay_inet_protocols": "ipv4"})
-        wait_for_listeners(lab, "relay2", one)
-        restore(kill_after="Bring back the configuration")
-        assert (postconf(lab, "relay2", "inet_protocols"), lab.listeners("relay2")) == ("all", one)
-        restore()
-        assert postconf(lab, "relay2", "inet_protocols") == "all"
-        wait_for_listeners(lab, "relay2", both)
-    finally:
-        converge(lab, limit="relay2")
+    converge(lab, limit="relay2", extra={"relay_inet_protocols": "ipv4"})
+    wait_for_listeners(lab, "relay2", one)
+    restore(kill_after="Bring back the configuration")
+    assert (postconf(lab, "relay2", "inet_protocols"), lab.listeners("relay2")) == ("all", one)
+    restore()
+    assert postconf(lab, "relay2", "inet_protocols") == "all"
+    wait_for_listeners(lab, "relay2", both)
