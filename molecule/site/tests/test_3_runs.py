@@ -23,8 +23,8 @@ PLAYBOOKS = ROOT / "playbooks"
 GUIDE = ROOT / "docs" / "restore.md"
 SITE = PLAYBOOKS / "site.yml"
 SENDERS = ("sat-postfix-12", "sat-postfix-13", "sat-exim-12", "sat-exim-13", "relay1", "relay2")
-# One host of each kind keeps the history of its /etc, and a relay with each signer.
-KEEPERS = ("relay1", "relay2", "sat-postfix-13", "sat-exim-12")
+# One host of each kind keeps the history of its /etc.
+KEEPERS = ("relay2", "sat-postfix-13", "sat-exim-12")
 OUR_SECRETS = ("dkimkeys/", "postfix/sasl_passwd", "postfix/satellite_password", "exim4/passwd.client")
 OTHERS = "others@outside.test"
 VARIABLES = {
