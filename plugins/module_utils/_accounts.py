@@ -17,7 +17,7 @@ from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _hashes
 
-# RFC 2142 sections 4 and 5, as far as a domain has them whatever it offers. Postmaster is a must (RFC 5321 section 4.5.1).
+# RFC 2142 sections 4 and 5, what a domain has whatever it offers; postmaster is a must (RFC 5321 section 4.5.1).
 ROLES = ("postmaster", "abuse", "hostmaster", "noc", "security")
 DIRECTORY = "/var/vmail"
 MAX_LOCAL, MAX_DOMAIN = 64, 253  # octets, RFC 5321 section 4.5.3.1

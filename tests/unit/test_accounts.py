@@ -56,7 +56,7 @@ def test_tables() -> None:
     bob = {"address": "bob@post.example", "local": "bob", "domain": "post.example", "hash": SHA512, "password": ""}
     roles = {f"{role}@{domain}" for role in _accounts.ROLES for domain in ("post.example", "other.example")}
     virtuals = found.pop("virtuals")
-    assert {name: virtuals.pop(name) for name in roles} == dict.fromkeys(roles, ["ann@post.example"])
+    assert {name: virtuals.pop(name) for name in roles} == {role: ["ann@post.example"] for role in roles}
     assert virtuals == {
         "@other.example": ["bob@post.example"],
         "ann.lee@post.example": ["ann@post.example"],
