@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,13 +34,15 @@ import itertools, subprocess, sys, time
 relay, rate, count, domains = sys.argv[1], float(sys.argv[2]), sys.argv[3], sys.argv[4:]
 begin = time.monotonic()
 for number, domain in zip(itertools.count(1), itertools.cycle(domains)):
-    text = f"From: Alex <alex@{domain}>\nTo: x@outside.test\nSubject: steady {relay} {number}\n\nHello\n"
+    text = f"From: Alex <alex@{domain}>\nTo: x@outside.test\nMessage-ID: <steady.{number}@{relay}.test>\n"
+    text += f"Subject: steady {relay} {number}\n\nHello\n"
     subprocess.run(["sendmail", "-f", f"alex@{domain}", "x@outside.test"], input=text.encode(), check=True)
     with open(count, "w") as file:
         file.write(f"{number} {time.monotonic() - begin}")
     time.sleep(max(0, begin + number / rate - time.monotonic()))
 """
 COUNT = "/run/steady-mail"
+STEADY_ID = re.compile(r"(?m)^(\w+): message-id=<steady\.([0-9]+)@")
 
 
 class Rotator:
@@ -126,6 +129,18 @@ class Rotator:
             self.lab.run(relay, ["systemctl", "stop", "steady-mail"], check=False)
         told = {relay: self.lab.run(relay, ["cat", COUNT]).stdout.split() for relay in RELAYS}
         return {relay: (int(number), float(seconds)) for relay, (number, seconds) in told.items()}
+
+    def returned(self) -> dict[str, dict[int, str]]:
+        """By relay the numbers of messages that went back to their sender, with what was said last."""
+        found: dict[str, dict[int, str]] = {relay: {} for relay in RELAYS}
+        for relay in RELAYS:
+            log = self.lab.run(relay, "journalctl --no-pager -o cat -u 'postfix*'").stdout
+            numbers = {queued: int(number) for queued, number in STEADY_ID.findall(log)}
+            gone = set(re.findall(r"(?m)^(\w+): .*status=(?:bounced|expired)", log))
+            for queued, reason in re.findall(r"(?m)^(\w+): to=.*(status=(?:deferred|bounced).*)$", log):
+                if queued in gone & set(numbers):
+                    found[relay][numbers[queued]] = reason
+        return found
 
 
 @pytest.fixture(scope="session")
