@@ -125,7 +125,7 @@ def test_every_zone_loads_and_is_delegated() -> None:
     credentials = Credentials()
     renderer = render.Renderer(PLAN, credentials)
     names = {zone.name for zone in renderer.zones}
-    assert {"31.18.198.in-addr.arpa.", "31.19.198.in-addr.arpa.", "corp.example.", "shop.example."} <= names
+    assert {"31.18.198.in-addr.arpa.", "31.19.198.in-addr.arpa.", "corp.example.", "shop.example.", "post.example."} <= names
     assert "2.0.0.0.1.3.0.0.8.b.d.0.1.0.0.2.ip6.arpa." in names
     delegated = set()
     for zone in renderer.zones:
@@ -187,14 +187,15 @@ def test_the_package_proxy_runs_as_a_user_of_the_controller(monkeypatch: pytest.
 
 
 def test_inventory_holds_the_running_hosts_only() -> None:
-    running = [hosts.BY_NAME[name] for name in ("ns1", "edge", "relay1", "sat-exim-12")]
+    running = [hosts.BY_NAME[name] for name in ("ns1", "edge", "relay1", "sat-exim-12", "mail-13")]
     known = state.facts(PLAN, Credentials(), engine="podman", running=running)
     inventory = state.inventory(known)["all"]
-    assert list(inventory["hosts"]) == ["ns1", "edge", "relay1", "sat-exim-12"]
+    assert list(inventory["hosts"]) == ["ns1", "edge", "relay1", "sat-exim-12", "mail-13"]
     groups = {name: list(group["hosts"]) for name, group in inventory["children"].items()}
-    assert groups["estate"] == ["relay1", "sat-exim-12"]
+    assert groups["estate"] == ["relay1", "sat-exim-12", "mail-13"]
     assert groups["satellites"] == groups["satellites_exim"] == ["sat-exim-12"]
     assert groups["satellites_postfix"] == []
+    assert groups["mail_servers"] == ["mail-13"]
 
 
 HEADER = "Authentication-Results: {}\n\nbody\n"

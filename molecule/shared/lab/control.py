@@ -126,7 +126,7 @@ def _wait(plan: Plan, hosts: Sequence[Host]) -> None:
     tests: dict[str, Callable[[], bool]] = {
         f"sshd on {name}": partial(ready.banner, address, 22, b"SSH-") for name, address in at.items()
     }
-    zones = ("corp.example", "shop.example", "outside.test")
+    zones = ("corp.example", "shop.example", "post.example", "outside.test")
     for name in ("ns1", "ns2"):
         tests |= {f"{zone} on {name}": partial(ready.serves, at[name], zone) for zone in zones}
     tests |= {f"a validated answer for {zone}": partial(ready.validates, at["resolver"], zone) for zone in zones}

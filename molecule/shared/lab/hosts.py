@@ -63,6 +63,8 @@ HOSTS = (
     _estate("sat-postfix-13", 32, "trixie", "satellites", "satellites_postfix"),
     _estate("sat-exim-12", 33, "bookworm", "satellites", "satellites_exim"),
     _estate("sat-exim-13", 34, "trixie", "satellites", "satellites_exim"),
+    _estate("mail-12", 41, "bookworm", "mail_servers"),
+    _estate("mail-13", 42, "trixie", "mail_servers"),
 )
 BY_NAME = {host.name: host for host in HOSTS}
 

@@ -17,7 +17,7 @@ from .hosts import BY_NAME, ESTATE, HOSTS, INTERNET, SIDES, Plan
 
 NAME_SERVERS = ("ns1.lab.test.", "ns2.lab.test.")
 FORWARD = ("lab.test.", "provider.test.", "outside.test.", "stranger.test.", "bogus.test.")
-OF_ESTATE = ("corp.example.", "shop.example.")
+OF_ESTATE = ("corp.example.", "shop.example.", "post.example.")
 TTL = 60
 
 
