@@ -24,8 +24,8 @@ MAX_LOCAL, MAX_DOMAIN = 64, 253  # octets, RFC 5321 section 4.5.3.1
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+\Z")
 # A dot-atom without what means something in a table, a path or a pattern; '+' begins what is taken off.
-_LOCAL = re.compile(r"[a-z0-9_][a-z0-9_=-]*(?:\.[a-z0-9_=-]+)*\Z")
-_TAGGED = re.compile(r"[a-z0-9_][a-z0-9_=+-]*(?:\.[a-z0-9_=+-]+)*\Z")
+_LOCAL = re.compile(r"[a-z0-9_][a-z0-9_-]*(?:\.[a-z0-9_-]+)*\Z")
+_TAGGED = re.compile(r"[a-z0-9_][a-z0-9_+-]*(?:\.[a-z0-9_+-]+)*\Z")
 # Elsewhere other people's rules hold; what a table cannot carry is left out all the same.
 _FOREIGN = re.compile(r"[A-Za-z0-9_.=+'&/*!~#$%?^{}`-]+\Z")
 _QUOTA = re.compile(r"([0-9]{1,15}) ?([KMGT]?)i?B?\Z", re.IGNORECASE)
@@ -109,7 +109,7 @@ def address(text: object, *, domains: Iterable[str], tagged: bool = False) -> st
     if "+" in local and not tagged:
         raise AccountError(f"{text} holds a plus sign, and what follows one is taken off: write {untagged(text)}")
     if not (_TAGGED if tagged else _LOCAL).match(local):
-        raise AccountError(f"{text} may hold a-z, 0-9 and inner . - _ = before the @, nothing else: rename it")
+        raise AccountError(f"{text} may hold a-z, 0-9 and inner . - _ before the @, nothing else: rename it")
     return text
 
 

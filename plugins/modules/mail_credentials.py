@@ -59,6 +59,12 @@ options:
         description: Directory with everything of the user.
         type: path
         required: true
+      local:
+        description: Taken, so that entries of the filter can be given as they are, and not needed.
+        type: str
+      domain:
+        description: Like O(users[].local).
+        type: str
       quota:
         description: Quota in bytes, 0 for what the daemon's configuration says.
         type: int
@@ -161,6 +167,8 @@ USER_OPTIONS = {
     "password": {"type": "str", "no_log": True},
     "hash": {"type": "str", "no_log": True},
     "home": {"type": "path", "required": True},
+    "local": {"type": "str"},
+    "domain": {"type": "str"},
     "quota": {"type": "int", "default": 0},
 }
 ARGUMENT_SPEC: dict[str, Any] = {
