@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of this folder have in common: clients of IMAP and POP3 with TLS, deliveries by LMTP, runs of the role."""
+"""What the tests of this folder have in common: clients of IMAP with TLS, deliveries by LMTP, runs of the role."""
 
 from __future__ import annotations
 

@@ -32,6 +32,11 @@ ACCOUNTS, CONFIGURE = "Give users their accounts", "Configure Dovecot"
 CONF = "/etc/dovecot/dovecot.conf"
 
 
+def each(value: Any) -> dict[str, Any]:
+    """The same of every host."""
+    return dict.fromkeys(HOSTS, value)
+
+
 def test_a_second_run_changes_nothing(lab: Lab) -> None:
     pids = [main_pid(lab, host) for host in HOSTS]
     played = converge(lab)
@@ -111,7 +116,9 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("what", BROKEN)
 def test_broken_values_are_named_and_nothing_is_touched(lab: Lab, what: str) -> None:
     extra, said = BROKEN[what]
-    look = f"openssl genrsa -out /run/other.key 2048 2>/dev/null; sha256sum {CONF} /etc/mail/credentials*; stat -c %Y {CONF}"
+    look = f"sha256sum {CONF} /etc/mail/credentials*; stat -c %Y {CONF}"
+    for host in HOSTS:
+        lab.run(host, "openssl genrsa -out /run/other.key 2048 2>/dev/null")
     before = [(main_pid(lab, host), lab.run(host, look).stdout) for host in HOSTS]
     failures = converge(lab, extra=extra, must_pass=False).failures
     assert set(failures) == set(HOSTS)
@@ -124,12 +131,12 @@ def test_a_user_comes_and_goes(lab: Lab, token: str) -> None:
     """Removed with the mail kept, back with the same mail, and deleted when asked."""
     zoe = {"address": ZOE, "password": "zoe's password"}
     with with_users(lab, zoe) as played:
-        assert played.changed == dict.fromkeys(HOSTS, [ACCOUNTS])
+        assert played.changed == each([ACCOUNTS])
         for host in HOSTS:
             assert deliver(lab, host, ZOE, letter(token))[-1][0] == 250
         client = Imap(lab, HOSTS[1], ZOE, "zoe's password")
         gone = converge(lab)
-        assert gone.changed == dict.fromkeys(HOSTS, [ACCOUNTS])
+        assert gone.changed == each([ACCOUNTS])
         for host in HOSTS:
             assert f"{host} keeps mail of users who have no account: /var/vmail/post.example/zoe" in gone.output
             assert not can_enter(lab, host, ZOE, "zoe's password")
@@ -152,7 +159,8 @@ def test_hashes_of_every_scheme_are_read(lab: Lab) -> None:
     make = (
         "import ctypes; l = ctypes.CDLL('libcrypt.so.1'); l.crypt.restype = l.crypt_gensalt.restype = ctypes.c_char_p\n"
         "for p, n in ((b'$y$', 1), (b'$5$', 5000), (b'$6$', 5000), (b'$2b$', 5), (b'$2a$', 5)):\n"
-        "    print(l.crypt(b'of ' + p.strip(b'$'), l.crypt_gensalt(p, ctypes.c_ulong(n), b'0123456789abcdef', 16)).decode())"
+        "    s = l.crypt_gensalt(p, ctypes.c_ulong(n), b'0123456789abcdef', 16)\n"
+        "    print(l.crypt(b'of ' + p.strip(b'$'), s).decode())"
     )
     hashes = lab.run("mail-12", ["python3", "-c", make]).stdout.split()
     users = [{"address": f"u{number}@post.example", "password_hash": made} for number, made in enumerate(hashes)]
@@ -185,14 +193,14 @@ def test_a_password_that_a_user_chose_stays(lab: Lab) -> None:
     assert all(can_enter(lab, host, ANN, "my own choice") for host in HOSTS)
     # Given anew, it is what is given.
     played = converge(lab, extra={"mailboxes_password_of_ann": "from the inventory"})
-    assert played.changed == dict.fromkeys(HOSTS, [ACCOUNTS])
+    assert played.changed == each([ACCOUNTS])
     assert all(can_enter(lab, host, ANN, "from the inventory") for host in HOSTS)
     for host in HOSTS:
         change(lab, host, "from the inventory", "my own choice")
     played = converge(
         lab, extra={"mailboxes_password_of_ann": "from the inventory", "mailboxes_reset_passwords": [ANN]}
     )
-    assert played.changed == dict.fromkeys(HOSTS, [ACCOUNTS])
+    assert played.changed == each([ACCOUNTS])
     assert all(can_enter(lab, host, ANN, "from the inventory") for host in HOSTS)
     converge(lab)
     assert all(can_enter(lab, host, ANN, old) for host in HOSTS)
@@ -216,11 +224,9 @@ def test_pop3_on_request(lab: Lab) -> None:
         converge(lab, extra={"mailboxes_pop3": True, "mailboxes_imap_starttls": False, "mailboxes_managesieve": False})
         assert all(set(lab.run(host, look).stdout.split()) - {"22"} == {"993", "995"} for host in HOSTS)
         for host in HOSTS:
-            said = lab.run(
-                host,
-                f"(sleep 1; printf 'USER {BOB}\\r\\n'; sleep 1; printf \"PASS {PASSWORDS[BOB]}\\r\\n\"; sleep 2; printf 'QUIT\\r\\n') "
-                f"| openssl s_client -quiet -connect {lab.fqdn(host)}:995 -verify_return_error 2>&1",
-            ).stdout
+            lines = f"sleep 1; echo 'USER {BOB}'; sleep 1; echo \"PASS {PASSWORDS[BOB]}\"; sleep 2; echo QUIT"
+            client = f"openssl s_client -quiet -crlf -connect {lab.fqdn(host)}:995 -verify_return_error 2>&1"
+            said = lab.run(host, f"({lines}) | {client}").stdout
             assert "+OK Logged in." in said, said
     finally:
         converge(lab)
