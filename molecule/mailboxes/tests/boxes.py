@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import imaplib
 import json
-import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -143,7 +142,7 @@ def can_enter(lab: Lab, host: str, user: str, password: str) -> bool:
 def hold(lab: Lab, host: str, token: str, *, user: str = ANN, password: str | None = None) -> set[str]:
     """The folders in which a message with that subject lies."""
     with Imap(lab, host, user, password) as client:
-        listed = [re.search(rb'"?([^"]+)"?$', line)[1].decode() for line in client.list()[1]]  # type: ignore[arg-type,index,union-attr]
+        listed = [line.decode().rpartition(" ")[2].strip('"') for line in client.list()[1]]  # type: ignore[union-attr]
         return {folder for folder in listed if client.find(folder, token)}
 
 
