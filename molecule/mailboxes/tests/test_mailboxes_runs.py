@@ -176,8 +176,10 @@ def test_hashes_of_every_scheme_are_read(lab: Lab) -> None:
 
 
 def change(lab: Lab, host: str, old: str, new: str) -> list[str]:
-    """What the user's webmail says, and what it is told."""
-    return ask(lab, host, 106, f"user {ANN}", f"pass {old}", f"newpass {new}", "quit")
+    """What the user's webmail says, and what it is told. Dovecot looks at the file once a second."""
+    said = ask(lab, host, 106, f"user {ANN}", f"pass {old}", f"newpass {new}", "quit")
+    time.sleep(1.1)
+    return said
 
 
 def test_a_password_that_a_user_chose_stays(lab: Lab) -> None:
