@@ -65,7 +65,7 @@ def deliver(
     """Hand a message over by LMTP."""
     given = {"to": [to] if isinstance(to, str) else to, "message": message, "at": at}
     said = lab.run(host, ["python3", "-c", LMTP], input=json.dumps(given)).stdout
-    return [(code, text) for code, text in json.loads(said)]
+    return [tuple(answer) for answer in json.loads(said)]
 
 
 def ask(lab: Lab, host: str, port: int, *lines: str) -> list[str]:
