@@ -13,6 +13,7 @@ from boxes import (
     ANN,
     BARE,
     BOB,
+    CONVERGE,
     HOSTS,
     PASSWORDS,
     ZOE,
@@ -26,6 +27,7 @@ from boxes import (
     main_pid,
     with_users,
 )
+from lab import plays
 from lab.probe import Lab
 
 ACCOUNTS, CONFIGURE = "Give users their accounts", "Configure Dovecot"
@@ -51,26 +53,38 @@ RELOAD = "Bring Dovecot up to date"
 SNAPSHOTS = {"Keep the configuration as it was found", "Keep the configuration of the mailboxes"}
 SPOILT: list[tuple[list[str], set[str]]] = [
     (
-        [f"sed -i '/^auth_mechanisms/d' {CONF}", "chmod 0644 /etc/mail/credentials", "usermod -s /bin/bash vmail"],
-        {CONFIGURE, RELOAD, ACCOUNTS, "Have the user that owns mail"},
+        [
+            f"sed -i '/^auth_mechanisms/d' {CONF}",
+            "rm /etc/dovecot/sieve/junk.sieve",
+            "chmod 0644 /etc/mail/credentials",
+            "usermod -s /bin/bash vmail",
+            "chmod 0777 /var/vmail",
+            "systemctl stop mail-password.socket",
+        ],
+        {
+            CONFIGURE,
+            RELOAD,
+            ACCOUNTS,
+            "Have the user that owns mail",
+            "Have a place for mail",
+            "Users can change their passwords",
+        },
     ),
     (
-        [f"chmod 0666 {CONF}", "sed -i '/^bob@/d' /etc/mail/credentials", "systemctl stop mail-password.socket"],
-        {CONFIGURE, RELOAD, ACCOUNTS, "Users can change their passwords"},
+        [f"chmod 0666 {CONF}", "sed -i '/^bob@/d' /etc/mail/credentials", "systemctl stop dovecot"],
+        {CONFIGURE, ACCOUNTS, "Dovecot runs"},
     ),
-    (["rm /etc/dovecot/sieve/junk.sieve", "chmod 0777 /var/vmail"], {CONFIGURE, RELOAD, "Have a place for mail"}),
-    (["systemctl stop dovecot"], {"Dovecot runs"}),
     (["systemctl disable dovecot"], {"Dovecot runs"}),
 ]
 
 
-@pytest.mark.parametrize(("spoils", "expected"), SPOILT)
-def test_drift_is_mended_and_told(lab: Lab, spoils: list[str], expected: set[str]) -> None:
-    for host in HOSTS:
-        lab.run(host, " && ".join(spoils))
-    changed = {host: set(tasks) - SNAPSHOTS for host, tasks in converge(lab).changed.items()}
-    assert changed == each(expected)
-    assert all(can_enter(lab, host, BOB, PASSWORDS[BOB]) for host in HOSTS)
+def test_drift_is_mended_and_told(lab: Lab) -> None:
+    for spoils, expected in SPOILT:
+        for host in HOSTS:
+            lab.run(host, " && ".join(spoils))
+        changed = {host: set(tasks) - SNAPSHOTS for host, tasks in converge(lab).changed.items()}
+        assert changed == each(expected)
+        assert all(can_enter(lab, host, BOB, PASSWORDS[BOB]) for host in HOSTS)
     assert converge(lab).changed == {}
 
 
@@ -115,16 +129,14 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", BROKEN)
-def test_broken_values_are_named_and_nothing_is_touched(lab: Lab, what: str) -> None:
-    extra, said = BROKEN[what]
+def test_broken_values_are_named_and_nothing_is_touched(lab: Lab) -> None:
     look = f"sha256sum {CONF} /etc/mail/credentials*; stat -c %Y {CONF}"
     for host in HOSTS:
         lab.run(host, "openssl genrsa -out /run/other.key 2048 2>/dev/null")
     before = [(main_pid(lab, host), lab.run(host, look).stdout) for host in HOSTS]
-    failures = converge(lab, extra=extra, must_pass=False).failures
-    assert set(failures) == set(HOSTS)
-    assert all(said in text for text in failures.values()), failures
+    said = plays.refusals(lab, CONVERGE, {what: extra for what, (extra, dummy) in BROKEN.items()}, inventories=())
+    for what, (dummy, expected) in BROKEN.items():
+        assert {host: expected in said[what].get(host, "") for host in HOSTS} == each(True), (what, said[what])
     assert [(main_pid(lab, host), lab.run(host, look).stdout) for host in HOSTS] == before
     assert all(can_enter(lab, host, ANN, PASSWORDS[ANN]) for host in HOSTS)
 

@@ -204,7 +204,7 @@ def test_for_some_minutes(rotator: Any, witness: Witness) -> None:
 def test_every_message_arrived(lab: Lab, rotator: Any, witness: Witness) -> None:
     """The last test. What a relay took has arrived outside, each message by its number, and there were enough.
 
-    A queue's lifetime of some seconds is short for a loaded machine: what the receiver put off for that long goes back to its
+    A lifetime of some seconds is short for a loaded machine: what the receiver put off for that long goes back to its
     sender, as it should. That may happen to a few, and never for what a signature or a record said.
     """
     witness.check(more=10)

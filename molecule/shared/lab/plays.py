@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from .probe import Lab, ProbeError
 
 CALLBACKS = Path(__file__).parent / "callback"
@@ -108,3 +110,30 @@ def play(
         where = ", ".join(played.failures) or "start"
         raise ProbeError(f"{Path(playbook).name} failed on {where}:\n{played.output[-6000:]}")
     return played
+
+
+def refusals(
+    lab: Lab, playbook: Path, cases: Mapping[str, Mapping[str, Any]], **options: Any
+) -> dict[str, dict[str, str]]:
+    """What each host says to each case, by case; a case in which all went well has no entry for the host.
+
+    ``playbook`` holds one play with one role. The cases are variables with which it runs, one after the other in one
+    run of ansible-playbook, as most of the time of a run that is refused at once goes into starting it.
+    """
+    (pattern,) = yaml.safe_load(playbook.read_text(encoding="utf-8"))
+    (role,) = pattern.pop("roles")
+    pattern["vars_files"] = [str(playbook.parent / name) for name in pattern.get("vars_files", [])]
+    written = []
+    for case, given in cases.items():
+        run = {"name": "Run the role", "ansible.builtin.include_role": {"name": role["role"]}, "vars": dict(given)}
+        rest = {"name": "Go on with the next case", "ansible.builtin.debug": {"msg": case}}
+        written.append({**pattern, "name": case, "tasks": [{"name": case, "block": [run], "rescue": [rest]}]})
+    with tempfile.NamedTemporaryFile("w", suffix=".yml", encoding="utf-8") as file:
+        yaml.safe_dump(written, file, sort_keys=False)
+        file.flush()
+        played = play(lab, file.name, **options)
+    found: dict[str, dict[str, str]] = {case: {} for case in cases}
+    for entry in played.entries:
+        if entry["kind"] == "failed":
+            found[entry["play"]][entry["host"]] = "\n".join([entry["msg"], *entry["items"]])
+    return found

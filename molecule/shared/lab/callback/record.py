@@ -34,6 +34,10 @@ class CallbackModule(CallbackBase):
         super().__init__()
         self._path = os.environ.get("LAB_RECORD", "")
         self._started = 0.0
+        self._play = ""
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        self._play = play.get_name()
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         self._started = time.monotonic()
@@ -47,6 +51,7 @@ class CallbackModule(CallbackBase):
         data = result._result
         entry = {
             "kind": kind,
+            "play": self._play,
             "host": result._host.get_name(),
             "task": result._task.get_name(),
             "action": result._task.action,
