@@ -74,14 +74,17 @@ def play(
     must_pass: bool = True,
     kill_after: str = "",
     timeout: float = 900,
+    program: Path = Path(sys.executable).parent / "ansible-playbook",
+    environment: Mapping[str, str] | None = None,
 ) -> Played:
     """Run a playbook on the lab's hosts, always with ``--diff``.
 
-    ``extra`` are extra variables; with ``must_pass`` a failing run raises :class:`ProbeError` with what it said.
-    With ``kill_after`` the run is killed (SIGKILL) at the end of the task of that name.
+    ``extra`` are extra variables; ``environment`` is laid over what the run gets otherwise; with ``must_pass`` a
+    failing run raises :class:`ProbeError` with what it said. With ``kill_after`` the run is killed (SIGKILL) at the end
+    of the task of that name.
     """
     with tempfile.NamedTemporaryFile("r", suffix=".jsonl", encoding="utf-8") as record:
-        environment = {
+        around = {
             **os.environ,
             # Not that of molecule, in which a test may run.
             "ANSIBLE_CONFIG": str(CONFIGURATION),
@@ -92,16 +95,16 @@ def play(
             "ANSIBLE_TIMEOUT": "60",
             "LAB_RECORD": record.name,
             "LAB_KILL_AFTER": kill_after,
+            **(environment or {}),
         }
-        program = str(Path(sys.executable).parent / "ansible-playbook")
-        command = [program, "--diff", *(["--check"] if check else []), *(["--limit", limit] if limit else [])]
+        command = [str(program), "--diff", *(["--check"] if check else []), *(["--limit", limit] if limit else [])]
         for inventory in (lab.known["inventory"], *inventories):
             command += ["-i", str(inventory)]
         if extra:
             command += ["-e", json.dumps(extra)]
         done = subprocess.run(
             [*command, *options, str(playbook)],
-            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
+            env=around, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
         played = Played(done.returncode, done.stdout + done.stderr, tuple(json.loads(line) for line in record))
     if kill_after and played.code != -signal.SIGKILL:
