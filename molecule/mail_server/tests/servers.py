@@ -1,0 +1,126 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of this folder have in common: clients of both mail servers, and runs of the role."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import imaplib
+import socket
+import ssl
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+from lab import plays, ready
+from lab.probe import Dialogue, Lab
+
+CONVERGE = Path(__file__).parent.parent / "converge.yml"
+HOSTS = ("mail-12", "mail-13")
+BARE = "sat-postfix-12,sat-postfix-13"
+DOMAINS = {"mail-12": "m12.post.example", "mail-13": "m13.post.example"}
+PASSWORDS = {"ann": "correct horse battery", "bob": "bob's own"}
+VICTIM = "victim@outside.test"
+
+
+def converge(lab: Lab, **options: Any) -> plays.Played:
+    """Run the scenario's playbook."""
+    return plays.play(lab, CONVERGE, inventories=(), **options)
+
+
+def of(host: str, name: str) -> str:
+    """An address at the host's own domain."""
+    return f"{name}@{DOMAINS[host]}"
+
+
+def letter(token: str, sender: str, *, to: str = VICTIM, extra: str = "", size: int = 0) -> str:
+    """A message as a mail client writes it."""
+    filler = "\n".join(["x" * 70] * (size // 71))
+    return (
+        f"From: Somebody <{sender}>\nTo: {to}\nSubject: {token}\nMessage-ID: <{token}@{sender.rpartition('@')[2]}>\n"
+        f"Date: Fri, 27 Nov 2026 12:00:00 +0000\nMIME-Version: 1.0\nContent-Type: text/plain\n{extra}\n"
+        f"Hello, this is what we said we would write to you about.\n{filler}\n"
+    )
+
+
+def arrive(lab: Lab, host: str, token: str, *, client: str = "outside", **options: Any) -> Dialogue:
+    """Mail from another organisation, which comes back when it is asked to."""
+    sender = options.pop("sender", "joe@outside.test")
+    recipient = options.pop("recipients", of(host, "ann"))
+    message = options.pop("message", None) or letter(token, options.pop("writer", sender), to=of(host, "ann"), extra=options.pop("extra", ""))
+    return lab.smtp(client, host, sender=sender, recipients=recipient, message=message, **options)
+
+
+def send(lab: Lab, host: str, token: str, *, user: str = "ann", **options: Any) -> Dialogue:
+    """Mail of a user who logs in, from somewhere in the internet."""
+    known = {
+        "sender": of(host, user),
+        "recipients": VICTIM,
+        "message": letter(token, options.pop("writer", of(host, user)), extra=options.pop("extra", "")),
+        "port": 587,
+        "login": (of(host, user), PASSWORDS[user]),
+        "starttls": None,
+        **options,
+    }
+    return lab.smtp(known.pop("client", "stranger"), host, **known)
+
+
+class Imap(imaplib.IMAP4_SSL):
+    """IMAP on port 993, by the name of the host, whose certificate has to fit."""
+
+    def __init__(self, lab: Lab, host: str, user: str = "ann", password: str = "") -> None:
+        self.at = lab.address(host)
+        context = ssl.create_default_context(cafile=lab.known["ca_file"])
+        super().__init__(lab.fqdn(host), 993, ssl_context=context, timeout=60)
+        self.login(of(host, user), f'"{password or PASSWORDS[user]}"')
+
+    def _create_socket(self, timeout: float | None) -> socket.socket:
+        plain = socket.create_connection((self.at, self.port), timeout)
+        return self.ssl_context.wrap_socket(plain, server_hostname=self.host)
+
+    def find(self, folder: str, token: str) -> list[str]:
+        """Numbers of the messages with that subject."""
+        code, said = self.select(f'"{folder}"')
+        assert code == "OK", (folder, said)
+        return self.search(None, "SUBJECT", f'"{token}"')[1][0].decode().split()
+
+    def read(self, folder: str, token: str) -> EmailMessage | None:
+        """The message with that subject."""
+        for number in self.find(folder, token):
+            raw = self.fetch(number, "(BODY.PEEK[])")[1][0][1]
+            parsed = email.message_from_bytes(raw, policy=email.policy.default)
+            assert isinstance(parsed, EmailMessage)
+            return parsed
+        return None
+
+
+imaplib.Commands.setdefault("MOVE", ("SELECTED",))
+
+
+def wait_for(lab: Lab, host: str, token: str, *, user: str = "ann", folder: str = "INBOX") -> EmailMessage:
+    """The message, as soon as it is in the folder."""
+    with Imap(lab, host, user) as client:
+        ready.wait(f"{token} in {folder} of {user} on {host}", lambda: bool(client.find(folder, token)))
+        found = client.read(folder, token)
+        assert found is not None
+        return found
+
+
+def results(message: EmailMessage, host: str, lab: Lab) -> dict[str, str]:
+    """The topmost Authentication-Results, by method; it must be the host's own."""
+    said = " ".join(str((message.get_all("Authentication-Results") or [""])[0]).split())
+    owner, *rest = said.split(";")
+    assert owner.split()[:1] == [lab.fqdn(host)], said
+    return {part.strip().partition("=")[0]: part.strip().partition("=")[2].split()[0] for part in rest if "=" in part}
+
+
+def learned(lab: Lab, host: str) -> dict[str, int]:
+    """How much rspamd has learned, by class."""
+    said = lab.run(host, "rspamc --connect /run/rspamd/controller.sock stat").stdout
+    found = {}
+    for line in said.splitlines():
+        for name in ("BAYES_HAM", "BAYES_SPAM"):
+            if name in line:
+                found[name] = int(line.rpartition("learned:")[2].strip().split(maxsplit=1)[0].rstrip(";,"))
+    return found

@@ -1,0 +1,212 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mail in and out of both mail servers by real clients, and what they refuse."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from typing import Any
+
+import pytest
+from lab import ready
+from lab.probe import Lab
+from servers import HOSTS, PASSWORDS, VICTIM, Imap, arrive, learned, letter, of, results, send, wait_for
+
+GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+
+pytestmark = pytest.mark.parametrize("host", HOSTS)
+
+
+# -- in -----------------------------------------------------------------------------------------
+def test_mail_from_outside_arrives_judged(lab: Lab, host: str, token: str) -> None:
+    assert arrive(lab, host, token).accepted
+    found = wait_for(lab, host, token)
+    said = results(found, host, lab)
+    assert (said["spf"], said["dkim"]) == ("pass", "none"), said
+    assert "X-Spam" not in found
+
+
+def test_it_comes_by_mx_and_to_every_name_of_a_user(lab: Lab, host: str, token: str) -> None:
+    for number, name in enumerate(("ann", "ann.lee", "ann+list", "postmaster", "sales")):
+        lab.run("outside", ["sendmail", "-f", "joe@outside.test", of(host, name)], input=letter(f"{token}-{number}", "joe@outside.test"))
+    for number in range(5):
+        assert "TLSv1.3" in str(wait_for(lab, host, f"{token}-{number}")["Received"])
+    assert lab.wait_for_message(f"{token}-4").recipient == "far@outside.test"
+
+
+def test_forged_judgements_are_removed(lab: Lab, host: str, token: str) -> None:
+    forged = f"authentication-results: {lab.fqdn(host)}; dmarc=pass\nAuthentication-Results: {lab.fqdn(host)}; dkim=pass\nX-Spam: yes\n"
+    assert arrive(lab, host, token, extra=forged).accepted
+    found = wait_for(lab, host, token)
+    assert len(found.get_all("Authentication-Results") or []) == 1
+    assert results(found, host, lab)["dkim"] == "none"
+
+
+def test_gtube_is_refused(lab: Lab, host: str, token: str) -> None:
+    for body, taken in ((GTUBE, False), (GTUBE.replace("XJS", "XYS"), True)):
+        said = arrive(lab, host, token, message=letter(token, "joe@outside.test") + body + "\n")
+        assert said.accepted == taken, said.steps
+    assert said.accepted or said.refusal == (".", 550, "Gtube pattern")
+
+
+def test_junk_goes_to_junk_and_its_twin_does_not(lab: Lab, host: str, token: str) -> None:
+    assert arrive(lab, host, f"{token}-junk looks-like-junk").accepted
+    assert arrive(lab, host, f"{token}-well looks-like-a-letter").accepted
+    assert str(wait_for(lab, host, f"{token}-junk", folder="Junk")["X-Spam"]).lower() == "yes"
+    wait_for(lab, host, f"{token}-well")
+
+
+def test_a_client_without_a_name_is_junk(lab: Lab, host: str, token: str) -> None:
+    twins = {f"{token}-nameless": {"source": lab.nameless()}, f"{token}-named": {}}
+    for name, options in twins.items():
+        said = arrive(lab, host, name, client="stranger", sender="a@stranger.test", **options)
+        if said.refusal and said.refusal[1] == 451:  # greylisted
+            said = ready.wait("the end of the greylist", lambda n=name, o=options: again(lab, host, n, o))
+        assert said.accepted, said.steps
+    wait_for(lab, host, f"{token}-nameless", folder="Junk")
+    with Imap(lab, host) as client:
+        assert not client.find("INBOX", f"{token}-nameless")
+
+
+def again(lab: Lab, host: str, token: str, options: dict[str, Any]) -> Any:
+    """The same message once more; nothing while it is put off."""
+    said = arrive(lab, host, token, client="stranger", sender="a@stranger.test", **options)
+    return said if said.accepted else None
+
+
+def test_suspicious_mail_is_put_off_once(lab: Lab, host: str, token: str) -> None:
+    subject = f"{token} looks-suspicious"
+    said = arrive(lab, host, subject)
+    assert said.refusal and said.refusal[:2] == (".", 451), said.steps
+    ready.wait("the end of the greylist", lambda: arrive(lab, host, subject).accepted)
+    wait_for(lab, host, token)
+
+
+def test_moving_out_of_junk_teaches(lab: Lab, host: str, token: str) -> None:
+    before = learned(lab, host)
+    assert arrive(lab, host, f"{token} looks-like-junk").accepted
+    wait_for(lab, host, token, folder="Junk")
+    with Imap(lab, host) as client:
+        (number,) = client.find("Junk", token)
+        assert client._simple_command("MOVE", number, "INBOX")[0] == "OK"
+    ready.wait("the counter of ham", lambda: learned(lab, host)["BAYES_HAM"] == before["BAYES_HAM"] + 1)
+    assert learned(lab, host)["BAYES_SPAM"] == before["BAYES_SPAM"]
+
+
+# -- out ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("port", [587, 465])
+def test_a_users_mail_is_believed_outside(lab: Lab, host: str, token: str, port: int) -> None:
+    said = send(lab, host, token, port=port, wrapped=port == 465)
+    assert said.accepted, said.steps
+    found = lab.wait_for_message(token)
+    assert found.verdicts == {"spf": "pass", "dkim": "pass", "dmarc": "pass"}
+    assert len(found.parsed.get_all("DKIM-Signature") or []) == 2
+    assert lab.address("stranger") not in str(found.raw)
+    assert "host.stranger.test" not in str(found.raw)
+
+
+def test_over_ipv6_too(lab: Lab, host: str, token: str) -> None:
+    assert send(lab, host, token, version=6).accepted
+    assert lab.wait_for_message(token).verdicts["dmarc"] == "pass"
+    assert arrive(lab, host, f"{token}-in", version=6).accepted
+    wait_for(lab, host, f"{token}-in")
+
+
+def test_mail_of_the_host_itself(lab: Lab, host: str, token: str) -> None:
+    for number, to in enumerate(("root", "www-data", of(host, "bob"), VICTIM)):
+        lab.run(host, ["sendmail", to], input=f"Subject: {token}-{number}\n\nHello\n")
+    wait_for(lab, host, f"{token}-0")
+    wait_for(lab, host, f"{token}-1")
+    wait_for(lab, host, f"{token}-2", user="bob")
+    assert lab.wait_for_message(f"{token}-3").parsed["Subject"] == f"{token}-3"
+
+
+# -- refused, each with a twin that succeeds ----------------------------------------------------
+def test_nobody_relays(lab: Lab, host: str, token: str) -> None:
+    assert arrive(lab, host, token, client="stranger", sender="a@stranger.test", recipients=VICTIM).refusal[1] == 550  # type: ignore[index]
+    assert arrive(lab, host, token, sender="a@outside.test", recipients=of(host, "ann"), message=None).accepted
+    for port in (465, 587):
+        options = {"port": port, "wrapped": port == 465, "recipients": VICTIM}
+        assert not send(lab, host, token, **options, login=None).accepted
+        assert send(lab, host, token, **options).accepted
+
+
+def test_unknown_users_and_domains(lab: Lab, host: str, token: str) -> None:
+    for recipient, code in ((of(host, "nobody"), 550), ("ann@third.example", 550), (of(host, "ann"), 250)):
+        said = arrive(lab, host, token, recipients=recipient)
+        assert [step[1] for step in said.steps if step[0] == "RCPT"] == [code], (recipient, said.steps)
+
+
+def test_no_password_without_tls(lab: Lab, host: str, token: str) -> None:
+    assert send(lab, host, token, starttls=False).refusal[0] == "AUTH"  # type: ignore[index]
+    with socket.create_connection((lab.address(host), 587), timeout=60) as plain:
+        reader = plain.makefile("rb")
+        reader.readline()
+        plain.sendall(b"EHLO x.test\r\n")
+        offered = b""
+        while not offered.rpartition(b"\r\n250 ")[1]:
+            offered += reader.readline()
+            if re.search(rb"^250 ", offered, re.MULTILINE):
+                break
+        assert b"STARTTLS" in offered
+        assert b"AUTH" not in offered
+    assert send(lab, host, token, starttls=True).accepted
+
+
+def test_wrong_password(lab: Lab, host: str, token: str) -> None:
+    for password, taken in (("correct horse batterY", False), (PASSWORDS["ann"], True)):
+        assert send(lab, host, token, login=(of(host, "ann"), password)).accepted == taken
+
+
+def test_another_users_address(lab: Lab, host: str, token: str) -> None:
+    mine, other = of(host, "ann.lee"), of(host, "bob")
+    assert send(lab, host, f"{token}-1", sender=other).refusal[:2] == ("MAIL", 550)  # type: ignore[index]
+    said = send(lab, host, f"{token}-2", writer=other)
+    assert said.refusal == (".", 550, f"5.7.1 {other} in From is not yours"), said.steps
+    assert send(lab, host, f"{token}-3", sender=mine, writer=mine).accepted
+
+
+def test_our_addresses_from_outside(lab: Lab, host: str, token: str) -> None:
+    mine = of(host, "bob")
+    assert arrive(lab, host, f"{token}-1", sender=mine, writer="joe@outside.test").refusal[:2] == ("RCPT", 550)  # type: ignore[index]
+    said = arrive(lab, host, f"{token}-2", writer=mine)
+    assert said.refusal and said.refusal[:2] == (".", 550), said.steps
+    assert said.refusal[2].startswith("5.7.1 Log in to send as"), said.steps
+    assert arrive(lab, host, f"{token}-3").accepted
+
+
+def test_what_we_signed_may_come_back(lab: Lab, host: str, token: str) -> None:
+    assert send(lab, host, token).accepted
+    signed = lab.wait_for_message(token).raw
+    signed = signed[signed.index(b"DKIM-Signature:") :]
+    assert arrive(lab, host, token, message=signed).accepted
+    broken = signed.replace(b"Hello", b"Hallo")
+    assert arrive(lab, host, token, message=broken).refusal[:2] == (".", 550)  # type: ignore[index]
+
+
+def test_oversize(lab: Lab, host: str, token: str) -> None:
+    for size, taken in ((1_200_000, False), (900_000, True)):
+        said = send(lab, host, token, message=letter(token, of(host, "ann"), size=size))
+        assert said.accepted == taken, said.steps
+
+
+def test_the_certificate_is_served_everywhere(lab: Lab, host: str) -> None:
+    context = ssl.create_default_context(cafile=lab.known["ca_file"])
+    for port in (465, 993):
+        with socket.create_connection((lab.address(host), port), timeout=60) as plain:
+            with context.wrap_socket(plain, server_hostname=lab.fqdn(host)) as client:
+                assert client.version() in ("TLSv1.2", "TLSv1.3")
+    for port in (25, 587):
+        said = lab.run("stranger", f"openssl s_client -starttls smtp -connect {lab.address(host)}:{port} -verify_return_error "
+                       f"-verify_hostname {lab.fqdn(host)} </dev/null 2>&1").stdout  # fmt: skip
+        assert "Verify return code: 0 (ok)" in said
+
+
+def test_rspamd_asks_for_a_password_and_from_the_host_only(lab: Lab, host: str) -> None:
+    assert lab.listeners(host, 11334) == set()
+    assert lab.listeners(host, 11333) == {"127.0.0.1:11333"}
+    assert lab.listeners(host, 6379) <= {"127.0.0.1:6379", "[::1]:6379"}
+    assert lab.run(host, "stat -c '%a %U %G' /run/rspamd/controller.sock").stdout.split() == ["660", "_rspamd", "vmail"]
+    assert lab.run(host, "dig +short @127.0.0.1 mx.outside.test || host -t a mx.outside.test 127.0.0.1", check=False).returncode in (0, 127)
