@@ -153,7 +153,7 @@ def _rules(given: Mapping[str, Any]) -> list[str]:
     if given["delivery"] == "lmtp":
         delivery = 'lmtp "/run/dovecot/lmtp" rcpt-to'
     return [
-        'action "local" expand-only alias <aliases>',
+        'action "local" expand-only virtual <aliases>',
         f'action "mailbox" {delivery} virtual <virtuals>',
         _relay(given),
         "",
@@ -208,7 +208,7 @@ def tables(given: Mapping[str, Any]) -> dict[str, str]:
         f"{TABLES}/virtuals": "".join(f"{name}: {', '.join(goals)}\n" for name, goals in sorted(virtuals.items())),
         f"{TABLES}/senders": "".join(f"{name} {', '.join(may)}\n" for name, may in sorted(plan["senders"].items())),
         f"{TABLES}/own": "".join(f"@{name}\n" for name in plan["domains"]),
-        # Every account of the host, as nobody reads their mailboxes.
+        # Every account of the host, as nobody reads their mailboxes; only a virtual table knows the name for all.
         f"{TABLES}/aliases": f"root: {given['root']}\n@: {given['root']}\n",
         f"{TABLES}/secrets": secret,
     }

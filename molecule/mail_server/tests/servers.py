@@ -9,6 +9,7 @@ import email.policy
 import imaplib
 import socket
 import ssl
+import time
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -37,19 +38,25 @@ def of(host: str, name: str) -> str:
 def letter(token: str, sender: str, *, to: str = VICTIM, extra: str = "", size: int = 0) -> str:
     """A message as a mail client writes it."""
     filler = "\n".join(["x" * 70] * (size // 71))
+    # rspamd remembers bodies that it has put off.
     return (
         f"From: Somebody <{sender}>\nTo: {to}\nSubject: {token}\nMessage-ID: <{token}@{sender.rpartition('@')[2]}>\n"
         f"Date: Fri, 27 Nov 2026 12:00:00 +0000\nMIME-Version: 1.0\nContent-Type: text/plain\n{extra}\n"
-        f"Hello, this is what we said we would write to you about.\n{filler}\n"
+        f"Hello, this is what we said we would write to you about: {token}.\n{filler}\n"
     )
 
 
 def arrive(lab: Lab, host: str, token: str, *, client: str = "outside", **options: Any) -> Dialogue:
     """Mail from another organisation, which comes back when it is asked to."""
     sender = options.pop("sender", "joe@outside.test")
-    recipient = options.pop("recipients", of(host, "ann"))
-    message = options.pop("message", None) or letter(token, options.pop("writer", sender), to=of(host, "ann"), extra=options.pop("extra", ""))
-    return lab.smtp(client, host, sender=sender, recipients=recipient, message=message, **options)
+    writer, extra = options.pop("writer", sender), options.pop("extra", "")
+    known = {"recipients": of(host, "ann"), "message": letter(token, writer, to=of(host, "ann"), extra=extra), **options}
+    patience = time.monotonic() + (30 if known.pop("patient", True) else 0)
+    while True:
+        said = lab.smtp(client, host, sender=sender, **known)
+        if not said.refusal or said.refusal[1] != 451 or time.monotonic() > patience:
+            return said
+        time.sleep(1)
 
 
 def send(lab: Lab, host: str, token: str, *, user: str = "ann", **options: Any) -> Dialogue:
@@ -73,7 +80,7 @@ class Imap(imaplib.IMAP4_SSL):
         self.at = lab.address(host)
         context = ssl.create_default_context(cafile=lab.known["ca_file"])
         super().__init__(lab.fqdn(host), 993, ssl_context=context, timeout=60)
-        self.login(of(host, user), f'"{password or PASSWORDS[user]}"')
+        self.login(of(host, user), password or PASSWORDS[user])
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
         plain = socket.create_connection((self.at, self.port), timeout)

@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
+import imaplib
 import re
 import socket
 import ssl
-from typing import Any
-
 import pytest
 from lab import ready
 from lab.probe import Lab
@@ -59,29 +58,19 @@ def test_junk_goes_to_junk_and_its_twin_does_not(lab: Lab, host: str, token: str
 
 
 def test_a_client_without_a_name_is_junk(lab: Lab, host: str, token: str) -> None:
-    twins = {f"{token}-nameless": {"source": lab.nameless()}, f"{token}-named": {}}
-    for name, options in twins.items():
-        said = arrive(lab, host, name, client="stranger", sender="a@stranger.test", **options)
-        if said.refusal and said.refusal[1] == 451:  # greylisted
-            said = ready.wait("the end of the greylist", lambda n=name, o=options: again(lab, host, n, o))
-        assert said.accepted, said.steps
+    for name, options in {f"{token}-nameless": {"source": lab.nameless()}, f"{token}-named": {}}.items():
+        assert arrive(lab, host, name, client="stranger", sender="a@stranger.test", **options).accepted
     wait_for(lab, host, f"{token}-nameless", folder="Junk")
-    with Imap(lab, host) as client:
-        assert not client.find("INBOX", f"{token}-nameless")
-
-
-def again(lab: Lab, host: str, token: str, options: dict[str, Any]) -> Any:
-    """The same message once more; nothing while it is put off."""
-    said = arrive(lab, host, token, client="stranger", sender="a@stranger.test", **options)
-    return said if said.accepted else None
+    wait_for(lab, host, f"{token}-named")
 
 
 def test_suspicious_mail_is_put_off_once(lab: Lab, host: str, token: str) -> None:
-    subject = f"{token} looks-suspicious"
-    said = arrive(lab, host, subject)
-    assert said.refusal and said.refusal[:2] == (".", 451), said.steps
-    ready.wait("the end of the greylist", lambda: arrive(lab, host, subject).accepted)
-    wait_for(lab, host, token)
+    sender = f"{token}@outside.test"
+    for subject, codes in ((f"{token}-1 looks-suspicious", [451]), (f"{token}-2 looks-well", [250])):
+        said = arrive(lab, host, subject, sender=sender, patient=False)
+        assert [code for what, code, dummy in said.steps if what == "."] == codes, said.steps
+    assert arrive(lab, host, f"{token}-1 looks-suspicious", sender=sender).accepted
+    wait_for(lab, host, f"{token}-1")
 
 
 def test_moving_out_of_junk_teaches(lab: Lab, host: str, token: str) -> None:
@@ -134,9 +123,11 @@ def test_nobody_relays(lab: Lab, host: str, token: str) -> None:
 
 
 def test_unknown_users_and_domains(lab: Lab, host: str, token: str) -> None:
-    for recipient, code in ((of(host, "nobody"), 550), ("ann@third.example", 550), (of(host, "ann"), 250)):
+    # 524: there is nobody to whom the address leads.
+    for recipient, codes in ((of(host, "nobody"), {524, 550}), ("ann@third.example", {550}), (of(host, "ann"), {250})):
         said = arrive(lab, host, token, recipients=recipient)
-        assert [step[1] for step in said.steps if step[0] == "RCPT"] == [code], (recipient, said.steps)
+        assert {step[1] for step in said.steps if step[0] == "RCPT"} <= codes, (recipient, said.steps)
+        assert said.accepted == (250 in codes)
 
 
 def test_no_password_without_tls(lab: Lab, host: str, token: str) -> None:
@@ -162,7 +153,8 @@ def test_wrong_password(lab: Lab, host: str, token: str) -> None:
 
 def test_another_users_address(lab: Lab, host: str, token: str) -> None:
     mine, other = of(host, "ann.lee"), of(host, "bob")
-    assert send(lab, host, f"{token}-1", sender=other).refusal[:2] == ("MAIL", 550)  # type: ignore[index]
+    said = send(lab, host, f"{token}-1", sender=other)
+    assert said.refusal and said.refusal[:2] == ("MAIL", 530), said.steps
     said = send(lab, host, f"{token}-2", writer=other)
     assert said.refusal == (".", 550, f"5.7.1 {other} in From is not yours"), said.steps
     assert send(lab, host, f"{token}-3", sender=mine, writer=mine).accepted
@@ -187,7 +179,7 @@ def test_what_we_signed_may_come_back(lab: Lab, host: str, token: str) -> None:
 
 
 def test_oversize(lab: Lab, host: str, token: str) -> None:
-    for size, taken in ((1_200_000, False), (900_000, True)):
+    for size, taken in ((68_000, False), (55_000, True)):
         said = send(lab, host, token, message=letter(token, of(host, "ann"), size=size))
         assert said.accepted == taken, said.steps
 
@@ -210,3 +202,31 @@ def test_rspamd_asks_for_a_password_and_from_the_host_only(lab: Lab, host: str) 
     assert lab.listeners(host, 6379) <= {"127.0.0.1:6379", "[::1]:6379"}
     assert lab.run(host, "stat -c '%a %U %G' /run/rspamd/controller.sock").stdout.split() == ["660", "_rspamd", "vmail"]
     assert lab.run(host, "dig +short @127.0.0.1 mx.outside.test || host -t a mx.outside.test 127.0.0.1", check=False).returncode in (0, 127)
+
+
+def test_who_guesses_is_shut_out(lab: Lab, host: str, token: str) -> None:
+    guesser = lab.nameless()
+    assert send(lab, host, token, source=guesser).accepted
+    try:
+        for dummy in range(5):  # the client tries twice in each session
+            send(lab, host, token, source=guesser, login=(of(host, "ann"), "guess"), timeout=10)
+        ready.wait("the ban", lambda: guesser in lab.run(host, "fail2ban-client status mail_server").stdout)
+        assert send(lab, host, token, source=guesser, timeout=5).refusal[1] == 0  # type: ignore[index]
+        assert send(lab, host, token).accepted
+    finally:
+        lab.run(host, ["fail2ban-client", "set", "mail_server", "unbanip", guesser], check=False)
+    assert send(lab, host, token, source=guesser).accepted
+
+
+def test_guesses_by_imap_are_counted(lab: Lab, host: str) -> None:
+    def counted() -> int:
+        said = lab.run(host, "fail2ban-client status mailboxes").stdout
+        return int(said.partition("Total failed:")[2].split(maxsplit=1)[0])
+
+    before = counted()
+    with Imap(lab, host):
+        pass
+    assert counted() == before
+    with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+        Imap(lab, host, password="guess")
+    ready.wait("the count", lambda: counted() > before)
