@@ -32,7 +32,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(problems), a list of sentences, and C(files), the texts by path, which are none where there are problems.
+  description: C(problems), a list of sentences, and C(files), the texts by path; none where there are problems.
   type: dict
 """
 

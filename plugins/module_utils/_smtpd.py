@@ -198,9 +198,7 @@ def tables(given: Mapping[str, Any]) -> dict[str, str]:
     """The tables by their paths."""
     plan = given["plan"]
     # A mailbox is the mail user's; whose it is, is told by the address that was resolved last.
-    virtuals = {
-        name: [given["user"]] if name in plan["senders"] else goals for name, goals in plan["virtuals"].items()
-    }
+    virtuals = {name: [given["user"]] if name in plan["senders"] else goals for name, goals in plan["virtuals"].items()}
     host = given["smarthost"]
     secret = f"smarthost {host['username']}:{host['password']}\n" if host["host"] and host["username"] else ""
     return {

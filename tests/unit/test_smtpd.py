@@ -54,7 +54,11 @@ def given(**changes: Any) -> dict[str, Any]:
 
 def lines(beginning: str, **changes: Any) -> list[str]:
     """The lines of smtpd.conf that begin so."""
-    return [line for line in smtpd_config(given(**changes))["files"]["/etc/smtpd.conf"].splitlines() if line.startswith(beginning)]
+    return [
+        line
+        for line in smtpd_config(given(**changes))["files"]["/etc/smtpd.conf"].splitlines()
+        if line.startswith(beginning)
+    ]
 
 
 def test_the_tables() -> None:
@@ -62,7 +66,10 @@ def test_the_tables() -> None:
     assert files["/etc/mail/domains"] == "post.example\n"
     assert files["/etc/mail/own"] == "@post.example\n"
     assert files["/etc/mail/aliases"] == "root: ann@post.example\n@: ann@post.example\n"
-    assert files["/etc/mail/senders"] == "ann@post.example ann.lee@post.example, ann@post.example\nbob@post.example bob@post.example\n"
+    assert (
+        files["/etc/mail/senders"]
+        == "ann@post.example ann.lee@post.example, ann@post.example\nbob@post.example bob@post.example\n"
+    )
     assert files["/etc/mail/virtuals"].splitlines()[:4] == [
         "@post.example: bob@post.example",
         "abuse@post.example: ann@post.example",
@@ -104,7 +111,9 @@ def test_checks(checks: dict[str, str], expected: str | None) -> None:
 
 def test_senderscore_only_on_request() -> None:
     assert not lines("filter senderscore")
-    assert lines("filter senderscore", senderscore=True) == ['filter senderscore proc-exec "filter-senderscore -junkBelow 70 -slowFactor 5000"']
+    assert lines("filter senderscore", senderscore=True) == [
+        'filter senderscore proc-exec "filter-senderscore -junkBelow 70 -slowFactor 5000"'
+    ]
     assert "senderscore, rspamd }" in lines("listen on ::", senderscore=True)[0]
 
 

@@ -50,7 +50,11 @@ def arrive(lab: Lab, host: str, token: str, *, client: str = "outside", **option
     """Mail from another organisation, which comes back when it is asked to."""
     sender = options.pop("sender", "joe@outside.test")
     writer, extra = options.pop("writer", sender), options.pop("extra", "")
-    known = {"recipients": of(host, "ann"), "message": letter(token, writer, to=of(host, "ann"), extra=extra), **options}
+    known = {
+        "recipients": of(host, "ann"),
+        "message": letter(token, writer, to=of(host, "ann"), extra=extra),
+        **options,
+    }
     patience = time.monotonic() + (30 if known.pop("patient", True) else 0)
     while True:
         said = lab.smtp(client, host, sender=sender, **known)

@@ -8,6 +8,7 @@ import imaplib
 import re
 import socket
 import ssl
+
 import pytest
 from lab import ready
 from lab.probe import Lab
@@ -29,14 +30,19 @@ def test_mail_from_outside_arrives_judged(lab: Lab, host: str, token: str) -> No
 
 def test_it_comes_by_mx_and_to_every_name_of_a_user(lab: Lab, host: str, token: str) -> None:
     for number, name in enumerate(("ann", "ann.lee", "ann+list", "postmaster", "sales")):
-        lab.run("outside", ["sendmail", "-f", "joe@outside.test", of(host, name)], input=letter(f"{token}-{number}", "joe@outside.test"))
+        lab.run(
+            "outside",
+            ["sendmail", "-f", "joe@outside.test", of(host, name)],
+            input=letter(f"{token}-{number}", "joe@outside.test"),
+        )
     for number in range(5):
         assert "TLSv1.3" in str(wait_for(lab, host, f"{token}-{number}")["Received"])
     assert lab.wait_for_message(f"{token}-4").recipient == "far@outside.test"
 
 
 def test_forged_judgements_are_removed(lab: Lab, host: str, token: str) -> None:
-    forged = f"authentication-results: {lab.fqdn(host)}; dmarc=pass\nAuthentication-Results: {lab.fqdn(host)}; dkim=pass\nX-Spam: yes\n"
+    name = lab.fqdn(host)
+    forged = f"authentication-results: {name}; dmarc=pass\nAuthentication-Results: {name}; dkim=pass\nX-Spam: yes\n"
     assert arrive(lab, host, token, extra=forged).accepted
     found = wait_for(lab, host, token)
     assert len(found.get_all("Authentication-Results") or []) == 1
@@ -187,21 +193,22 @@ def test_oversize(lab: Lab, host: str, token: str) -> None:
 def test_the_certificate_is_served_everywhere(lab: Lab, host: str) -> None:
     context = ssl.create_default_context(cafile=lab.known["ca_file"])
     for port in (465, 993):
-        with socket.create_connection((lab.address(host), port), timeout=60) as plain:
-            with context.wrap_socket(plain, server_hostname=lab.fqdn(host)) as client:
-                assert client.version() in ("TLSv1.2", "TLSv1.3")
+        plain = socket.create_connection((lab.address(host), port), timeout=60)
+        with plain, context.wrap_socket(plain, server_hostname=lab.fqdn(host)) as client:
+            assert client.version() in ("TLSv1.2", "TLSv1.3")
     for port in (25, 587):
-        said = lab.run("stranger", f"openssl s_client -starttls smtp -connect {lab.address(host)}:{port} -verify_return_error "
-                       f"-verify_hostname {lab.fqdn(host)} </dev/null 2>&1").stdout  # fmt: skip
-        assert "Verify return code: 0 (ok)" in said
+        wanted = f"-verify_return_error -verify_hostname {lab.fqdn(host)}"
+        asked = f"openssl s_client -starttls smtp -connect {lab.address(host)}:{port} {wanted} </dev/null 2>&1"
+        assert "Verify return code: 0 (ok)" in lab.run("stranger", asked).stdout
 
 
-def test_rspamd_asks_for_a_password_and_from_the_host_only(lab: Lab, host: str) -> None:
+def test_what_is_for_the_host_alone(lab: Lab, host: str) -> None:
     assert lab.listeners(host, 11334) == set()
     assert lab.listeners(host, 11333) == {"127.0.0.1:11333"}
     assert lab.listeners(host, 6379) <= {"127.0.0.1:6379", "[::1]:6379"}
-    assert lab.run(host, "stat -c '%a %U %G' /run/rspamd/controller.sock").stdout.split() == ["660", "_rspamd", "vmail"]
-    assert lab.run(host, "dig +short @127.0.0.1 mx.outside.test || host -t a mx.outside.test 127.0.0.1", check=False).returncode in (0, 127)
+    assert lab.listeners(host, 53) <= {"127.0.0.1:53", "[::1]:53"}
+    socket_of = "stat -c '%a %U %G' /run/rspamd/controller.sock"
+    assert lab.run(host, socket_of).stdout.split() == ["660", "_rspamd", "vmail"]
 
 
 def test_who_guesses_is_shut_out(lab: Lab, host: str, token: str) -> None:
