@@ -142,7 +142,6 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
      "mail_server_dkim_keys: /root/x.key does not lie in mail_server_dkim_directory"),
     ("lost key", {"mail_server_dkim_keys": [LOST]},
      "/etc/dkimkeys/x.key cannot be read by rspamd"),
-    ("wired", {"mail_server_mailboxes": {"uid": 7}}, "mail_server_mailboxes: uid is set by this role"),
     ("accounts", {"mail_server_accounts": {"domains": []}}, "mail_server_accounts: domains: name at least one"),
     ("nowhere", {"mail_server_listen": ["nowhere0"]}, "OpenSMTPD does not accept its configuration"),
 ]  # fmt: skip
