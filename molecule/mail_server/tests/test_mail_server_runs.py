@@ -158,3 +158,15 @@ def test_broken_values_are_named_and_leave_what_runs(lab: Lab, token: str) -> No
         assert sums(lab, host) == before[host]
         assert arrive(lab, host, f"{token}-{DOMAINS[host]}").accepted
     assert converge(lab).code == 0
+
+
+def test_the_rotation_can_turn_the_keys(lab: Lab, token: str) -> None:
+    signer = CONVERGE.parent / "signer.yml"
+    for number, selectors in enumerate((["test-rsa"], ["test-rsa", "test-ed"])):
+        plays.play(lab, signer, inventories=(), extra={"signer_selectors": selectors})
+        for host in HOSTS:
+            assert send(lab, host, f"{token}-{host}-{number}").accepted
+            found = lab.wait_for_message(f"{token}-{host}-{number}")
+            assert len(found.parsed.get_all("DKIM-Signature") or []) == len(selectors)
+            assert found.verdicts["dkim"] == "pass"
+    assert converge(lab).changed == {}
