@@ -119,7 +119,7 @@ def _filters(given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     if given["senderscore"]:
         lines.append(SENDERSCORE)
         names.append("senderscore")
-    lines.append('filter rspamd proc-exec "filter-rspamd"')
+    lines.append(f'filter rspamd proc-exec "{given["rspamd"]}"')
     return lines, [*names, "rspamd"]
 
 

@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.postmaster.mail.plugins.filter.mail_accounts import mail_accounts
 from ansible_collections.postmaster.mail.plugins.filter.smtpd_config import smtpd_config
 
+SHIM = Path(__file__).resolve().parents[2] / "roles" / "mail_server" / "files" / "filter-rspamd.sh"
 ACCOUNTS: dict[str, Any] = {
     "domains": ["post.example"],
     "users": [
@@ -37,6 +42,7 @@ def given(**changes: Any) -> dict[str, Any]:
         "checks": {"rdns": "junk", "fcrdns": "disconnect", "dyndns": "none"},
         "dyndns_patterns": [r".*\.dyn\..*"],
         "senderscore": False,
+        "rspamd": "filter-rspamd",
         "delivery": "lmtp",
         "directory": "/var/vmail",
         "user": "vmail",
@@ -199,6 +205,32 @@ def test_what_cannot_be(changes: dict[str, Any], problem: str) -> None:
     found = smtpd_config(given(**changes))
     assert problem in found["problems"]
     assert found["files"] == {}
+
+
+def test_who_logged_in_is_said_in_the_order_that_the_filter_knows(tmp_path: Path) -> None:
+    """What stands between OpenSMTPD and its filter on Debian 12."""
+    if not shutil.which("mawk"):
+        pytest.skip("there is no mawk")
+    stand_in = tmp_path / "filter-rspamd"
+    stand_in.write_text("#!/bin/sh\nexec cat\n", encoding="ascii")
+    stand_in.chmod(0o755)
+    said = [
+        "config|ready",
+        "report|0.7|1.2|smtp-in|link-auth|0011223344556677|pass|ann@post.example",
+        "report|0.7|1.2|smtp-in|link-auth|0011223344556677|fail|a|b",
+        "report|0.6|1.2|smtp-in|link-auth|0011223344556677|ann@post.example|pass",
+        "report|0.7|1.2|smtp-in|tx-mail|0011223344556677|8899aabb|ok|a|b@post.example",
+        "filter|0.7|1.2|smtp-in|data-line|0011223344556677|99|report|0.7|1.2|smtp-in|link-auth|x|pass|y",
+        "filter|0.7|1.2|smtp-in|data-line|0011223344556677|99|caf\u00e9|",
+    ]
+    heard = list(said)
+    heard[1] = "report|0.7|1.2|smtp-in|link-auth|0011223344556677|ann@post.example|pass"
+    heard[2] = "report|0.7|1.2|smtp-in|link-auth|0011223344556677|a_b|fail"
+    done = subprocess.run(
+        ["sh", str(SHIM)], input="\n".join(said) + "\n", env={**os.environ, "FILTER_DIRECTORY": str(tmp_path)},
+        capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == heard
 
 
 def test_what_is_missing_is_named() -> None:

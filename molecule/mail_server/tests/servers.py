@@ -40,7 +40,7 @@ def letter(token: str, sender: str, *, to: str = VICTIM, extra: str = "", size: 
     filler = "\n".join(["x" * 70] * (size // 71))
     # rspamd remembers bodies that it has put off.
     return (
-        f"From: Somebody <{sender}>\nTo: {to}\nSubject: {token}\nMessage-ID: <{token}@{sender.rpartition('@')[2]}>\n"
+        f"From: Somebody <{sender}>\nTo: {to}\nSubject: {token}\nMessage-ID: <{token.split(maxsplit=1)[0]}@{sender.rpartition('@')[2]}>\n"
         f"Date: Fri, 27 Nov 2026 12:00:00 +0000\nMIME-Version: 1.0\nContent-Type: text/plain\n{extra}\n"
         f"Hello, this is what we said we would write to you about: {token}.\n{filler}\n"
     )
@@ -96,7 +96,7 @@ class Imap(imaplib.IMAP4_SSL):
         assert code == "OK", (folder, said)
         return self.search(None, "SUBJECT", f'"{token}"')[1][0].decode().split()
 
-    def read(self, folder: str, token: str) -> EmailMessage | None:
+    def letter(self, folder: str, token: str) -> EmailMessage | None:
         """The message with that subject."""
         for number in self.find(folder, token):
             raw = self.fetch(number, "(BODY.PEEK[])")[1][0][1]
@@ -113,7 +113,7 @@ def wait_for(lab: Lab, host: str, token: str, *, user: str = "ann", folder: str 
     """The message, as soon as it is in the folder."""
     with Imap(lab, host, user) as client:
         ready.wait(f"{token} in {folder} of {user} on {host}", lambda: bool(client.find(folder, token)))
-        found = client.read(folder, token)
+        found = client.letter(folder, token)
         assert found is not None
         return found
 
