@@ -19,7 +19,8 @@ options:
     description:
       - C(hostname), C(listen), C(submission), C(smtps), C(certificate), C(key), C(checks), C(dyndns_patterns),
         C(senderscore), C(delivery), C(directory), C(user), C(credentials), C(smarthost), C(rspamd), C(own_from),
-        C(own_senders), C(size), C(lifetime), C(root) and C(plan), which is what P(postmaster.mail.mail_accounts#filter) returns.
+        C(own_senders), C(size), C(lifetime), C(root) and C(plan), which is what
+        P(postmaster.mail.mail_accounts#filter) returns.
     type: dict
     required: true
 """

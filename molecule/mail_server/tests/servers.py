@@ -38,9 +38,10 @@ def of(host: str, name: str) -> str:
 def letter(token: str, sender: str, *, to: str = VICTIM, extra: str = "", size: int = 0) -> str:
     """A message as a mail client writes it."""
     filler = "\n".join(["x" * 70] * (size // 71))
+    name = token.split(maxsplit=1)[0]
     # rspamd remembers bodies that it has put off.
     return (
-        f"From: Somebody <{sender}>\nTo: {to}\nSubject: {token}\nMessage-ID: <{token.split(maxsplit=1)[0]}@{sender.rpartition('@')[2]}>\n"
+        f"From: Somebody <{sender}>\nTo: {to}\nSubject: {token}\nMessage-ID: <{name}@{sender.rpartition('@')[2]}>\n"
         f"Date: Fri, 27 Nov 2026 12:00:00 +0000\nMIME-Version: 1.0\nContent-Type: text/plain\n{extra}\n"
         f"Hello, this is what we said we would write to you about: {token}.\n{filler}\n"
     )
