@@ -36,7 +36,7 @@ def test_it_comes_by_mx_and_to_every_name_of_a_user(lab: Lab, host: str, token: 
             input=letter(f"{token}-{number}", "joe@outside.test"),
         )
     for number in range(5):
-        assert "TLSv1.3" in str(wait_for(lab, host, f"{token}-{number}")["Received"])
+        assert "TLSv1.3" in str(wait_for(lab, host, f"{token}-{number}").get_all("Received"))
     assert lab.wait_for_message(f"{token}-4").recipient == "far@outside.test"
 
 
@@ -123,8 +123,9 @@ def test_mail_of_the_host_itself(lab: Lab, host: str, token: str) -> None:
 
 # -- refused, each with a twin that succeeds ----------------------------------------------------
 def test_nobody_relays(lab: Lab, host: str, token: str) -> None:
-    assert arrive(lab, host, token, client="stranger", sender="a@stranger.test", recipients=VICTIM).refusal[1] == 550  # type: ignore[index]
-    assert arrive(lab, host, token, sender="a@outside.test", recipients=of(host, "ann"), message=None).accepted
+    for recipient, steps in ((VICTIM, ("RCPT", 550)), (of(host, "ann"), None)):
+        said = arrive(lab, host, token, client="stranger", sender="a@stranger.test", recipients=recipient)
+        assert (said.refusal[:2] if said.refusal else None) == steps, said.steps
     for port in (465, 587):
         options = {"port": port, "wrapped": port == 465, "recipients": VICTIM}
         assert not send(lab, host, token, **options, login=None).accepted
