@@ -203,7 +203,7 @@ def test_a_password_that_a_user_chose_stays(lab: Lab) -> None:
             assert can_enter(lab, host, ANN, old)
             assert change(lab, host, old, "my own choice")[-2] == "200 The password is changed."
             assert can_enter(lab, host, ANN, "my own choice") and not can_enter(lab, host, ANN, old)
-            journal = lab.journal(host, since=f"@{since:.0f}")
+            journal = lab.journal(host, since=f"@{int(since)}")
             assert f"{ANN} changed the password" in journal and f"wrong password for {ANN}" in journal
             assert "my own choice" not in journal
         assert converge(lab).changed == {}
@@ -276,7 +276,7 @@ def test_secrets_are_shown_nowhere(lab: Lab) -> None:
     try:
         assert ACCOUNTS in played.changed["mail-12"]
         assert all(can_enter(lab, host, ZOE, password) for host in HOSTS)
-        said = played.output + "".join(lab.journal(host, since=f"@{since:.0f}") for host in HOSTS)
+        said = played.output + "".join(lab.journal(host, since=f"@{int(since)}") for host in HOSTS)
         assert ZOE in said and "/var/vmail/post.example/zoe" in said
         # The line with which ansible-playbook was started is not shown by it.
         assert password not in said and PASSWORDS[ANN] not in said

@@ -407,7 +407,7 @@ def test_smarthost_must_show_its_certificate(lab: Lab, token: str) -> None:
 
 def log_lines(lab: Lab, relay: str, word: str, *, since: float = 0) -> list[str]:
     """What Postfix has said on a relay, the lines with a word in them."""
-    log = lab.journal(relay, "postfix*", since=f"@{since:.0f}")
+    log = lab.journal(relay, "postfix*", since=f"@{int(since)}")
     return [line for line in log.splitlines() if word in line]
 
 

@@ -155,7 +155,7 @@ def test_the_password_is_shown_nowhere(lab: Lab) -> None:
     played = converge(lab, limit="relay2", options=["-vvv"])
     assert "Configure Postfix" in played.changed["relay2"]
     assert password in lab.run("relay2", ["cat", "/etc/postfix/sasl_passwd"]).stdout
-    journal = lab.journal("relay2", since=f"@{since:.0f}")
+    journal = lab.journal("relay2", since=f"@{int(since)}")
     # What stands beside it is shown, so that it could be there.
     assert "sasl_passwd" in played.output and "smtp_sasl_password_maps" in played.output
     assert "Invoked with" in journal and "smtp_sasl_password_maps" in journal
