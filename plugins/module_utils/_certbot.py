@@ -18,6 +18,8 @@ NOISE = ("Saving debug log", "Ask for help", "See the logfile", "Hint:", "Reques
 
 _SETTING = re.compile(r"^([a-z0-9_]+) *= *(.*)$")
 _FAULT = re.compile(r"^ *Domain: (\S+)\s*\n *Type: +(\S+)\s*\n *Detail: (.+(?:\n(?! *Domain:)(?! *$).+)*)", re.MULTILINE)
+# How requests and certbot say that there is no connection, the cause last.
+_UNREACHED = re.compile(r"(?:^requests\.exceptions\..*Caused by \w+\((.*)\)\)|^ValueError: Requesting \S+ (.*))$")
 _PUBLIC_KEY = re.compile(r"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
 
 
@@ -121,12 +123,12 @@ def arguments(wanted: Wanted, *, renew: bool) -> list[str]:
     return [*argv, *(part for name in wanted.names for part in ("-d", name))]
 
 
-def complaint(name: str, output: str) -> str:
+def complaint(wanted: Wanted, output: str) -> str:
     """One sentence out of what certbot said when it failed."""
-    return f"no certificate {name}: {_cause(output)}"
+    return f"no certificate {wanted.name}: {_cause(output, wanted.server)}"
 
 
-def _cause(output: str) -> str:
+def _cause(output: str, server: str) -> str:
     faults = [(match[1], " ".join(match[3].split())) for match in _FAULT.finditer(output)]
     if faults:
         told = "; ".join(f"{domain}: {detail}" for domain, detail in faults)
@@ -136,5 +138,7 @@ def _cause(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip() and not line.strip().startswith(NOISE)]
     if "An unexpected error occurred:" in lines:
         lines = lines[lines.index("An unexpected error occurred:") + 1 :]
-    said = lines[0] if lines else "it said nothing"
+    said = lines[0] if lines else "nothing"
+    if match := _UNREACHED.search(said):
+        return f"the authority at {server} does not answer ({(match[1] or match[2])[:200]}): name the right server, or its ca_bundle"
     return f"certbot says {said[:400]}: see /var/log/letsencrypt/letsencrypt.log"

@@ -52,4 +52,4 @@ class Certbot:
         except CommandError as err:
             raise CertbotError(f"no certificate {wanted.name}: {err}") from err
         if done.code != 0:
-            raise CertbotError(complaint(wanted.name, done.output))
+            raise CertbotError(complaint(wanted, done.output))

@@ -33,7 +33,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._records_hosts imp
     is_unrouted,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._records_proof import refusal_text
-from ansible_collections.postmaster.mail.plugins.module_utils._records_transport import add_transport
+from ansible_collections.postmaster.mail.plugins.module_utils._records_transport import add_mta_sts, add_transport
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE, KnownSender
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_plan import refusals
 
@@ -59,18 +59,20 @@ def derive(
     *,
     hosts: Mapping[str, Sequence[str]] | None = None,
     dkim_keys: Iterable[Mapping[str, Any]] = (),
+    tls_keys: Iterable[Mapping[str, Any]] = (),
 ) -> Derived:
     """All records of ``domains``, as the module ``mail_records`` documents the inputs. Raises :class:`RecordsError`."""
     described = _described(domains)
     warnings: list[str] = []
     keys = _key_records(dkim_keys, described, warnings)
+    held = {absolute(str(key.get("host") or "")): key for key in tls_keys}
     for domain in described.values():
         _mx(domain)
         _spf_record(domain, hosts or {})
         _services(domain)
         _dkim(domain, keys.get(domain.name, ()))
         _dmarc(domain, described)
-        add_transport(domain, described)
+        add_transport(domain, described, held)
         add_hosts(domain)
         warnings += domain.warnings
     records = tuple(dict.fromkeys(record for domain in described.values() for record in domain.records))
@@ -79,6 +81,14 @@ def derive(
     policies = tuple(policy for domain in described.values() for policy in domain.policies)
     spf = tuple(one for domain in described.values() for one in domain.spf)
     return Derived(records, _zone_text(described.values()), tuple(warnings), policies, spf)
+
+
+def policies_of(domains: Iterable[Mapping[str, Any]]) -> tuple[PolicyFile, ...]:
+    """The MTA-STS policies alone, the same as :func:`derive` returns them. Raises :class:`RecordsError`."""
+    described = _described(domains)
+    for domain in described.values():
+        add_mta_sts(domain)
+    return tuple(policy for domain in described.values() for policy in domain.policies)
 
 
 def _described(domains: Iterable[Mapping[str, Any]]) -> dict[str, Domain]:

@@ -51,6 +51,8 @@ def add_hosts(domain: Domain) -> None:
             raise domain.fail(f"{what}: {name.rstrip('.')} has either addresses or alias_of; give one of them")
         if alias:
             _alias(domain, what, name, alias)
+        if alias and options.get("ptr"):
+            raise domain.fail(f"{what}: {name.rstrip('.')} is an alias, which no address can be called by; give its addresses")
         for text in addresses:
             address = address_of(text)
             if address is None:
@@ -58,6 +60,8 @@ def add_hosts(domain: Domain) -> None:
             if is_unrouted(address):
                 domain.warn(f"{what}: {text} is a private address, which nobody outside reaches")
             domain.add(name, "A" if address.version == 4 else "AAAA", str(address))
+            if options.get("ptr"):
+                domain.add(f"{address.reverse_pointer}.", "PTR", name)
 
 
 def _name(domain: Domain, what: str, text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils._bimi import BimiError, BimiRecord
@@ -42,15 +43,21 @@ from ansible_collections.postmaster.mail.plugins.module_utils._tlsa import (
     tlsa_for,
 )
 
+WEB_LABELS = ("autoconfig", "autodiscover")  # where Thunderbird and Outlook ask by HTTPS
 ID_LENGTH = 16  # hexadecimal digits of the policy's digest
 
 
-def add_transport(domain: Domain, domains: Iterable[str]) -> None:
-    """All records of this file for ``domain``; ``domains`` are the names of all described ones, absolute."""
+def add_transport(
+    domain: Domain, domains: Iterable[str], tls_keys: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> None:
+    """All records of this file for ``domain``; ``domains`` are the names of all described ones, absolute.
+
+    ``tls_keys`` are the keys that hosts hold, by their absolute names.
+    """
     known = tuple(domains)
-    _mta_sts(domain)
+    add_mta_sts(domain)
     _tls_rpt(domain)
-    _tlsa(domain, known)
+    _tlsa(domain, known, tls_keys)
     _autoconfig(domain)
     _caa(domain)
     _bimi(domain)
@@ -61,7 +68,8 @@ def add_transport(domain: Domain, domains: Iterable[str]) -> None:
 # -- MTA-STS ------------------------------------------------------------------------------------
 
 
-def _mta_sts(domain: Domain) -> None:
+def add_mta_sts(domain: Domain) -> None:
+    """The record and the policy of MTA-STS, where they are asked for."""
     options = domain.options.get("mta_sts")
     if options is None:
         return
@@ -120,7 +128,7 @@ def _tls_rpt(domain: Domain) -> None:
 # -- TLSA ---------------------------------------------------------------------------------------
 
 
-def _tlsa(domain: Domain, domains: Iterable[str]) -> None:
+def _tlsa(domain: Domain, domains: Iterable[str], tls_keys: Mapping[str, Mapping[str, Any]]) -> None:
     for index, options in enumerate(domain.options.get("tlsa") or ()):
         what = f"tlsa[{index}]"
         host = domain.check_name(str(options.get("host") or ""), f"{what}.host")
@@ -132,12 +140,21 @@ def _tlsa(domain: Domain, domains: Iterable[str]) -> None:
         port = 25 if port is None else int(port)
         if not 1 <= port <= 65535:
             raise domain.fail(f"{what}: the port {port} is not between 1 and 65535")
-        records = [
-            _tlsa_record(domain, f"{what}.{key}", options[key]) for key in ("current", "next") if options.get(key)
-        ]
-        if not options.get("current"):
+        keys = options if options.get("current") else {**tls_keys.get(host, {}), **_given(options)}
+        if keys.get("next") and not keys.get("current"):
             raise domain.fail(f"{what} has no current key; give the certificate, its public key or the record's text")
+        if not keys.get("current"):
+            domain.warn(
+                f"{what}: no key of {host.rstrip('.')} is known yet, so there is no TLSA record; give its certificate or "
+                "public key in current, or run the playbook that gives the host one"
+            )
+            continue
+        records = [_tlsa_record(domain, f"{what}.{key}", keys[key]) for key in ("current", "next") if keys.get(key)]
         domain.records += record_set(host, records, port=port, ttl=domain.ttl)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: options[key] for key in ("current", "next") if options.get(key)}
 
 
 def _tlsa_record(domain: Domain, what: str, text: str) -> TlsaRecord:
@@ -166,6 +183,10 @@ def _autoconfig(domain: Domain) -> None:
         domain.records += autoconfig(domain.name, services, domain.ttl)
     except SrvError as err:
         raise domain.fail(f"{err.term!r} in autoconfig is no host: {err.rule}") from err
+    if options.get("web"):
+        target = domain.check_name(str(options["web"]), "autoconfig.web")
+        for label in WEB_LABELS:
+            domain.add(f"{label}.{domain.name}", "CNAME", target)
 
 
 def _caa(domain: Domain) -> None:

@@ -226,9 +226,8 @@ options:
             type: int
             default: 25
           current:
-            description: The key in use.
+            description: The key in use. Taken from O(tls_keys) if left out; there is no record where it is not there either.
             type: str
-            required: true
           next:
             description: The key that takes over; publish it at least two TTLs before it does (RFC 7672 section 8.1).
             type: str
@@ -258,6 +257,11 @@ options:
             type: str
           sieve:
             description: ManageSieve, port 4190.
+            type: str
+          web:
+            description:
+              - Web server that answers Thunderbird and Outlook; C(autoconfig) and C(autodiscover) below the domain become
+                CNAMEs for it.
             type: str
       caa:
         description:
@@ -312,6 +316,11 @@ options:
           alias_of:
             description: The host that it is another name of, in full. It has no addresses and nothing else then.
             type: str
+          ptr:
+            description:
+              - Whether its addresses are called by its name (PTR). Only where their reverse zones are yours.
+            type: bool
+            default: false
       reports_for:
         description:
           - Domains described elsewhere whose DMARC reports come to addresses in this one. They need its consent
@@ -339,6 +348,23 @@ options:
     type: list
     elements: dict
     default: []
+  tls_keys:
+    description: Keys that the hosts of O(domains[].tlsa) hold.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      host:
+        description: Name of the host.
+        type: str
+        required: true
+      current:
+        description: The key in use, as in O(domains[].tlsa[].current).
+        type: str
+        required: true
+      next:
+        description: The key that takes over.
+        type: str
   prove:
     description:
       - Judge every SPF record as receivers will, before it is published, with the other records of this call as if they
@@ -548,6 +574,11 @@ MTA_STS_SPEC: dict[str, Any] = {
 TLSA_SPEC: dict[str, Any] = {
     "host": {"type": "str", "required": True},
     "port": {"type": "int", "default": 25},
+    "current": {"type": "str"},
+    "next": {"type": "str"},
+}
+TLS_KEY_SPEC: dict[str, Any] = {
+    "host": {"type": "str", "required": True},
     "current": {"type": "str", "required": True},
     "next": {"type": "str"},
 }
@@ -560,6 +591,7 @@ HOST_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "addresses": {"type": "list", "elements": "str"},
     "alias_of": {"type": "str"},
+    "ptr": {"type": "bool", "default": False},
 }
 DOMAIN_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -578,7 +610,7 @@ DOMAIN_SPEC: dict[str, Any] = {
     "mta_sts": {"type": "dict", "options": MTA_STS_SPEC},
     "tls_rpt": {"type": "dict", "options": {"rua": {"type": "list", "elements": "str", "required": True}}},
     "tlsa": {"type": "list", "elements": "dict", "options": TLSA_SPEC},
-    "autoconfig": {"type": "dict", "options": {service: {"type": "str"} for service in SERVICES}},
+    "autoconfig": {"type": "dict", "options": {service: {"type": "str"} for service in (*SERVICES, "web")}},
     "caa": {"type": "list", "elements": "str"},
     "bimi": {"type": "dict", "options": BIMI_SPEC},
     "texts": {"type": "list", "elements": "str"},
@@ -597,6 +629,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "domains": {"type": "list", "elements": "dict", "required": True, "options": DOMAIN_SPEC},
     "hosts": {"type": "dict", "default": {}},
     "dkim_keys": {"type": "list", "elements": "dict", "default": [], "no_log": False},
+    "tls_keys": {"type": "list", "elements": "dict", "default": [], "options": TLS_KEY_SPEC, "no_log": False},
     "prove": {"type": "dict", "options": PROVE_SPEC},
 }
 
@@ -618,7 +651,7 @@ def main() -> None:
     params = module.params
     hosts = {name: [found] if isinstance(found, str) else list(found or ()) for name, found in params["hosts"].items()}
     try:
-        derived = derive(params["domains"], hosts=hosts, dkim_keys=params["dkim_keys"])
+        derived = derive(params["domains"], hosts=hosts, dkim_keys=params["dkim_keys"], tls_keys=params["tls_keys"])
         proofs = _proofs(derived, params["prove"])
     except RecordsError as err:
         module.fail_json(msg=str(err))
@@ -631,6 +664,8 @@ def main() -> None:
     except _records_formats.FormatError as err:
         module.fail_json(msg=str(err))
     unproven = [f"the SPF record of {one.domain} is not proven: {one.unproven}" for one in proofs if one.unproven]
+    if not params["zones"]:  # nobody has said that the zones of addresses are wanted there
+        outside = [text for text in outside if ".arpa. PTR " not in text]
     for warning in (*derived.warnings, *outside, *unproven):
         module.warn(warning)
     module.exit_json(
