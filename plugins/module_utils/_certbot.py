@@ -11,13 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 AUTHENTICATORS: Mapping[str, str] = {"http": "standalone", "dns": "dns-rfc2136"}
 NOISE = ("Saving debug log", "Ask for help", "See the logfile", "Hint:", "Requesting a certificate", "Renewing an ")
 
 _SETTING = re.compile(r"^([a-z0-9_]+) *= *(.*)$")
-_FAULT = re.compile(r"^ *Domain: (\S+)\s*\n *Type: +(\S+)\s*\n *Detail: (.+(?:\n(?! *Domain:)(?! *$).+)*)", re.MULTILINE)
+_FAULT = re.compile(
+    r"^ *Domain: (\S+)\s*\n *Type: +(\S+)\s*\n *Detail: (.+(?:\n(?! *Domain:)(?! *$).+)*)", re.MULTILINE
+)
 # How requests and certbot say that there is no connection, the cause last.
 _UNREACHED = re.compile(r"(?:^requests\.exceptions\..*Caused by \w+\((.*)\)\)|^ValueError: Requesting \S+ (.*))$")
 _PUBLIC_KEY = re.compile(r"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
@@ -82,7 +84,7 @@ def parse_certificate(text: str, settings: Mapping[str, str]) -> Held | None:
     key = _PUBLIC_KEY.search(text)
     if not names or ends is None or key is None:
         return None
-    expires = datetime.strptime(ends[1], "%b %d %H:%M:%S %Y").replace(tzinfo=timezone.utc)
+    expires = datetime.strptime(ends[1], "%b %d %H:%M:%S %Y").replace(tzinfo=UTC)
     return Held(names, expires, key[0] + "\n", settings)
 
 

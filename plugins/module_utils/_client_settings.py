@@ -84,7 +84,10 @@ def autoconfig(settings: Settings, domain: str) -> str:
     """Thunderbird's answer for a domain."""
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', '<clientConfig version="1.1">']
     lines += [f'  <emailProvider id="{escape(domain)}">', f"    <domain>{escape(domain)}</domain>"]
-    lines += [f"    <displayName>{escape(domain)}</displayName>", f"    <displayShortName>{escape(domain)}</displayShortName>"]
+    lines += [
+        f"    <displayName>{escape(domain)}</displayName>",
+        f"    <displayShortName>{escape(domain)}</displayShortName>",
+    ]
     for service in settings.used_for("imap", "pop3", "smtp"):
         kind = "outgoingServer" if service.use == "smtp" else "incomingServer"
         lines += [
@@ -101,7 +104,11 @@ def autoconfig(settings: Settings, domain: str) -> str:
 
 def autodiscover(settings: Settings) -> str:
     """Outlook's answer, with a word for the address. Outlook takes one service of each kind, so it gets the first."""
-    lines = ['<?xml version="1.0" encoding="utf-8"?>', f'<Autodiscover xmlns="{RESPONSE}">', f'  <Response xmlns="{OUTLOOK}">']
+    lines = [
+        '<?xml version="1.0" encoding="utf-8"?>',
+        f'<Autodiscover xmlns="{RESPONSE}">',
+        f'  <Response xmlns="{OUTLOOK}">',
+    ]
     lines += ["    <Account>", "      <AccountType>email</AccountType>", "      <Action>settings</Action>"]
     for use in ("imap", "pop3", "smtp"):
         for service in settings.used_for(use)[:1]:
@@ -139,7 +146,10 @@ def sheet(settings: Settings, domain: str, users: Iterable[str] = ()) -> str:
             lines += _service(WORDS[use] if not number else "or, where that cannot be chosen", settings.host, service)
     for service in settings.used_for("sieve"):
         lines += _service("To change rules for incoming mail (ManageSieve)", settings.host, service)
-    lines += ["Authentication is by normal password everywhere. A client that warns of the certificate is not at our", "server: stop."]
+    lines += [
+        "Authentication is by normal password everywhere. A client that warns of the certificate is not at our",
+        "server: stop.",
+    ]
     return "\n".join([*lines, ""])
 
 

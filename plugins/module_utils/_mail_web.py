@@ -15,7 +15,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _client_settings as client
-from ansible_collections.postmaster.mail.plugins.module_utils._mta_sts import POLICY_HOST, POLICY_PATH, MtaStsError, MtaStsPolicy
+from ansible_collections.postmaster.mail.plugins.module_utils._mta_sts import (
+    POLICY_HOST,
+    POLICY_PATH,
+    MtaStsError,
+    MtaStsPolicy,
+)
 
 CONFIGURATION = "/etc/nginx/conf.d/mail_web.conf"
 AUTOCONFIG, AUTODISCOVER = "autoconfig", "autodiscover"
@@ -39,7 +44,9 @@ def problems(given: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     for key in ("tls_certificate", "tls_key", "directory"):
         if not _PATH.fullmatch(given[key]):
-            found.append(f"{key}: {given[key]!r} is no plain absolute path: use letters, digits, and . _ - between slashes")
+            found.append(
+                f"{key}: {given[key]!r} is no plain absolute path: use letters, digits, and . _ - between slashes"
+            )
     for item in given["listen"]:
         if not _LISTEN.fullmatch(str(item)):
             found.append(f"listen: {item!r} is neither a port nor an address with one: write it as 443 or [::]:443")
@@ -69,8 +76,12 @@ def answers(given: Mapping[str, Any]) -> dict[str, str]:
     """The static files by path."""
     settings, directory = client.Settings.of(given), given["directory"]
     domains = [client.check_domain(domain) for domain in given["domains"]]
-    found = {f"{directory}/{POLICY_HOST}.{policy['domain']}{POLICY_PATH}": policy["content"] for policy in given["policies"]}
-    found |= {f"{directory}/{AUTOCONFIG}.{name}{AUTOCONFIG_PATH}": client.autoconfig(settings, name) for name in domains}
+    found = {
+        f"{directory}/{POLICY_HOST}.{policy['domain']}{POLICY_PATH}": policy["content"] for policy in given["policies"]
+    }
+    found |= {
+        f"{directory}/{AUTOCONFIG}.{name}{AUTOCONFIG_PATH}": client.autoconfig(settings, name) for name in domains
+    }
     if domains:
         found[f"{directory}/{AUTODISCOVER}/settings.xml"] = client.autodiscover(settings)
         found[f"{directory}/{AUTODISCOVER}/error.xml"] = client.autodiscover_error()

@@ -52,7 +52,9 @@ def add_hosts(domain: Domain) -> None:
         if alias:
             _alias(domain, what, name, alias)
         if alias and options.get("ptr"):
-            raise domain.fail(f"{what}: {name.rstrip('.')} is an alias, which no address can be called by; give its addresses")
+            raise domain.fail(
+                f"{what}: {name.rstrip('.')} is an alias, which no address can be called by; give its addresses"
+            )
         for text in addresses:
             address = address_of(text)
             if address is None:

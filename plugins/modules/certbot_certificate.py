@@ -135,7 +135,7 @@ expires:
   sample: "2027-02-26T08:00:00Z"
 """
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -218,7 +218,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         certbot = Certbot(module.params["directory"])
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         module.exit_json(**run(module.params, certbot, now, check_mode=module.check_mode))
     except (CertbotError, FileError) as err:
         module.fail_json(msg=str(err))

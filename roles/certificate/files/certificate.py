@@ -141,7 +141,9 @@ def prove(name: str, services: list[dict[str, Any]], settings: dict[str, Any]) -
     wanted = held(name)
     until = time.monotonic() + settings["wait"]
     for port in (port for service in services for port in service.get("ports", ())):
-        while (problem := fault(settings["address"], port, settings["server_name"], wanted)) and time.monotonic() < until:
+        while (
+            problem := fault(settings["address"], port, settings["server_name"], wanted)
+        ) and time.monotonic() < until:
             time.sleep(PAUSE)
         if problem:
             yield problem
@@ -157,6 +159,8 @@ def run(command: str, name: str) -> list[str]:
     if command == "deploy" and first(name):
         return problems
     problems += prove(name, services, settings)
+    if command == "prove" and not problems:  # what a renewal has left as failed is mended
+        told(["systemctl", "reset-failed", f"certificate-deploy@{name}.service"])
     ports = " and ".join(str(port) for service in services for port in service.get("ports", ())) or "no port"
     if not problems:
         print(f"the certificate {name} is served on {ports}")
