@@ -671,3 +671,60 @@ def test_selectors_that_are_aliases() -> None:
     ]  # fmt: skip
     with pytest.raises(RecordsError, match=r"^the domain corp.example: dkim.target: write \{selector\}, "):
         derive([{"name": "corp.example", "dkim": {**dkim, "target": "{x}"}}])
+
+
+# -- what a mail server's domain adds -----------------------------------------------------------
+SERVER = {
+    "name": "corp.example",
+    "mx": [{"host": "mail.corp.example"}],
+    "senders": [{"mx": True}],
+    "tlsa": [{"host": "mail.corp.example"}],
+    "autoconfig": {"imaps": "mail.corp.example", "web": "mail.corp.example"},
+    "host_records": [{"name": "mail", "addresses": ["192.0.2.25", "2001:db8::25"], "ptr": True}],
+}
+HELD = {"host": "mail.corp.example", "current": "3 1 1 " + DIGEST, "next": "3 1 1 " + "cd" * 32}
+
+
+def told(rdtype: str, **options: Any) -> list[str]:
+    return [str(record) for record in derive([SERVER], **options).records if record.type == rdtype]
+
+
+def test_keys_that_hosts_hold_become_tlsa_records() -> None:
+    assert told("TLSA", tls_keys=[HELD]) == [
+        f"_25._tcp.mail.corp.example. 3600 IN TLSA 3 1 1 {DIGEST}",
+        "_25._tcp.mail.corp.example. 3600 IN TLSA 3 1 1 " + "cd" * 32,
+    ]
+    assert told("TLSA", tls_keys=[{**HELD, "next": None, "host": "MAIL.corp.example."}]) == [
+        f"_25._tcp.mail.corp.example. 3600 IN TLSA 3 1 1 {DIGEST}"
+    ]
+    # What is described wins.
+    described = {**SERVER, "tlsa": [{"host": "mail.corp.example", "current": "3 1 1 " + "ef" * 32}]}
+    assert [str(one) for one in derive([described], tls_keys=[HELD]).records if one.type == "TLSA"] == [
+        "_25._tcp.mail.corp.example. 3600 IN TLSA 3 1 1 " + "ef" * 32
+    ]
+
+
+def test_a_host_without_a_key_has_no_tlsa_record_yet() -> None:
+    for keys in ([], [{**HELD, "host": "other.corp.example"}]):
+        derived = derive([SERVER], tls_keys=keys)
+        assert [record for record in derived.records if record.type == "TLSA"] == []
+        assert any(text.startswith("the domain corp.example: tlsa[0]: no key of mail.corp.example is known yet") for text in derived.warnings)
+    assert not any("tlsa" in text for text in derive([SERVER], tls_keys=[HELD]).warnings)
+
+
+def test_the_web_server_of_clients() -> None:
+    assert told("CNAME") == [
+        "autoconfig.corp.example. 3600 IN CNAME mail.corp.example.", "autodiscover.corp.example. 3600 IN CNAME mail.corp.example.",
+    ]  # fmt: skip
+
+
+def test_addresses_are_called_by_the_name_where_that_is_asked_for() -> None:
+    reverse = "5.2.0.0" + ".0" * 20 + ".8.b.d.0.1.0.0.2.ip6.arpa."
+    assert told("PTR") == [
+        "25.2.0.192.in-addr.arpa. 3600 IN PTR mail.corp.example.", f"{reverse} 3600 IN PTR mail.corp.example.",
+    ]  # fmt: skip
+    silent = {**SERVER, "host_records": [{"name": "mail", "addresses": ["192.0.2.25"]}]}
+    assert [record for record in derive([silent]).records if record.type == "PTR"] == []
+    alias = {**SERVER, "host_records": [{"name": "x", "alias_of": "mail.corp.example", "ptr": True}]}
+    with pytest.raises(RecordsError, match=r"host_records\[0\]: x.corp.example is an alias, which no address can be called by"):
+        derive([alias])
