@@ -112,7 +112,9 @@ class World:
         self.now = 0
         settle, self.keep, revoked = setting.waits
         self.policy = Policy(rotate_after=120, settle=settle, keep=self.keep, revoked=revoked)
-        self.domain = Domain(D, setting.algorithms, selectors=setting.selectors, target=TARGET if setting.delegated else "", ttl=TTL)
+        self.domain = Domain(
+            D, setting.algorithms, selectors=setting.selectors, target=TARGET if setting.delegated else "", ttl=TTL
+        )
         self.history: list[dict[str, Value]] = [{}]  # the zone's versions
         self.truth: dict[str, Value] = {}  # what was published on purpose
         self.spoilt: set[str] = set()
@@ -137,7 +139,9 @@ class World:
                 group = ("all" if setting.twins else relay.share or relay.name, algorithm)
                 if group not in made:
                     selector = next((one for one in setting.selectors if self.owner(one) not in self.truth), "")
-                    made[group] = replace(self.new_key(selector or self.free_selector(), algorithm), state="active", activated=0)
+                    made[group] = replace(
+                        self.new_key(selector or self.free_selector(), algorithm), state="active", activated=0
+                    )
                 relay.manifest[made[group].selector] = made[group]
                 relay.signing[algorithm] = made[group].selector
                 self.truth[self.owner(made[group].selector)] = (made[group].record,)
@@ -207,12 +211,16 @@ class World:
     def notice(self, steps: list[Step]) -> None:
         """What the rotation knows from then on: of the keys that nothing kept it from looking at, when that is noted."""
         self.seen = {}
-        signing = {selector for relay in self.relays.values() if self.present(relay) for selector in relay.signing.values()}
+        signing = {
+            selector for relay in self.relays.values() if self.present(relay) for selector in relay.signing.values()
+        }
         for step in steps:
             if step.selector in signing and not step.note:
                 self.mail += [one for one in self.stray if one.selector == step.selector]
             for name in self.path(step.selector) if step.selector else ():
-                self.seen[name] = {self.zone(server).get(name, ()) for server, state in self.servers.items() if state.up}
+                self.seen[name] = {
+                    self.zone(server).get(name, ()) for server, state in self.servers.items() if state.up
+                }
                 self.foreign.discard(name)
                 if any(FOREIGN in value for value in self.seen[name]):
                     self.foreign.add(name)
@@ -242,7 +250,10 @@ class World:
         """Whether mail needs it, or a relay that is set up anew would sign with it at once."""
         used = {one.selector for one in self.mail}
         for relay in self.relays.values():
-            used |= {*relay.signing.values(), *(held.selector for held in relay.manifest.values() if held.state == "active")}
+            used |= {
+                *relay.signing.values(),
+                *(held.selector for held in relay.manifest.values() if held.state == "active"),
+            }
         return any(name in self.path(selector) for selector in used)
 
     def _sound(self, name: str, version: int) -> bool:
@@ -630,7 +641,14 @@ class Play:
         name, selector = names[which % len(names)]
         held = next((relay.manifest[selector] for relay in world.relays.values() if selector in relay.manifest), None)
         key = b"" if held is None else held.public or b""
-        full = next((f"v=DKIM1; k=unknown; p={number:04d}" for number in range(1, world.made + 1) if b64decode(f"{number:04d}") == key), JUNK)
+        full = next(
+            (
+                f"v=DKIM1; k=unknown; p={number:04d}"
+                for number in range(1, world.made + 1)
+                if b64decode(f"{number:04d}") == key
+            ),
+            JUNK,
+        )
         there = tuple(text for text in world.history[-1].get(name, ()) if not text.startswith(ALIAS))
         texts = {"remove": (), "junk": (JUNK,), "foreign": (FOREIGN,), "beside": (*there, JUNK)[:2], "full": (full,)}
         value: Value = texts.get(how, (ALIAS + "elsewhere.example.",))
@@ -651,9 +669,13 @@ class Play:
             self._spoil({name: old.get(name, ()) for name in {*old, *world.history[-1]}})
             return
         zones = world.history[version : server.version + 1]
-        world.spoilt |= {name for zone in zones for name in {*zone, *zones[-1]} if zone.get(name) != zones[-1].get(name)}
+        world.spoilt |= {
+            name for zone in zones for name in {*zone, *zones[-1]} if zone.get(name) != zones[-1].get(name)
+        }
         server.version = version
 
     def somebody_mends_the_records(self) -> None:
         """All are as they were published."""
-        self.world.write({name: self.world.truth.get(name, ()) for name in {*self.world.truth, *self.world.history[-1]}})
+        self.world.write(
+            {name: self.world.truth.get(name, ()) for name in {*self.world.truth, *self.world.history[-1]}}
+        )

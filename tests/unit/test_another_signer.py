@@ -87,7 +87,11 @@ class Gate:
     """A host with such a signer, and a world in which every name server says what it should."""
 
     def __init__(self, place: Path) -> None:
-        self.place, self.now, self.described = place, 1_800_000_000, working.domains([{"name": name} for name in DOMAINS])
+        self.place, self.now, self.described = (
+            place,
+            1_800_000_000,
+            working.domains([{"name": name} for name in DOMAINS]),
+        )
         shutil.copytree(TASKS, place / "tasks")
         (place / "tasks" / "signer_file.yml").write_text(SIGNER)
         (place / "sign.py").write_text(SIGN)
@@ -105,8 +109,19 @@ class Gate:
         ensure(self.store, wants, Options(state=state, now=working.show_time(self.now)))
 
     def play(self, work: working.Work | None = None) -> subprocess.CompletedProcess[str]:
-        extra = {"ansible_python_interpreter": sys.executable, "place": str(self.place), "rotate_plan": {"work": asdict(work or working.Work())}}
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-e", json.dumps(extra), "play.yml"]
+        extra = {
+            "ansible_python_interpreter": sys.executable,
+            "place": str(self.place),
+            "rotate_plan": {"work": asdict(work or working.Work())},
+        }
+        command = [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            "-i",
+            "localhost,",
+            "-e",
+            json.dumps(extra),
+            "play.yml",
+        ]
         environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "false"}
         return subprocess.run(command, cwd=self.place, env=environment, capture_output=True, text=True, check=False)
 
@@ -142,7 +157,9 @@ def test_a_key_for_all_domains_turns(tmp_path: Path) -> None:
     keys = [(tmp_path / "keys" / f"{domain}.g2.key").read_bytes() for domain in DOMAINS]
     assert keys[0] == keys[1] and gate.states()["b.example", "g2"] == "pending"
     noted = gate.work().notes["localhost"]
-    gate.do("present", *(Want(item["domain"], selector=item["selector"], published=item["published"]) for item in noted))
+    gate.do(
+        "present", *(Want(item["domain"], selector=item["selector"], published=item["published"]) for item in noted)
+    )
     gate.now += 10
     switching = gate.work()
     new, old = [("a.example", "g2"), ("b.example", "g2")], [("a.example", "g1"), ("b.example", "g1")]

@@ -69,7 +69,9 @@ def test_what_is_held() -> None:
     assert "version" not in found.settings
 
 
-@pytest.mark.parametrize("text", ["", "unable to load certificate", KEY, "notAfter=Feb 26 09:10:14 2027 GMT\n    DNS:x.example"])
+@pytest.mark.parametrize(
+    "text", ["", "unable to load certificate", KEY, "notAfter=Feb 26 09:10:14 2027 GMT\n    DNS:x.example"]
+)
 def test_what_is_no_certificate(text: str) -> None:
     assert cb.parse_certificate(text, {}) is None
 
@@ -84,7 +86,11 @@ def test_a_quoted_setting() -> None:
     [
         (WANTED, None, ["there is none yet"]),
         (WANTED, held(), []),
-        (replace(WANTED, names=(NAME, "mta-sts.example.org", "x.example.org")), held(), ["it does not hold x.example.org"]),
+        (
+            replace(WANTED, names=(NAME, "mta-sts.example.org", "x.example.org")),
+            held(),
+            ["it does not hold x.example.org"],
+        ),
         (replace(WANTED, names=(NAME,)), held(), ["it holds mta-sts.example.org, which is not wanted"]),
         (WANTED, held(expires=NOW), ["it has expired on 2026-11-28"]),
         (replace(WANTED, key_type="rsa"), held(), ["its key_type is ecdsa instead of rsa"]),
@@ -113,7 +119,9 @@ def test_what_certbot_is_told() -> None:
         f" --deploy-hook systemctl start certificate-deploy@{NAME} -d {NAME} -d mta-sts.example.org"
     )
     again = cb.arguments(replace(BY_DNS, email="a@example.org", hooks={}), renew=True)
-    assert "--force-renewal --renew-with-new-domains --email a@example.org --no-eff-email --dns-rfc2136" in " ".join(again)
+    assert "--force-renewal --renew-with-new-domains --email a@example.org --no-eff-email --dns-rfc2136" in " ".join(
+        again
+    )
     assert again[again.index("--dns-rfc2136-credentials") + 1] == "/etc/dns.ini"
     assert again[again.index("--dns-rfc2136-propagation-seconds") + 1] == "5"
     assert "--standalone" not in again
@@ -154,7 +162,10 @@ Ask for help or search for solutions at https://community.letsencrypt.org.
             'the authority could not see who holds the names (mail.example.org: Get "http://mail.example.org:80/x": dial tcp '
             "[2001:db8::42]:80: connect: connection refused; nowhere.post.example: no such name): mend what it says, then run again",
         ),
-        ("Another instance of Certbot is already running.\n", "another certbot is running: wait for it, then run again"),
+        (
+            "Another instance of Certbot is already running.\n",
+            "another certbot is running: wait for it, then run again",
+        ),
         (
             "An unexpected error occurred:\nValueError: Requesting acme.lab.test/dir: Connection refused\n",
             f"the authority at {SERVER} does not answer (Connection refused): name the right server, or its ca_bundle",
@@ -263,7 +274,9 @@ class Absent(Runner):
 
 
 def test_programs_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(cb.CertbotError, match=rf"^no certificate {NAME}: certbot cannot be started: No such file or directory$"):
+    with pytest.raises(
+        cb.CertbotError, match=rf"^no certificate {NAME}: certbot cannot be started: No such file or directory$"
+    ):
         call(tmp_path, Absent())
     write(tmp_path, [NAME])
     with pytest.raises(cb.CertbotError, match=r"^openssl cannot be started: .*: install openssl$"):

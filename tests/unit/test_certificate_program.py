@@ -25,10 +25,17 @@ from cryptography.x509.oid import NameOID
 PROGRAM = Path(__file__).resolve().parents[2] / "roles/certificate/files/certificate.py"
 NAME = "mail.example.org"
 # What a server says first, and its answers to what it is told; as the daemons of Debian say it.
-SMTP = [b"220 mail.example.org ESMTP OpenSMTPD\r\n", b"250-mail.example.org Hello\r\n250-STARTTLS\r\n250 HELP\r\n", b"220 2.0.0: Ready to start TLS\r\n"]
+SMTP = [
+    b"220 mail.example.org ESMTP OpenSMTPD\r\n",
+    b"250-mail.example.org Hello\r\n250-STARTTLS\r\n250 HELP\r\n",
+    b"220 2.0.0: Ready to start TLS\r\n",
+]
 IMAP = [b"* OK [CAPABILITY IMAP4rev1 STARTTLS] Dovecot ready.\r\n", b"a OK Begin TLS negotiation now.\r\n"]
 POP3 = [b"+OK Dovecot ready.\r\n", b"+OK Begin TLS negotiation now.\r\n"]
-SIEVE = [b'"IMPLEMENTATION" "Dovecot Pigeonhole"\r\n"STARTTLS"\r\nOK "Dovecot ready."\r\n', b'OK "Begin TLS negotiation now."\r\n']
+SIEVE = [
+    b'"IMPLEMENTATION" "Dovecot Pigeonhole"\r\n"STARTTLS"\r\nOK "Dovecot ready."\r\n',
+    b'OK "Begin TLS negotiation now."\r\n',
+]
 
 
 def load() -> ModuleType:
@@ -113,11 +120,21 @@ def live(program: ModuleType, certificate: Path, version: int = 2) -> None:
 
 
 def settle(program: ModuleType, services: list[dict[str, Any]], **more: Any) -> None:
-    settings = {"server_name": NAME, "address": "127.0.0.1", "wait": 0.2, "open": [], "close": [], "services": services, **more}
+    settings = {
+        "server_name": NAME,
+        "address": "127.0.0.1",
+        "wait": 0.2,
+        "open": [],
+        "close": [],
+        "services": services,
+        **more,
+    }
     (program.SETTINGS / f"{NAME}.json").write_text(json.dumps(settings))
 
 
-@pytest.mark.parametrize(("kind", "lines"), [(25, SMTP), (587, SMTP), (143, IMAP), (110, POP3), (4190, SIEVE), (993, [])])
+@pytest.mark.parametrize(
+    ("kind", "lines"), [(25, SMTP), (587, SMTP), (143, IMAP), (110, POP3), (4190, SIEVE), (993, [])]
+)
 def test_every_kind_of_port(program: ModuleType, tmp_path: Path, kind: int, lines: list[bytes]) -> None:
     mine, other = make(tmp_path), make(tmp_path)
     live(program, mine)
@@ -176,7 +193,10 @@ def test_deploy(program: ModuleType, machine: Machine, tmp_path: Path, capsys: p
     mine, other = make(tmp_path), make(tmp_path)
     live(program, mine)
     right, wrong = Server(mine, []), Server(other, [])
-    services = [{"name": "opensmtpd", "state": "restarted", "ports": [right.port]}, {"name": "dovecot", "ports": [wrong.port]}]
+    services = [
+        {"name": "opensmtpd", "state": "restarted", "ports": [right.port]},
+        {"name": "dovecot", "ports": [wrong.port]},
+    ]
     settle(program, services)
     assert program.run("deploy", NAME) == [f"port {wrong.port} serves another certificate than {NAME}"]
     assert machine.told == ["systemctl restart opensmtpd", "systemctl reload dovecot"]
@@ -206,6 +226,8 @@ def test_a_proof_forgets_what_failed(program: ModuleType, machine: Machine, tmp_
     settle(program, [{"name": "dovecot", "ports": [Server(mine, []).port]}])
     assert program.run("prove", NAME) == []
     assert machine.told == [f"systemctl reset-failed certificate-deploy@{NAME}.service"]
+    machine.away.add("dovecot")
+    assert program.run("prove", NAME) == ["dovecot does not run"]
 
 
 def test_port_80(program: ModuleType, machine: Machine) -> None:
@@ -233,7 +255,12 @@ def test_commands_that_fail(program: ModuleType) -> None:
     ],
 )
 def test_as_a_program(
-    program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str], code: int, said: str
+    program: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    argv: list[str],
+    code: int,
+    said: str,
 ) -> None:
     settle(program, [])
     monkeypatch.setattr(sys, "argv", argv)

@@ -121,9 +121,13 @@ def failing(made: Any, name: str, rdtype: str, server: str, answer: v.DnsAnswer)
 
 # 512 bits: no library makes such a key any more.
 RSA_512 = base64.b64encode(_dkim._rsa_public((1 << 511) | 1, 65537)).decode()
-ARC = "".join(
-    f"{name}: i=1; a=rsa-sha256; cv=none; d=f.example; s=x; b=AAAA\r\n" for name in ("ARC-Seal", "ARC-Message-Signature")
-) + "ARC-Authentication-Results: i=1; f.example; spf=pass\r\n"
+ARC = (
+    "".join(
+        f"{name}: i=1; a=rsa-sha256; cv=none; d=f.example; s=x; b=AAAA\r\n"
+        for name in ("ARC-Seal", "ARC-Message-Signature")
+    )
+    + "ARC-Authentication-Results: i=1; f.example; spf=pass\r\n"
+)
 
 
 SERVFAIL = v.DnsAnswer(v.FAILED, text="SERVFAIL")
@@ -514,11 +518,15 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("row", "severity", "seen", "remedy", "fault"), FAULTS, ids=[f"{n}-{case[0]}" for n, case in enumerate(FAULTS)])
+@pytest.mark.parametrize(
+    ("row", "severity", "seen", "remedy", "fault"), FAULTS, ids=[f"{n}-{case[0]}" for n, case in enumerate(FAULTS)]
+)
 def test_each_fault_is_found_and_nothing_else(row: str, severity: str, seen: str, remedy: str, fault: Fault) -> None:
     made = World()
     report = checked(fault(made) or made)
-    assert {(item.id, item.severity, item.verdict) for item in report.findings} == {(row, severity, WRONG)}, report.table()
+    assert {(item.id, item.severity, item.verdict) for item in report.findings} == {(row, severity, WRONG)}, (
+        report.table()
+    )
     found = report.findings[0]
     assert seen in found.seen and remedy in found.remedy and found.reference.split()[0].isalnum()
     assert report.verdicts()[DOMAIN][row] == WRONG
@@ -546,8 +554,15 @@ def test_keys_whose_records_are_as_their_states_ask_for(state: str, published: s
 
 
 def test_of_many_names_of_an_address_few_count_for_a_term_ptr() -> None:
-    made = World().put("", "TXT", "v=spf1 a:mx.example.org ptr -all").put(REVERSE, "PTR", "mx.example.org.", *(f"m{n}.example.org." for n in range(10)))
-    assert [(item.id, item.severity) for item in checked(made).findings] == [("spf.mx-ptr-limits", "W"), ("spf.ptr", "W")]
+    made = (
+        World()
+        .put("", "TXT", "v=spf1 a:mx.example.org ptr -all")
+        .put(REVERSE, "PTR", "mx.example.org.", *(f"m{n}.example.org." for n in range(10)))
+    )
+    assert [(item.id, item.severity) for item in checked(made).findings] == [
+        ("spf.mx-ptr-limits", "W"),
+        ("spf.ptr", "W"),
+    ]
     made.put(REVERSE, "PTR", "mx.example.org.", *(f"m{n}.example.org." for n in range(9)))
     assert [item.id for item in checked(made).findings] == ["spf.ptr"]
 
@@ -607,7 +622,9 @@ def test_dane_in_a_zone_that_is_not_signed() -> None:
         ("mx.target", "example.org.", "MX", ["10 mx.example.org.", "20 203.0.113.25."]),
     ],
 )
-def test_what_only_some_servers_say_is_propagating(row: str, name: str, rdtype: str, values: list[str], server: str) -> None:
+def test_what_only_some_servers_say_is_propagating(
+    row: str, name: str, rdtype: str, values: list[str], server: str
+) -> None:
     made = without_message(World()).tell(dkim_keys=())
     made.at[(name, rdtype, server)] = values
     report = checked(made)
@@ -627,7 +644,9 @@ def test_a_fault_that_differs_between_servers_is_wrong() -> None:
 
 def test_serial_numbers_that_differ_are_propagating() -> None:
     made = World()
-    made.at[("example.org.", "SOA", SERVERS[1])] = ["ns1.example.net. hostmaster.example.org. 2026112000 3600 600 86400 300"]
+    made.at[("example.org.", "SOA", SERVERS[1])] = [
+        "ns1.example.net. hostmaster.example.org. 2026112000 3600 600 86400 300"
+    ]
     report = checked(made)
     assert [(item.id, item.verdict) for item in report.findings] == [("dns.consistency", PROPAGATING)]
     assert "has serial 2026112000" in report.findings[0].seen
@@ -643,14 +662,22 @@ def test_serial_numbers_that_differ_are_propagating() -> None:
         ("sel1._domainkey.example.org.", "TXT", key_text(1024)),
     ],
 )
-def test_what_differs_between_servers_is_wrong_where_no_transfer_will_mend_it(name: str, rdtype: str, value: str, moved: bool) -> None:
+def test_what_differs_between_servers_is_wrong_where_no_transfer_will_mend_it(
+    name: str, rdtype: str, value: str, moved: bool
+) -> None:
     made = without_message(World())
     made.at[(name, rdtype, SERVERS[1])] = [value]
     if moved:
-        made.at[("example.org.", "SOA", SERVERS[1])] = ["ns1.example.net. hostmaster.example.org. 2026112000 3600 600 86400 300"]
+        made.at[("example.org.", "SOA", SERVERS[1])] = [
+            "ns1.example.net. hostmaster.example.org. 2026112000 3600 600 86400 300"
+        ]
     found = [item for item in checked(made).findings if item.id == "dns.consistency" and "has serial" not in item.seen]
     assert [(item.severity, item.verdict) for item in found] == [("W", PROPAGATING if moved else WRONG)]
-    assert f"{name.rstrip('.')} {rdtype} is not the same everywhere" in found[0].seen and SERVERS[1] in found[0].seen and value[:40] in found[0].seen
+    assert (
+        f"{name.rstrip('.')} {rdtype} is not the same everywhere" in found[0].seen
+        and SERVERS[1] in found[0].seen
+        and value[:40] in found[0].seen
+    )
 
 
 def test_a_server_that_keeps_one_name_to_itself_is_named() -> None:
@@ -668,7 +695,9 @@ def test_a_resolver_that_does_not_answer_makes_nothing_wrong() -> None:
     made.broken[("*", "*", "")] = v.DnsAnswer(v.TIMEOUT, text="192.0.2.53 does not answer")
     report = checked(made)
     assert report.findings == []
-    assert {item.seen for item in report.unknowns if item.id.startswith("spf.") and item.id != "spf.covers-ip"} == {"192.0.2.53 does not answer"}
+    assert {item.seen for item in report.unknowns if item.id.startswith("spf.") and item.id != "spf.covers-ip"} == {
+        "192.0.2.53 does not answer"
+    }
 
 
 def test_a_signature_that_no_library_can_verify_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -707,7 +736,9 @@ def listed_by_one(made: Any, lists: str, silent_one: str) -> Any:
     made.put("2.0.0.127.bl2.example.net.", "A", "127.0.0.2")
     mapped = ipaddress.ip_address("::ffff:7f00:2").reverse_pointer.removesuffix("ip6.arpa")
     made.put(f"{mapped}bl2.example.net.", "A", "127.0.0.2").put(f"25.113.0.203.{lists}.example.net.", "A", "127.0.0.4")
-    return mute(made, (f"25.113.0.203.{silent_one}.example.net.", "A")).tell(dnsbl_ip=("bl.example.net", "bl2.example.net"))
+    return mute(made, (f"25.113.0.203.{silent_one}.example.net.", "A")).tell(
+        dnsbl_ip=("bl.example.net", "bl2.example.net")
+    )
 
 
 def two_mail_servers(made: Any, second: str) -> Any:
@@ -767,10 +798,16 @@ HALF_KNOWN: list[tuple[str, str, str, Fault]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("row", "severity", "seen", "fault"), HALF_KNOWN, ids=[f"{n}-{case[0]}" for n, case in enumerate(HALF_KNOWN)])
-def test_what_is_found_stays_beside_a_question_that_nobody_answers(row: str, severity: str, seen: str, fault: Fault) -> None:
+@pytest.mark.parametrize(
+    ("row", "severity", "seen", "fault"), HALF_KNOWN, ids=[f"{n}-{case[0]}" for n, case in enumerate(HALF_KNOWN)]
+)
+def test_what_is_found_stays_beside_a_question_that_nobody_answers(
+    row: str, severity: str, seen: str, fault: Fault
+) -> None:
     report = checked(fault(World()))
-    assert {(item.id, item.severity, item.verdict) for item in report.findings} == {(row, severity, WRONG)}, report.table()
+    assert {(item.id, item.severity, item.verdict) for item in report.findings} == {(row, severity, WRONG)}, (
+        report.table()
+    )
     assert seen in report.findings[0].seen and report.verdicts()[DOMAIN][row] == WRONG
     assert any(item.id == row and ("SERVFAIL" in item.seen or "temperror" in item.seen) for item in report.unknowns)
 
@@ -807,7 +844,12 @@ def test_an_answer_that_some_lists_refuse_is_unknown_and_never_listed() -> None:
     ],
 )
 def test_a_list_that_fails_its_self_test_is_not_believed(name: str, values: list[str], why: str) -> None:
-    made = World().put(name, "A", *values).put("25.113.0.203.bl.example.net.", "A", "127.0.0.4").put("example.org.dbl.example.net.", "A", "127.0.1.2")
+    made = (
+        World()
+        .put(name, "A", *values)
+        .put("25.113.0.203.bl.example.net.", "A", "127.0.0.4")
+        .put("example.org.dbl.example.net.", "A", "127.0.1.2")
+    )
     zone = "bl" if name.endswith(".bl.example.net.") else "dbl"
     report = checked(made)
     assert any(why in item.seen for item in report.unknowns)
@@ -819,7 +861,9 @@ def test_a_list_that_fails_its_self_test_is_not_believed(name: str, values: list
 
 def test_loops_of_aliases_end() -> None:
     made = World()
-    made.aliases.update({"mx.example.org.": "a.example.org.", "a.example.org.": "b.example.org.", "b.example.org.": "a.example.org."})
+    made.aliases.update(
+        {"mx.example.org.": "a.example.org.", "a.example.org.": "b.example.org.", "b.example.org.": "a.example.org."}
+    )
     for rdtype in ("A", "AAAA", "TXT"):
         made.dns.pop(("mx.example.org.", rdtype))
     verdicts = checked(made).verdicts()[DOMAIN]
@@ -831,13 +875,20 @@ NASTY = st.text(alphabet=st.characters(max_codepoint=255), max_size=80)
 
 @given(
     st.dictionaries(
-        st.sampled_from(["", "mx", "_dmarc", "sel1._domainkey", "_mta-sts", "_smtp._tls", "_dmarc.org."]), st.lists(NASTY, max_size=3), max_size=5
+        st.sampled_from(["", "mx", "_dmarc", "sel1._domainkey", "_mta-sts", "_smtp._tls", "_dmarc.org."]),
+        st.lists(NASTY, max_size=3),
+        max_size=5,
     ),
-    st.lists(st.sampled_from(["10 .", "0 mx.example.org.", "10 \\000.example.org.", "65535 *.example.org.", "7 127.0.0.1."]), max_size=4),
+    st.lists(
+        st.sampled_from(["10 .", "0 mx.example.org.", "10 \\000.example.org.", "65535 *.example.org.", "7 127.0.0.1."]),
+        max_size=4,
+    ),
     st.binary(max_size=300),
     st.sampled_from(["v=spf1 ", "v=DMARC1; ", "v=STSv1; ", "v=DKIM1; ", "v=TLSRPTv1; ", ""]),
 )
-def test_whatever_strangers_publish_ends_in_a_report(texts: dict[str, list[str]], hosts: list[str], letter: bytes, prefix: str) -> None:
+def test_whatever_strangers_publish_ends_in_a_report(
+    texts: dict[str, list[str]], hosts: list[str], letter: bytes, prefix: str
+) -> None:
     made = World().put("", "MX", *hosts).tell(mail=Mail(letter), inbound_mail=Mail(letter))
     for name, values in texts.items():
         made.put(name, "TXT", *(prefix + value for value in values))
@@ -866,7 +917,10 @@ def test_domains_that_are_none(names: list[str], said: str) -> None:
 
 
 def test_domains_are_made_ascii_and_named_once() -> None:
-    assert run.domain_names(["B\u00fccher.example", "xn--bcher-kva.example.", "example.org"]) == ["xn--bcher-kva.example.", "example.org."]
+    assert run.domain_names(["B\u00fccher.example", "xn--bcher-kva.example.", "example.org"]) == [
+        "xn--bcher-kva.example.",
+        "example.org.",
+    ]
 
 
 def test_checks_can_be_left_out() -> None:
@@ -885,7 +939,9 @@ def test_time_is_bounded() -> None:
 
     made = World()
     report = asyncio.run(run.check([DOMAIN], Stuck(made), made.options, timeout=0.05))
-    assert report.findings == [] and len(report.unknowns) == sum(1 for verdict in report.verdicts()[DOMAIN].values() if verdict == UNKNOWN)
+    assert report.findings == [] and len(report.unknowns) == sum(
+        1 for verdict in report.verdicts()[DOMAIN].values() if verdict == UNKNOWN
+    )
     assert "not answered within the 0.05 seconds" in report.unknowns[0].seen
 
 
@@ -899,7 +955,9 @@ def test_failing_counts_what_is_wrong_and_as_grave() -> None:
     def finding(severity: str, verdict: str = WRONG) -> Finding:
         return Finding.of(BY_ID["spf.all"], DOMAIN, Found(severity, "seen", "remedy", verdict=verdict))
 
-    report = Report((DOMAIN,), (finding("F"), finding("W"), finding("I"), finding("F", PROPAGATING), finding("F", UNKNOWN)))
+    report = Report(
+        (DOMAIN,), (finding("F"), finding("W"), finding("I"), finding("F", PROPAGATING), finding("F", UNKNOWN))
+    )
     assert [len(report.failing(one)) for one in ("F", "W", "I", "never")] == [1, 2, 3, 0]
 
 
@@ -926,7 +984,9 @@ def test_without_a_public_suffix_list_the_older_readers_answer_is_unknown(monkey
 
     monkeypatch.setattr(_public_suffix, "installed", missing)
     report = checked(psd(World()))
-    assert [(item.id, item.seen, item.remedy) for item in report.unknowns] == [("dmarc.walk", "there is no list", "install one")]
+    assert [(item.id, item.seen, item.remedy) for item in report.unknowns] == [
+        ("dmarc.walk", "there is no list", "install one")
+    ]
 
 
 def test_rows_are_numbered_and_named_once() -> None:

@@ -60,7 +60,9 @@ def message(name: str, rdtype: str, *records: str, rcode: int = 0, section: str 
     ],
 )
 def test_answers_are_read(rdtype: str, data: str, values: list[str]) -> None:
-    answer = wire.read_answer(message("x.example.org.", rdtype, f"x.example.org. {rdtype} {data}"), v.Dns("x.example.org.", rdtype))
+    answer = wire.read_answer(
+        message("x.example.org.", rdtype, f"x.example.org. {rdtype} {data}"), v.Dns("x.example.org.", rdtype)
+    )
     assert (answer.status, list(answer.values), answer.ttl, answer.chain) == (v.NOERROR, values, 300, ())
 
 
@@ -78,9 +80,14 @@ def test_a_loop_of_aliases_fails() -> None:
 
 def test_negative_answers_name_the_zone_and_referrals_are_told() -> None:
     soa = "example. SOA ns1.example. h.example. 1 2 3 4 5"
-    nothing = wire.read_answer(message("a.example.", "TXT", soa, rcode=3, section="authority"), v.Dns("a.example.", "TXT"))
+    nothing = wire.read_answer(
+        message("a.example.", "TXT", soa, rcode=3, section="authority"), v.Dns("a.example.", "TXT")
+    )
     assert (nothing.status, nothing.zone, nothing.referral) == (v.NXDOMAIN, "example.", False)
-    referral = wire.read_answer(message("a.b.example.", "TXT", "b.example. NS ns1.b.example.", section="authority"), v.Dns("a.b.example.", "TXT"))
+    referral = wire.read_answer(
+        message("a.b.example.", "TXT", "b.example. NS ns1.b.example.", section="authority"),
+        v.Dns("a.b.example.", "TXT"),
+    )
     assert (referral.status, referral.referral, referral.values) == (v.NOERROR, True, ())
 
 
@@ -95,7 +102,9 @@ def test_an_answer_about_another_name_fails() -> None:
     assert answer.status == v.FAILED and "another name" in answer.text
 
 
-@pytest.mark.parametrize("name", ["example.org.", ".", "*.example.org.", r"a\.b.example.", r"\000x.example.", "_25._tcp.mx.example."])
+@pytest.mark.parametrize(
+    "name", ["example.org.", ".", "*.example.org.", r"a\.b.example.", r"\000x.example.", "_25._tcp.mx.example."]
+)
 def test_questions_are_what_dnspython_reads(name: str) -> None:
     read = dns.message.from_wire(wire.question_wire(v.Dns(name, "TLSA", unchecked=True), 7))
     assert (read.id, read.question[0].name.to_text()) == (7, name)
@@ -103,7 +112,9 @@ def test_questions_are_what_dnspython_reads(name: str) -> None:
     assert not dns.message.from_wire(wire.question_wire(v.Dns(name, "A", "192.0.2.1"), 7)).flags & dns.flags.RD
 
 
-@pytest.mark.parametrize("name", ["a..example.", f"{'x' * 64}.example.", "x" * 60 + ("." + "x" * 60) * 5 + ".", "\u00fc" * 64 + "."])
+@pytest.mark.parametrize(
+    "name", ["a..example.", f"{'x' * 64}.example.", "x" * 60 + ("." + "x" * 60) * 5 + ".", "\u00fc" * 64 + "."]
+)
 def test_names_that_cannot_exist(name: str) -> None:
     with pytest.raises(ValueError):
         wire.question_wire(v.Dns(name, "A"), 1)
@@ -119,14 +130,22 @@ def test_whatever_comes_is_an_answer(octets: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_whatever_a_web_server_sends_is_an_answer(octets: bytes) -> None:
-    for data in (octets, b"HTTP/1.1 200 OK\r\n" + octets, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + octets):
+    for data in (
+        octets,
+        b"HTTP/1.1 200 OK\r\n" + octets,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + octets,
+    ):
         answer = client.parse_http(data)
         assert answer.error or 0 < answer.status < 1000
 
 
 def test_http_answers_are_read() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    for data in (head + b"Content-Length: 2\r\n\r\nabXX", head + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", head + b"\r\nab"):
+    for data in (
+        head + b"Content-Length: 2\r\n\r\nabXX",
+        head + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        head + b"\r\nab",
+    ):
         assert client.parse_http(data) == v.HttpsAnswer("", 200, "text/plain; charset=utf-8", b"ab")
     assert client.parse_http(head + b"\r\n" + b"x" * 80000).error == "the answer is longer than 73728 octets"
 
@@ -191,7 +210,9 @@ def fixed(query: dns.message.Message, tcp: bool) -> dns.message.Message:
     return made
 
 
-def asked(server: NameServer, *questions: v.Question, timeout: float = 0.3, resolvers: int = 1) -> tuple[dict[v.Question, v.Answer], float]:
+def asked(
+    server: NameServer, *questions: v.Question, timeout: float = 0.3, resolvers: int = 1
+) -> tuple[dict[v.Question, v.Answer], float]:
     """The answers, and how long they took."""
 
     async def run() -> tuple[dict[v.Question, v.Answer], float]:
@@ -269,7 +290,11 @@ def test_a_name_that_cannot_exist_is_not_asked() -> None:
 
 
 def test_connections_that_are_refused_are_told() -> None:
-    questions = [v.Smtp("127.0.0.1", free_port(), "mx.example."), v.Connect("127.0.0.1", free_port()), v.Relay("127.0.0.1", free_port(), "a@b", "c@d")]
+    questions = [
+        v.Smtp("127.0.0.1", free_port(), "mx.example."),
+        v.Connect("127.0.0.1", free_port()),
+        v.Relay("127.0.0.1", free_port(), "a@b", "c@d"),
+    ]
     facts, dummy = asked(NameServer(fixed), *questions)
     assert {facts[question].error for question in questions} == {"connection refused"}  # type: ignore[union-attr]
 
@@ -310,7 +335,9 @@ async def mail_server(script: list[bytes], port: int = 0) -> tuple[asyncio.Serve
     return await asyncio.start_server(talk, "127.0.0.1", port), said
 
 
-def spoken(script: list[bytes], question: Callable[[int], v.Question], timeout: float = 1) -> tuple[v.Answer, list[bytes]]:
+def spoken(
+    script: list[bytes], question: Callable[[int], v.Question], timeout: float = 1
+) -> tuple[v.Answer, list[bytes]]:
     async def run() -> tuple[v.Answer, list[bytes]]:
         server, said = await mail_server(script)
         made = question(port=server.sockets[0].getsockname()[1])
@@ -327,12 +354,24 @@ def probe(port: int) -> v.Question:
 
 
 def test_recipients_are_asked_and_no_message_is_sent() -> None:
-    script = [b"220 mx\r\n", b"250-mx\r\n250 8BITMIME\r\n", b"250 ok\r\n", b"250 2.1.5 ok\r\n", b"550 5.1.1 no\r\n", b"221 bye\r\n"]
+    script = [
+        b"220 mx\r\n",
+        b"250-mx\r\n250 8BITMIME\r\n",
+        b"250 ok\r\n",
+        b"250 2.1.5 ok\r\n",
+        b"550 5.1.1 no\r\n",
+        b"221 bye\r\n",
+    ]
     answer, said = spoken(script, probe)
     assert isinstance(answer, v.SmtpAnswer)
     assert (answer.error, answer.starttls, answer.replies) == ("", False, ((250, "2.1.5 ok"), (550, "5.1.1 no")))
     assert said[0] == b"EHLO [127.0.0.1]\r\n"
-    assert said[1:5] == [b"MAIL FROM:<>\r\n", b"RCPT TO:<postmaster@example.org>\r\n", b"RCPT TO:<abuse@example.org>\r\n", b"QUIT\r\n"]
+    assert said[1:5] == [
+        b"MAIL FROM:<>\r\n",
+        b"RCPT TO:<postmaster@example.org>\r\n",
+        b"RCPT TO:<abuse@example.org>\r\n",
+        b"QUIT\r\n",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -357,7 +396,10 @@ def test_servers_that_are_none(script: list[bytes], error: str) -> None:
 
 def test_an_end_of_data_that_is_taken_is_told() -> None:
     script = [b"220 mx\r\n", b"250 mx\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"]
-    answer, said = spoken([*script, b"", b"", b"250 queued\r\n"], lambda port: v.Relay("127.0.0.1", port, "a@example.org", "p@example.org", b"\n.\n"))
+    answer, said = spoken(
+        [*script, b"", b"", b"250 queued\r\n"],
+        lambda port: v.Relay("127.0.0.1", port, "a@example.org", "p@example.org", b"\n.\n"),
+    )
     assert answer == v.RelayAnswer("", ".", 250, "queued")
     assert said[4:] == [b"Subject: end of data\r\n", b"\r\n", b"This is a test of line ends.\n", b".\n"]
 
@@ -365,7 +407,9 @@ def test_an_end_of_data_that_is_taken_is_told() -> None:
 def test_a_refused_recipient_ends_the_test() -> None:
     script = [b"220 mx\r\n", b"250 mx\r\n", b"250 ok\r\n", b"554 5.7.1 no\r\n"]
     for ending in (None, b"\n.\n"):
-        answer, dummy = spoken(script, partial(v.Relay, "127.0.0.1", sender="a@example.org", recipient="p@example.org", ending=ending))
+        answer, dummy = spoken(
+            script, partial(v.Relay, "127.0.0.1", sender="a@example.org", recipient="p@example.org", ending=ending)
+        )
         assert answer == v.RelayAnswer("", "RCPT", 554, "5.7.1 no")
 
 

@@ -92,7 +92,9 @@ def test_a_program_that_hangs_is_ended(run, capsys: pytest.CaptureFixture[str]) 
     assert "sh did not end within 0.2 seconds" in capsys.readouterr().out
 
 
-def test_an_interrupt_ends_what_runs_and_lets_nothing_start(run, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+def test_an_interrupt_ends_what_runs_and_lets_nothing_start(
+    run, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(steps, "_interrupted", Event())
     with ThreadPoolExecutor() as pool:
         hanging = pool.submit(run, "touch started; sleep 60", timeout=50)

@@ -468,7 +468,9 @@ def test_nothing_asked_is_nothing_seen(net: Net) -> None:
 
 def test_servers_that_only_the_parent_names_are_asked_too(net: Net) -> None:
     """The zone's list was changed, its delegation was not: resolvers still come to the old server."""
-    net.add("192.0.2.9", Record(".", "NS", 60, "a.root."), Record("a.root.", "A", 60, "192.0.2.4"), zones=("test.", "."))
+    net.add(
+        "192.0.2.9", Record(".", "NS", 60, "a.root."), Record("a.root.", "A", 60, "192.0.2.4"), zones=("test.", ".")
+    )
     net.add("192.0.2.9", Record("old.other.", "A", 60, "192.0.2.5"), zones=("test.", "."))
     net.add("192.0.2.4", zones=(".",))
     hosts = ["ns1.test.", "ns2.test."]

@@ -25,7 +25,11 @@ GROUPS = {"relays": ["r1", "r2"], "web": ["w1"], "empty": []}
             },
         ),
         (
-            {"r1": {"ansible_host": "192.0.2.9"}, "r2": {"mail_addresses": ["192.0.2.9"]}, "w1": {"ansible_host": "w1"}},
+            {
+                "r1": {"ansible_host": "192.0.2.9"},
+                "r2": {"mail_addresses": ["192.0.2.9"]},
+                "w1": {"ansible_host": "w1"},
+            },
             {"r1": ["192.0.2.9"], "r2": ["192.0.2.9"], "relays": ["192.0.2.9"]},
         ),
         ({"r1": {"mail_addresses": [], "ansible_host": "192.0.2.1"}, "r2": {}, "w1": {}}, {}),
@@ -98,7 +102,11 @@ R2 = [{"address": "192.0.2.2", "helo": ""}]
         ([], {}, []),
         ([_domain("relays")], {"r1": {"relay_smarthost": "smtp.example.net"}}, R2),
         ([_domain("relays")], {"r1": {"satellite_relay": "r2"}}, R2),
-        ([_domain("r1")], {"r1": {"relay_public_addresses": ["192.0.2.9"]}}, [{"address": "192.0.2.9", "helo": "r1.example.org"}]),
+        (
+            [_domain("r1")],
+            {"r1": {"relay_public_addresses": ["192.0.2.9"]}},
+            [{"address": "192.0.2.9", "helo": "r1.example.org"}],
+        ),
         ([_domain("gone")], {}, []),
     ],
 )

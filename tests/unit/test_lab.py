@@ -125,7 +125,13 @@ def test_every_zone_loads_and_is_delegated() -> None:
     credentials = Credentials()
     renderer = render.Renderer(PLAN, credentials)
     names = {zone.name for zone in renderer.zones}
-    assert {"31.18.198.in-addr.arpa.", "31.19.198.in-addr.arpa.", "corp.example.", "shop.example.", "post.example."} <= names
+    assert {
+        "31.18.198.in-addr.arpa.",
+        "31.19.198.in-addr.arpa.",
+        "corp.example.",
+        "shop.example.",
+        "post.example.",
+    } <= names
     assert "2.0.0.0.1.3.0.0.8.b.d.0.1.0.0.2.ip6.arpa." in names
     delegated = set()
     for zone in renderer.zones:

@@ -43,7 +43,10 @@ def built(**params: Any) -> Options:
         ({"test_host": "exa mple"}, "test_host 'exa mple'"),
         ({"dnsbl_ip": ["bl..example"]}, "dnsbl_ip 'bl..example'"),
         ({"message_file": "/nowhere.eml"}, "message_file: /nowhere.eml cannot be read: No such file or directory"),
-        ({"dkim_keys": [{"selector": "a"}]}, "dkim_keys[0] names no key: give domain and selector, or the record's name"),
+        (
+            {"dkim_keys": [{"selector": "a"}]},
+            "dkim_keys[0] names no key: give domain and selector, or the record's name",
+        ),
         (
             {"dkim_keys": [{"domain": "example.org", "selector": "a"}]},
             "dkim_keys[0] (a of example.org) has no key: give value, record or private_key_file",
@@ -77,7 +80,13 @@ def test_keys_in_the_forms_that_people_have(tmp_path: Path) -> None:
     text = str(key.record)
     made = built(
         dkim_keys=[
-            {"domain": "Example.org.", "selector": "A", "state": "retired", "retired": "2026-11-01T00:00:00Z", "record": {"value": text}},
+            {
+                "domain": "Example.org.",
+                "selector": "A",
+                "state": "retired",
+                "retired": "2026-11-01T00:00:00Z",
+                "record": {"value": text},
+            },
             {"name": "a._domainkey.example.org.", "value": text},
             {"domain": "example.org", "selector": "a", "private_key_file": str(path)},
             {"domain": "example.org", "selector": "gone", "state": "withdrawn", "record": None},
@@ -139,7 +148,9 @@ def test_the_report_is_returned_and_written(monkeypatch: pytest.MonkeyPatch, tmp
 def test_check_mode_writes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(client, "Collector", Known)
     path = tmp_path / "report.json"
-    assert "findings" in ran(monkeypatch, {"domain": "example.org", "report_file": str(path), "_ansible_check_mode": True})
+    assert "findings" in ran(
+        monkeypatch, {"domain": "example.org", "report_file": str(path), "_ansible_check_mode": True}
+    )
     assert not path.exists()
 
 
@@ -162,8 +173,15 @@ def test_trust_in_the_resolver_follows_from_where_it_is(monkeypatch: pytest.Monk
         return ""
 
     monkeypatch.setattr(mail_check, "check", check)
-    params = {name: spec.get("default") for name, spec in mail_check.ARGUMENT_SPEC.items()} | {"domains": ["example.org"]}
-    for resolver, trust in ((["127.0.0.1"], None), (["192.0.2.53"], None), (["192.0.2.53"], True), (["127.0.0.1"], False)):
+    params = {name: spec.get("default") for name, spec in mail_check.ARGUMENT_SPEC.items()} | {
+        "domains": ["example.org"]
+    }
+    for resolver, trust in (
+        (["127.0.0.1"], None),
+        (["192.0.2.53"], None),
+        (["192.0.2.53"], True),
+        (["127.0.0.1"], False),
+    ):
         asyncio.run(mail_check.run(params | {"resolver": resolver, "trust_ad": trust}))
     assert seen == [True, False, True, False]
 

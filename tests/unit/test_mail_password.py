@@ -130,7 +130,12 @@ def test_what_is_logged_holds_no_password(path: Path, capsys: pytest.CaptureFixt
     ]
 
 
-@given(st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([b"user ann@post.example", b"pass old secret", b"quit"])), max_size=6))
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=40), st.sampled_from([b"user ann@post.example", b"pass old secret", b"quit"])),
+        max_size=6,
+    )
+)
 def test_no_line_breaks_it(lines: list[bytes]) -> None:
     path = Path("/nonexistent/credentials")
     said = b"\n".join(lines)

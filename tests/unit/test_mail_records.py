@@ -396,7 +396,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"host_records": [{"name": "a", "alias_of": "A.corp.example."}]}, "a.corp.example would be an alias of itself"),
     ({"host_records": [{"name": "a", "alias_of": "b..test"}]}, "host_records[0].alias_of 'b..test'"),
     ({"host_records": [{"name": "a", "addresses": ["b.test"]}]}, "host_records[0]: 'b.test' is no IP address"),
-    ({"host_records": [{"name": "a", "addresses": ["fe80::1%eth0"]}]}, "host_records[0]: 'fe80::1%eth0' is no IP address"),
+    (
+        {"host_records": [{"name": "a", "addresses": ["fe80::1%eth0"]}]},
+        "host_records[0]: 'fe80::1%eth0' is no IP address",
+    ),
     ({"host_records": [{"name": "corp.example", "alias_of": "b.test"}]}, "would have a TXT record beside a CNAME"),
     (
         {"no_mail": ["a"], "host_records": [{"name": "a", "alias_of": "b.test"}]},
@@ -708,7 +711,10 @@ def test_a_host_without_a_key_has_no_tlsa_record_yet() -> None:
     for keys in ([], [{**HELD, "host": "other.corp.example"}]):
         derived = derive([SERVER], tls_keys=keys)
         assert [record for record in derived.records if record.type == "TLSA"] == []
-        assert any(text.startswith("the domain corp.example: tlsa[0]: no key of mail.corp.example is known yet") for text in derived.warnings)
+        assert any(
+            text.startswith("the domain corp.example: tlsa[0]: no key of mail.corp.example is known yet")
+            for text in derived.warnings
+        )
     assert not any("tlsa" in text for text in derive([SERVER], tls_keys=[HELD]).warnings)
 
 
@@ -726,5 +732,7 @@ def test_addresses_are_called_by_the_name_where_that_is_asked_for() -> None:
     silent = {**SERVER, "host_records": [{"name": "mail", "addresses": ["192.0.2.25"]}]}
     assert [record for record in derive([silent]).records if record.type == "PTR"] == []
     alias = {**SERVER, "host_records": [{"name": "x", "alias_of": "mail.corp.example", "ptr": True}]}
-    with pytest.raises(RecordsError, match=r"host_records\[0\]: x.corp.example is an alias, which no address can be called by"):
+    with pytest.raises(
+        RecordsError, match=r"host_records\[0\]: x.corp.example is an alias, which no address can be called by"
+    ):
         derive([alias])

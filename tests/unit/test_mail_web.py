@@ -60,12 +60,16 @@ def test_the_policies_are_those_whose_numbers_are_published() -> None:
     for policy in policies:
         number = hashlib.sha256(policy["content"].encode()).hexdigest()[:16]
         assert numbers[f"_mta-sts.{policy['domain']}."] == f"v=STSv1; id={number};"
-    assert [policy["domain"] for policy in mta_sts_policies(DOMAINS, ["example.net", "plain.example"])] == ["example.net"]
+    assert [policy["domain"] for policy in mta_sts_policies(DOMAINS, ["example.net", "plain.example"])] == [
+        "example.net"
+    ]
 
 
 def test_a_policy_that_cannot_be() -> None:
     wrong = [{"name": "example.org", "mta_sts": {"mode": "enforce"}}]
-    with pytest.raises(AnsibleFilterError, match=r"^mta_sts_policies: the domain example.org: mta_sts has no hosts to name"):
+    with pytest.raises(
+        AnsibleFilterError, match=r"^mta_sts_policies: the domain example.org: mta_sts has no hosts to name"
+    ):
         mta_sts_policies(wrong)
 
 
@@ -74,7 +78,9 @@ def test_names() -> None:
     assert mail_web_names(["Example.org"], given()["policies"]) == [
         "autoconfig.example.org", "autodiscover.example.org", "mta-sts.example.org",
     ]  # fmt: skip
-    with pytest.raises(AnsibleFilterError, match=r"^mail_web_names: domains: 'x y' is no domain: write it as example.org$"):
+    with pytest.raises(
+        AnsibleFilterError, match=r"^mail_web_names: domains: 'x y' is no domain: write it as example.org$"
+    ):
         mail_web_names(["x y"])
 
 
@@ -110,15 +116,27 @@ def test_port_80_stays_free() -> None:
     ("changes", "expected"),
     [
         ({"hostname": "mail"}, "hostname: 'mail' is no full host name: give one such as mail.example.org"),
-        ({"hostname": "x.example; }"}, "hostname: 'x.example; }' is no full host name: give one such as mail.example.org"),
+        (
+            {"hostname": "x.example; }"},
+            "hostname: 'x.example; }' is no full host name: give one such as mail.example.org",
+        ),
         ({"domains": ["a}b.example"]}, "domains: 'a}b.example' is no domain: write it as example.org"),
         ({"services": ["imaps", "smtp"]}, f"services: 'smtp' is not one of {', '.join(client.SERVICES)}: mend it"),
         ({"services": ["imaps"]}, "services: none for smtp: add one such as submissions"),
         ({"services": ["submissions", "sieve"]}, "services: none for imap or pop3: add one such as imaps"),
-        ({"listen": ["443; x"]}, "listen: '443; x' is neither a port nor an address with one: write it as 443 or [::]:443"),
+        (
+            {"listen": ["443; x"]},
+            "listen: '443; x' is neither a port nor an address with one: write it as 443 or [::]:443",
+        ),
         ({"listen": []}, "listen is empty: name a port at least, such as 443"),
-        ({"tls_key": "/etc/x;y"}, "tls_key: '/etc/x;y' is no plain absolute path: use letters, digits, and . _ - between slashes"),
-        ({"directory": "www"}, "directory: 'www' is no plain absolute path: use letters, digits, and . _ - between slashes"),
+        (
+            {"tls_key": "/etc/x;y"},
+            "tls_key: '/etc/x;y' is no plain absolute path: use letters, digits, and . _ - between slashes",
+        ),
+        (
+            {"directory": "www"},
+            "directory: 'www' is no plain absolute path: use letters, digits, and . _ - between slashes",
+        ),
         ({"policies": [{"domain": "example.org", "content": "mode: enforce\n"}]}, "policies: "),
     ],
 )
@@ -166,7 +184,9 @@ def test_autoconfig() -> None:
     provider = ET.fromstring(client.autoconfig(settings, "example.org")).find("emailProvider")
     assert provider is not None and provider.get("id") == provider.findtext("domain") == "example.org"
     fields = ("hostname", "port", "socketType", "username", "authentication")
-    found = [(one.tag, one.get("type"), *(one.findtext(field) for field in fields)) for one in provider if one.get("type")]
+    found = [
+        (one.tag, one.get("type"), *(one.findtext(field) for field in fields)) for one in provider if one.get("type")
+    ]
     rest = ("%EMAILADDRESS%", "password-cleartext")
     assert found == [
         ("incomingServer", "imap", "mail.example.org", "993", "SSL", *rest),
@@ -243,10 +263,25 @@ def test_the_sheet() -> None:
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 def test_nginx_takes_it(tmp_path: Path) -> None:
     key, certificate = tmp_path / "k.pem", tmp_path / "c.pem"
-    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x"]
+    new = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-subj",
+        "/CN=x",
+    ]
     subprocess.run([*new, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    values = given(tls_certificate=str(certificate), tls_key=str(key), domains=["a-domain-that-is-rather-long.example.org"])
+    values = given(
+        tls_certificate=str(certificate), tls_key=str(key), domains=["a-domain-that-is-rather-long.example.org"]
+    )
     text = mail_web_files(values)["files"][CONFIGURATION]
     (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid; error_log stderr; events {{}}\nhttp {{ {text} }}\n")
-    done = subprocess.run(["nginx", "-t", "-q", "-c", tmp_path / "nginx.conf"], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        ["nginx", "-t", "-q", "-c", tmp_path / "nginx.conf"], check=False, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

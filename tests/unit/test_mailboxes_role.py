@@ -30,7 +30,9 @@ def rows() -> list[str]:
         text = option["description"][0] if isinstance(option["description"], list) else option["description"]
         text = re.sub(r"\b[CVOMP]\(([^)#]*)(#\w+)?\)", r"`\1`", " ".join(text.split()))
         default = yaml.safe_dump(option.get("default"), default_flow_style=True).split("\n", maxsplit=1)[0]
-        shown = "required" if option.get("required") else "five folders" if name == "mailboxes_folders" else f"`{default}`"
+        shown = (
+            "required" if option.get("required") else "five folders" if name == "mailboxes_folders" else f"`{default}`"
+        )
         made.append(f"| `{name}` | {option['type']} | {shown} | {text} |")
     return made
 
@@ -48,7 +50,11 @@ def test_the_readme_has_every_variable() -> None:
 def test_both_releases_are_told_the_same() -> None:
     """Each variable of the role that one template uses the other uses too."""
     used = [
-        set(re.findall(r"mailboxes_[a-z_0-9]+", (ROLE / f"templates/dovecot-{release}.conf.j2").read_text(encoding="utf-8")))
+        set(
+            re.findall(
+                r"mailboxes_[a-z_0-9]+", (ROLE / f"templates/dovecot-{release}.conf.j2").read_text(encoding="utf-8")
+            )
+        )
         for release in ("2.3", "2.4")
     ]
     assert used[0] == used[1]

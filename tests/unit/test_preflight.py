@@ -481,7 +481,11 @@ def test_the_port_reads_a_tree_of_files(tmp_path: Path) -> None:
     assert host.has_global_ipv6()
     assert host.etckeeper_ready()
     assert host.services(["postfix"]) == {"postfix": pf.Unit("active")}
-    assert (host.in_runlevel("exim4.service"), host.in_runlevel("exim"), host.in_runlevel("postfix")) == (True, False, False)
+    assert (host.in_runlevel("exim4.service"), host.in_runlevel("exim"), host.in_runlevel("postfix")) == (
+        True,
+        False,
+        False,
+    )
     assert host.holders({item.inode for item in host.listeners()}) == {
         111: (pf.Holder(7, ("master",), "/usr/lib/postfix/sbin/master", "postfix@-.service"),)
     }

@@ -236,7 +236,12 @@ def test_waiting_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_waiting_outlasts_a_mail_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_probe_client, "PAUSE", 0.01)
-    answers: list[bytes | Exception | None] = [_imap_client.ImapUnavailable("away"), None, _imap_client.ImapUnavailable("away"), b"here"]
+    answers: list[bytes | Exception | None] = [
+        _imap_client.ImapUnavailable("away"),
+        None,
+        _imap_client.ImapUnavailable("away"),
+        b"here",
+    ]
 
     def look() -> bytes | None:
         answer = answers.pop(0) if answers else _imap_client.ImapUnavailable("still away")

@@ -142,7 +142,12 @@ CASES: list[tuple[list[Held], dict[str, list[Sight]], dict[str, Any], tuple[str,
 
 
 @pytest.mark.parametrize(("held", "others", "policy", "expected"), CASES)
-def test_one_key(held: list[Held], others: dict[str, list[Sight]], policy: dict[str, Any], expected: tuple[str, int | None, dict[str, Any], str]) -> None:
+def test_one_key(
+    held: list[Held],
+    others: dict[str, list[Sight]],
+    policy: dict[str, Any],
+    expected: tuple[str, int | None, dict[str, Any], str],
+) -> None:
     step = steps([Signer("relay1", tuple(held))], well(*held, **others), **policy)[0]
     kind, until, note, why = expected
     assert (step.kind, step.until, dict(step.note)) == (kind, until, note)
@@ -160,7 +165,10 @@ def test_what_was_published_in_this_run_is_blocked_where_it_is_not_seen() -> Non
     assert steps(signers, seen)[0].kind == "publish"
     tried = frozenset({("p._domainkey.corp.example.", "pending")})
     found = steps(signers, seen, attempted=tried)[0]
-    assert (found.kind, found.why) == ("blocked", "ns2 does not answer for p._domainkey.corp.example. as it should: there is no record")
+    assert (found.kind, found.why) == (
+        "blocked",
+        "ns2 does not answer for p._domainkey.corp.example. as it should: there is no record",
+    )
     assert steps(signers, seen, attempted=frozenset({("p._domainkey.corp.example.", "revoked")}))[0].kind == "publish"
 
 
@@ -218,9 +226,15 @@ def test_a_wait_that_one_holder_does_not_know_of_begins_anew() -> None:
 def test_a_shared_key_is_kept_until_the_last_has_switched() -> None:
     new, old = key("n"), key("o", "retired", retired=NOW - 60)
     late = [key("n", "pending", published=NOW - 99), key("o")]
-    assert kinds(steps(shared([new, old], late), well(new, key("o")))) == [("n", "switch", ("relay2",)), ("o", "rest", ())]
+    assert kinds(steps(shared([new, old], late), well(new, key("o")))) == [
+        ("n", "switch", ("relay2",)),
+        ("o", "rest", ()),
+    ]
     last = key("o", "retired", retired=NOW - 40)
-    assert [(step.kind, step.until) for step in steps(shared([new, old], [new, last]), well(new, old))][1] == ("keep", NOW + 10)
+    assert [(step.kind, step.until) for step in steps(shared([new, old], [new, last]), well(new, old))][1] == (
+        "keep",
+        NOW + 10,
+    )
     both = steps(shared([new, old], [new, old]), well(new, old))
     assert kinds(both)[1] == ("o", "revoke", ("relay1", "relay2"))
     half = steps(shared([new, key("o", "revoked")], [new, old]), well(new, old))
@@ -238,7 +252,12 @@ def test_the_longest_queue_counts() -> None:
 
 def test_clocks() -> None:
     """A time in the future would be waited for without a word; who has the right time, nobody knows."""
-    for state, what in (("pending", "published"), ("retired", "retired"), ("revoked", "revoked"), ("withdrawn", "withdrawn")):
+    for state, what in (
+        ("pending", "published"),
+        ("retired", "retired"),
+        ("revoked", "revoked"),
+        ("withdrawn", "withdrawn"),
+    ):
         soon, later = key("k", state, **{what: NOW + 300}), key("k", state, **{what: NOW + 301})
         assert steps([Signer("relay1", (soon, A))], well(soon, A))[0].kind != "blocked"
         found = steps([Signer("relay1", (later, A))], well(later, A))
@@ -303,7 +322,12 @@ def test_opendkim_and_ed25519() -> None:
         "OpenDKIM on relay2 cannot sign with Ed25519: take another signer there (relay_signer), or take ed25519 out of "
         "dkim.algorithms of corp.example"
     )
-    able = steps([replace(signer, algorithms=("rsa", "ed25519"))], well(A, ed), Domain(D, algorithms=("rsa", "ed25519")), rotate_now=True)
+    able = steps(
+        [replace(signer, algorithms=("rsa", "ed25519"))],
+        well(A, ed),
+        Domain(D, algorithms=("rsa", "ed25519")),
+        rotate_now=True,
+    )
     assert [(step.kind, step.algorithm) for step in able] == [("generate", "rsa"), ("generate", "ed25519")]
     assert steps([Signer("relay1", (A, ed))], well(A, ed), rotate_now=True)[1].kind == "rest"
 
@@ -330,9 +354,14 @@ def test_selectors_that_are_aliases() -> None:
     found = steps([Signer("relay1", (s1,))], sound, DELEGATED, rotate_now=True)
     assert [(step.kind, step.chosen) for step in found] == [("generate", "s2")]
     found = steps([Signer("relay1", (s1,))], {**sound, name: [Sight("ns1", negative=8)]}, DELEGATED)
-    assert (found[0].kind, found[0].why) == ("blocked", f"ns1 has no CNAME for {name} that leads to {owner}: publish it there")
+    assert (found[0].kind, found[0].why) == (
+        "blocked",
+        f"ns1 has no CNAME for {name} that leads to {owner}: publish it there",
+    )
     waiting = [key("s1", "pending", published=NOW - 10), A]
-    found = steps([Signer("relay1", tuple(waiting))], {**sound, name: [replace(alias[0], ttl=5, negative=20)]}, DELEGATED)
+    found = steps(
+        [Signer("relay1", tuple(waiting))], {**sound, name: [replace(alias[0], ttl=5, negative=20)]}, DELEGATED
+    )
     assert (found[0].kind, found[0].until) == ("wait", NOW + 10)
 
 
@@ -359,9 +388,13 @@ def test_an_alias_that_is_not_right_is_waited_for_anew() -> None:
 
 def test_a_selector_that_somebody_else_uses_is_left_out() -> None:
     turn = Domain(D, selectors=("s1", "s2", "s3"))
-    found = steps([Signer("relay1", (key("s1"),))], well(key("s1"), s2=[*says(), *says(OTHER, servers=1)]), turn, rotate_now=True)
+    found = steps(
+        [Signer("relay1", (key("s1"),))], well(key("s1"), s2=[*says(), *says(OTHER, servers=1)]), turn, rotate_now=True
+    )
     assert (found[0].kind, found[0].chosen) == ("generate", "s3")
-    free = steps([Signer("relay1", (key("s1"),))], well(key("s1"), s2=says(TEXT), s3=says(NO_KEY)), turn, rotate_now=True)
+    free = steps(
+        [Signer("relay1", (key("s1"),))], well(key("s1"), s2=says(TEXT), s3=says(NO_KEY)), turn, rotate_now=True
+    )
     assert (free[0].kind, free[0].chosen) == ("generate", "s2")
 
 
@@ -369,7 +402,10 @@ def test_selectors_in_turn() -> None:
     turn = Domain(D, selectors=("s1", "s2"))
     both = [key("s1"), key("s2", "revoked")]
     found = steps([Signer("relay1", tuple(both))], well(*both), turn, rotate_now=True)[0]
-    assert found.why == "all of dkim.selectors (s1, s2) may be in use: add one, or wait, and see that all hosts are reached"
+    assert (
+        found.why
+        == "all of dkim.selectors (s1, s2) may be in use: add one, or wait, and see that all hosts are reached"
+    )
     apart = [Signer("relay1", (key("s1"),)), Signer("relay2", (key("x"),))]
     three = Domain(D, selectors=("s1", "s2", "s3"))
     assert [step.chosen for step in steps(apart, well(key("s1"), key("x")), three, rotate_now=True)] == ["s2", "s3"]
@@ -382,10 +418,18 @@ def test_one_key_for_all_domains() -> None:
     domains = [Domain("a.example"), Domain("b.example")]
 
     def gate(*held: Held, one_key: bool = True) -> Signer:
-        return Signer("gate", tuple(replace(one, domain=domain.name, path=f"/k/{domain.name}") for domain in domains for one in held), one_key=one_key)
+        return Signer(
+            "gate",
+            tuple(replace(one, domain=domain.name, path=f"/k/{domain.name}") for domain in domains for one in held),
+            one_key=one_key,
+        )
 
     def planned(signer: Signer, seen: set[str] | None = None, **policy: Any) -> list[Step]:
-        names = {f"{one.selector}._domainkey.{one.domain}.": says(one.record) for one in signer.keys if seen is None or one.domain in seen}
+        names = {
+            f"{one.selector}._domainkey.{one.domain}.": says(one.record)
+            for one in signer.keys
+            if seen is None or one.domain in seen
+        }
         every = {name: names.get(name, says()) for name in rotation.names([signer], domains)}
         return rotation.plan([signer], domains, every, now=NOW, policy=replace(POLICY, **policy))
 
@@ -399,18 +443,25 @@ def test_one_key_for_all_domains() -> None:
     ]  # fmt: skip
     assert found[1].why == "b.example is not ready for the same key"
     item = {"domain": "b.example", "selector": "p"}
-    assert working.work(found, [made], domains).bring == {"gate": [{**item, "listed": {**item, "algorithm": "rsa"}, "source": "gate", "path": "/k/p"}]}
+    assert working.work(found, [made], domains).bring == {
+        "gate": [{**item, "listed": {**item, "algorithm": "rsa"}, "source": "gate", "path": "/k/p"}]
+    }
     both = gate(A, VISIBLE)
     assert [step.kind for step in planned(both, {"a.example"}) if step.selector == "p"] == ["wait", "publish"]
     switching = planned(both)
     assert [step.kind for step in switching if step.selector == "p"] == ["switch", "switch"]
-    assert [key["domain"] for key in working.work(switching, [both], domains).signing["gate"]] == ["a.example", "b.example"]
+    assert [key["domain"] for key in working.work(switching, [both], domains).signing["gate"]] == [
+        "a.example",
+        "b.example",
+    ]
 
 
 # Between plan and playbook
 
 
-@pytest.mark.parametrize(("text", "expected"), [("14d", 14 * DAY), ("30", 30), (5, 5), ("2h", 7200), ("1w", 7 * DAY), ("0s", 0)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("14d", 14 * DAY), ("30", 30), (5, 5), ("2h", 7200), ("1w", 7 * DAY), ("0s", 0)]
+)
 def test_durations(text: object, expected: int) -> None:
     assert working.seconds(text, "keep") == expected
 
@@ -440,14 +491,32 @@ def test_bad_domains(item: dict[str, Any], message: str) -> None:
 def told(selector: str, state: str, **more: Any) -> dict[str, Any]:
     """A key as dkim_key returns it."""
     record = None if state == "withdrawn" else {"value": f"v=DKIM1; k=test; p={selector}"}
-    times = {"created": "2026-11-01T00:00:00Z", "activated": "", "retired": "", "revoked": "", "withdrawn": "", "published": ""}
-    return {"domain": D, "selector": selector, "algorithm": "rsa", "state": state, "path": f"/k/{selector}", "record": record, **times, **more}
+    times = {
+        "created": "2026-11-01T00:00:00Z",
+        "activated": "",
+        "retired": "",
+        "revoked": "",
+        "withdrawn": "",
+        "published": "",
+    }
+    return {
+        "domain": D,
+        "selector": selector,
+        "algorithm": "rsa",
+        "state": state,
+        "path": f"/k/{selector}",
+        "record": record,
+        **times,
+        **more,
+    }
 
 
 def test_what_comes_in() -> None:
     keys = [told("a", "active", settle=7), {**told("b", "active"), "record": None}, told("w", "withdrawn")]
     signed = [{"domain": D, "selectors": ["a"], "problem": ""}]
-    signer = working.signers([{"name": "relay1", "keys": keys, "queue_lifetimes": ["5d", "6d"], "signed": signed}], now=NOW)[0]
+    signer = working.signers(
+        [{"name": "relay1", "keys": keys, "queue_lifetimes": ["5d", "6d"], "signed": signed}], now=NOW
+    )[0]
     assert [(held.selector, held.created, held.settle, held.record[-3:]) for held in signer.keys] == [
         ("a", 1793491200, 7, "p=a"), ("w", 1793491200, 0, ""),
     ]  # fmt: skip
@@ -498,9 +567,15 @@ def test_the_other_work() -> None:
     assert brought == {"relay2": [{"domain": D, "selector": "p", "listed": listed, "source": "relay1", "path": "/k/p"}]}
     old = key("o", "retired", retired=NOW - 60)
     hosts = [Signer("relay1", (A, old))]
-    assert working.work(steps(hosts, well(A, old)), hosts, [domain]).revoke == {"relay1": [{"domain": D, "selector": "o", "settle": 3600}]}
-    blocked = working.work(steps([Signer("relay1", reached=False)], {}), [Signer("relay1", reached=False)], [Domain(D)]).blocked
-    assert blocked == ["corp.example rsa: relay1 could not be reached, so it is not known with what it signs: run this again"]
+    assert working.work(steps(hosts, well(A, old)), hosts, [domain]).revoke == {
+        "relay1": [{"domain": D, "selector": "o", "settle": 3600}]
+    }
+    blocked = working.work(
+        steps([Signer("relay1", reached=False)], {}), [Signer("relay1", reached=False)], [Domain(D)]
+    ).blocked
+    assert blocked == [
+        "corp.example rsa: relay1 could not be reached, so it is not known with what it signs: run this again"
+    ]
 
 
 def test_the_table() -> None:
@@ -607,7 +682,9 @@ def test_signers_from_host_variables() -> None:
 def test_shared_keys() -> None:
     there = [told("a", "active"), told("r", "retired"), {**told("e", "active"), "algorithm": "ed25519"}]
     here = [told("h", "active"), {**told("x", "active"), "algorithm": "ed25519", "record": None}]
-    assert [item["listed"] for item in shared_keys(there, here, "relay1")] == [{"domain": D, "selector": "e", "algorithm": "ed25519"}]
+    assert [item["listed"] for item in shared_keys(there, here, "relay1")] == [
+        {"domain": D, "selector": "e", "algorithm": "ed25519"}
+    ]
     with pytest.raises(AnsibleFilterError, match="shared_keys takes the keys that dkim_key returns"):
         shared_keys([{}], [{}], "relay1")
 

@@ -228,7 +228,13 @@ def of_those_asked(domain: Domain, signers: tuple[Signer, ...]) -> Any:
 
 
 ACTIVE, RETIRED = rotation._Draft.active, rotation._Draft.retired
-KEPT, VIEW, FITS, LINES, ALIASES = rotation._kept_until, rotation.view, rotation._fits, rotation.lines, rotation._alias_view
+KEPT, VIEW, FITS, LINES, ALIASES = (
+    rotation._kept_until,
+    rotation.view,
+    rotation._fits,
+    rotation.lines,
+    rotation._alias_view,
+)
 FAULTS: dict[str, dict[str, Any]] = {
     "switch before it is visible": seen_with(lambda said: replace(said, wrong=() if said.right else said.wrong, silent=())),
     "one name server is enough": seen_with(one_server_is_enough),

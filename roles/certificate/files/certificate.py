@@ -155,9 +155,12 @@ def run(command: str, name: str) -> list[str]:
         return list(commands(name, command))
     settings = settings_of(name)
     services = [service for service in settings["services"] if running(service["name"])]
-    problems = list(take_up(services)) if command == "deploy" else []
-    if command == "deploy" and first(name):
-        return problems
+    if command == "deploy":
+        problems = list(take_up(services))
+        if first(name):
+            return problems
+    else:
+        problems = [f"{service['name']} does not run" for service in settings["services"] if service not in services]
     problems += prove(name, services, settings)
     if command == "prove" and not problems:  # what a renewal has left as failed is mended
         told(["systemctl", "reset-failed", f"certificate-deploy@{name}.service"])
