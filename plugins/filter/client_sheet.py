@@ -32,10 +32,12 @@ options:
 EXAMPLES = r"""
 - name: Write a sheet for the people of a domain
   ansible.builtin.copy:
-    content: "{{ {'hostname': 'mail.example.org', 'services': ['imaps', 'submissions']} | postmaster.mail.client_sheet('example.org') }}"
+    content: "{{ offered | postmaster.mail.client_sheet('example.org') }}"
     dest: example.org.txt
     mode: "0644"
   delegate_to: localhost
+  vars:
+    offered: {hostname: mail.example.org, services: [imaps, submissions]}
 """
 
 RETURN = r"""

@@ -11,8 +11,8 @@ short_description: Write the web answers of mail domains, and nginx's configurat
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
-  - Judges the values and writes what mail clients and other mail servers fetch by HTTPS - policies of MTA-STS, autoconfig for
-    Thunderbird, autodiscover for Outlook.
+  - Judges the values and writes what mail clients and other mail servers fetch by HTTPS - policies of MTA-STS,
+    autoconfig for Thunderbird, autodiscover for Outlook.
   - The role P(postmaster.mail.mail_web#role) hands its own variables over; C(ansible-doc) of the role explains them.
 positional: _input
 options:

@@ -11,8 +11,8 @@ short_description: The MTA-STS policies of mail domains
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
-  - The same as the value C(policies) of M(postmaster.mail.mail_records), so that a web server has the policy whose number is
-    published, and has it before.
+  - The same as the value C(policies) of M(postmaster.mail.mail_records), so that a web server has the policy whose
+    number is published, and has it before.
 positional: _input, names
 options:
   _input:

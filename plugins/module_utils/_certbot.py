@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: what certbot holds of a certificate, what is wanted of it, and what certbot is told. Private to this collection.
+"""Pure: what certbot holds of a certificate, what is wanted of it, and what certbot is told. Private.
 
 Certbot keeps what it was told in a file of its own for each certificate (``renewal/<name>.conf``) and renews with it.
 It changes that file only when it obtains a certificate, so another wish means another certificate.
@@ -142,5 +142,6 @@ def _cause(output: str, server: str) -> str:
         lines = lines[lines.index("An unexpected error occurred:") + 1 :]
     said = lines[0] if lines else "nothing"
     if match := _UNREACHED.search(said):
-        return f"the authority at {server} does not answer ({(match[1] or match[2])[:200]}): name the right server, or its ca_bundle"
+        cause = (match[1] or match[2])[:200]
+        return f"the authority at {server} does not answer ({cause}): name the right server, or its ca_bundle"
     return f"certbot says {said[:400]}: see /var/log/letsencrypt/letsencrypt.log"

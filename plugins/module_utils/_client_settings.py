@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pure: what a mail client needs to know of a server, as programs and as people read it. Private to this collection.
 
-Sources: Thunderbird's autoconfig format 1.1 (config-v1.1.xml), Outlook's plain XML autodiscover ([MS-OXDSCLI] section 2.2.4),
-RFC 8314 section 3 (TLS from the first byte on comes first).
+Sources: Thunderbird's autoconfig format 1.1 (config-v1.1.xml), Outlook's plain XML autodiscover ([MS-OXDSCLI] section
+2.2.4), RFC 8314 section 3 (TLS from the first byte on comes first).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Service:
-    """One way to read or to send mail; ``use`` is ``imap``, ``pop3``, ``smtp`` or ``sieve``, ``tls`` is TLS from the first byte on."""
+    """A way to read or to send mail; ``use`` is imap, pop3, smtp or sieve, ``tls`` means TLS from the first byte on."""
 
     use: str
     port: int

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: the web answers of mail domains as files, and nginx's configuration that serves them. Private to this collection.
+"""Pure: the web answers of mail domains as files, and nginx's configuration that serves them. Private.
 
-Sources: RFC 8461 section 3.3 (MTA-STS policies), Thunderbird's autoconfig (two addresses for one file), [MS-OXDSCLI] (POST).
+Sources: RFC 8461 section 3.3 (MTA-STS policies), Thunderbird's autoconfig (two addresses for one file), [MS-OXDSCLI].
 
-All is static but one thing: Outlook is told a login name, which nginx takes out of the question. The body of a request is
-known to nginx only where it hands the request on, so it hands it on to itself, on loopback.
+All is static but one thing: Outlook is told a login name, which nginx takes out of the question. The body of a request
+is known to nginx only where it hands the request on, so it hands it on to itself, on loopback.
 """
 
 from __future__ import annotations

@@ -145,8 +145,8 @@ def _tlsa(domain: Domain, domains: Iterable[str], tls_keys: Mapping[str, Mapping
             raise domain.fail(f"{what} has no current key; give the certificate, its public key or the record's text")
         if not keys.get("current"):
             domain.warn(
-                f"{what}: no key of {host.rstrip('.')} is known yet, so there is no TLSA record; give its certificate or "
-                "public key in current, or run the playbook that gives the host one"
+                f"{what}: no key of {host.rstrip('.')} is known yet, so there is no TLSA record; give its certificate "
+                "or public key in current, or run the playbook that gives the host one"
             )
             continue
         records = [_tlsa_record(domain, f"{what}.{key}", keys[key]) for key in ("current", "next") if keys.get(key)]

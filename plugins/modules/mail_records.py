@@ -226,7 +226,7 @@ options:
             type: int
             default: 25
           current:
-            description: The key in use. Taken from O(tls_keys) if left out; there is no record where it is not there either.
+            description: The key in use, by default from O(tls_keys). Without one there is no record.
             type: str
           next:
             description: The key that takes over; publish it at least two TTLs before it does (RFC 7672 section 8.1).
@@ -260,8 +260,8 @@ options:
             type: str
           web:
             description:
-              - Web server that answers Thunderbird and Outlook; C(autoconfig) and C(autodiscover) below the domain become
-                CNAMEs for it.
+              - Web server that answers Thunderbird and Outlook; C(autoconfig) and C(autodiscover) below the domain
+                become CNAMEs for it.
             type: str
       caa:
         description:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._command import Co
 from ansible_collections.postmaster.mail.plugins.modules import certbot_certificate
 
 NAME = "mail.example.org"
-NOW = datetime(2026, 11, 28, 9, 0, tzinfo=timezone.utc)
+NOW = datetime(2026, 11, 28, 9, 0, tzinfo=UTC)
 SERVER = "https://acme.example/dir"
 KEY = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQ==\n-----END PUBLIC KEY-----\n"
 # As certbot 2.1 of Debian 12 and 4.0 of Debian 13 write it.
@@ -63,7 +63,7 @@ def held(**changes: Any) -> cb.Held:
 def test_what_is_held() -> None:
     found = held()
     assert found.names == {NAME, "mta-sts.example.org"}
-    assert found.expires == datetime(2027, 2, 26, 9, 10, 14, tzinfo=timezone.utc)
+    assert found.expires == datetime(2027, 2, 26, 9, 10, 14, tzinfo=UTC)
     assert found.public_key == KEY
     assert found.settings["server"] == SERVER
     assert "version" not in found.settings

@@ -40,7 +40,7 @@ def run(lab: Lab, **options: Any) -> plays.Played:
 
 @pytest.fixture(scope="module", autouse=True)
 def certified(lab: Lab) -> Iterator[plays.Played]:
-    """Both servers with certificates of the authority, each with the next; the other tests get the ones of before back."""
+    """Both servers with certificates of the authority, each with the next; the ones of before come back afterwards."""
     yield run(lab, extra={"certificate_next_name": "{{ lab_fqdn }}-next"})
     converge(lab)
 
@@ -88,7 +88,8 @@ def held(lab: Lab, host: str, file: str = "cert") -> bytes:
 
 def digest(lab: Lab, host: str, which: str = "") -> str:
     """What a TLSA record says of the key."""
-    said = f"openssl x509 -in {LIVE}/{lab.fqdn(host)}{which}/cert.pem -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum"
+    path = f"{LIVE}/{lab.fqdn(host)}{which}/cert.pem"
+    said = f"openssl x509 -in {path} -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum"
     return lab.run(host, said).stdout.split(maxsplit=1)[0]
 
 
@@ -110,7 +111,7 @@ def fetch(lab: Lab, host: str, name: str, path: str, roots: str, body: str = "")
 # -- certificates -------------------------------------------------------------------------------
 def test_what_the_run_did(lab: Lab, certified: plays.Played) -> None:
     for host in HOSTS:
-        assert {"Have the certificate", "Configure nginx"} <= set(certified.changed[host])
+        assert "Have the certificate" in certified.changed[host]
         assert lab.run(
             host, "systemctl is-enabled certbot.timer; systemctl is-active certbot.timer"
         ).stdout.split() == ["enabled", "active"]
@@ -224,7 +225,8 @@ def test_thunderbird_finds_its_servers(lab: Lab, host: str, roots: str) -> None:
     ]
     at = lab.fqdn(host)
     assert found == [
-        ("imap", at, "993", "SSL"), ("imap", at, "143", "STARTTLS"), ("smtp", at, "465", "SSL"), ("smtp", at, "587", "STARTTLS"),
+        ("imap", at, "993", "SSL"), ("imap", at, "143", "STARTTLS"),
+        ("smtp", at, "465", "SSL"), ("smtp", at, "587", "STARTTLS"),
     ]  # fmt: skip
     assert fetch(lab, host, name, "/", roots)[0] == 404
 
@@ -240,7 +242,8 @@ def test_outlook_is_answered_by_address(lab: Lab, host: str, roots: str) -> None
             for one in ET.fromstring(text).iter(f"{OUTLOOK}Protocol")
         ]
         assert protocols == [
-            ("IMAP", lab.fqdn(host), "993", of(host, "ann"), "on"), ("SMTP", lab.fqdn(host), "465", of(host, "ann"), "on"),
+            ("IMAP", lab.fqdn(host), "993", of(host, "ann"), "on"),
+            ("SMTP", lab.fqdn(host), "465", of(host, "ann"), "on"),
         ]  # fmt: skip
     for body in (QUESTION.format("ann@third.example"), QUESTION.format("<b>@" + DOMAINS[host]), "nonsense", ""):
         assert (
@@ -296,12 +299,11 @@ def test_the_domains_are_sound(lab: Lab, roots: str, tmp_path: Path) -> None:
 def test_a_certificate_that_does_not_come_leaves_what_runs(lab: Lab, roots: str) -> None:
     renewal = "cat /etc/letsencrypt/renewal/*.conf"
     before = {host: (held(lab, host), lab.run(host, renewal).stdout) for host in HOSTS}
-    played = run(lab, extra={"certificate_server": f"https://acme.lab.test:{ACME_PORT + 1}/dir"}, must_pass=False)
+    away = f"https://acme.lab.test:{ACME_PORT + 1}/dir"
+    played = run(lab, extra={"certificate_server": away}, must_pass=False)
     for host in HOSTS:
-        assert (
-            f"no certificate {lab.fqdn(host)}: the authority at https://acme.lab.test:{ACME_PORT + 1}/dir does not answer"
-            in played.failures[host]
-        )
+        sentence = f"no certificate {lab.fqdn(host)}: the authority at {away} does not answer"
+        assert sentence in played.failures[host]
         assert (held(lab, host), lab.run(host, renewal).stdout) == before[host]
         assert served(lab, host, 465, roots) == before[host][0]
         # The next one is not asked for any more, and DNS forgets it.

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What certbot's hooks do for one certificate: open and close port 80, have services take it up, and prove that they did.
+"""What certbot's hooks do for a certificate: open and close port 80, have services take it up, prove that they did.
 
     certificate.py open|close|deploy|prove <name>
 
@@ -27,8 +27,8 @@ PAUSE = 0.5  # seconds between two looks at a service that has not taken a certi
 ANSWER = 10.0  # seconds for a service to answer
 LINE_LIMIT = 4096
 
-# How each port gets from plain text to TLS: what the server ends its greeting with, what it is told, how each answer ends.
-# All other ports speak TLS from the first byte on.
+# How each port gets from plain text to TLS: how the last line of the greeting begins, what the server is told, and how
+# the last line of each answer begins. All other ports speak TLS from the first byte on.
 GREETINGS = {25: b"220 ", 587: b"220 ", 143: b"* OK", 110: b"+OK", 4190: b"OK"}
 STEPS = {
     25: ((b"EHLO localhost", b"250 "), (b"STARTTLS", b"220 ")),
