@@ -6,10 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree as ET
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -258,30 +255,3 @@ def test_the_sheet() -> None:
     assert "ManageSieve" not in client_sheet(given(services=["imaps", "submissions"]), "example.org")
     with pytest.raises(AnsibleFilterError, match="client_sheet: services: none for smtp"):
         client_sheet(given(services=["imaps"]), "example.org")
-
-
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
-def test_nginx_takes_it(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "k.pem", tmp_path / "c.pem"
-    new = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-subj",
-        "/CN=x",
-    ]
-    subprocess.run([*new, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    values = given(
-        tls_certificate=str(certificate), tls_key=str(key), domains=["a-domain-that-is-rather-long.example.org"]
-    )
-    text = mail_web_files(values)["files"][CONFIGURATION]
-    (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid; error_log stderr; events {{}}\nhttp {{ {text} }}\n")
-    done = subprocess.run(
-        ["nginx", "-t", "-q", "-c", tmp_path / "nginx.conf"], check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
