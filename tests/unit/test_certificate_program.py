@@ -247,8 +247,8 @@ def test_commands_that_fail(program: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
     [
-        (["x"], 2, "certificate.py open|close|deploy|prove <name>"),
-        (["x", "renew", NAME], 2, "certificate.py open|close|deploy|prove <name>"),
+        (["x"], 2, "python3 certificate.py open|close|deploy|prove <name>"),
+        (["x", "renew", NAME], 2, "python3 certificate.py open|close|deploy|prove <name>"),
         (["x", "open", "other.example.org"], 1, "other.example.org.json cannot be read"),
         (["x", "prove", NAME], 1, "the certificate mail.example.org cannot be read"),
         (["x", "open", NAME], 0, ""),

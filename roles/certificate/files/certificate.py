@@ -1,9 +1,8 @@
-#!/usr/bin/python3
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What certbot's hooks do for a certificate: open and close port 80, have services take it up, prove that they did.
 
-    certificate.py open|close|deploy|prove <name>
+    python3 certificate.py open|close|deploy|prove <name>
 
 It needs nothing but Python. What it has to know of a certificate lies in a file of its own, which the role writes.
 """
