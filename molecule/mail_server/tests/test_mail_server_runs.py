@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from lab import plays, ready
 from lab.probe import Lab
-from servers import BARE, CONVERGE, DOMAINS, HOSTS, Imap, arrive, converge, of, send, wait_for
+from servers import BARE, CONVERGE, DOMAINS, HOSTS, PASSWORDS, Imap, arrive, converge, letter, of, send, wait_for
 
+RESTORE = CONVERGE.parents[2] / "playbooks" / "restore.yml"
 SEED = Path(__file__).parent / "seed_smtpd.conf"
 
 
@@ -175,3 +176,26 @@ def test_the_rotation_can_turn_the_keys(lab: Lab, token: str) -> None:
             assert len(found.parsed.get_all("DKIM-Signature") or []) == len(selectors)
             assert found.verdicts["dkim"] == "pass"
     assert converge(lab).changed == {}
+
+
+def test_the_configuration_before_can_be_brought_back(lab: Lab, token: str) -> None:
+    """A limit that turned out badly. A password that a user chose meanwhile is no configuration, and stays."""
+    host, chosen = HOSTS[1], "bob chose this"
+    lines = f"user {of(host, 'bob')}\npass {PASSWORDS['bob']}\nnewpass {chosen}\nquit\n"
+
+    def taken() -> bool:
+        return send(lab, host, token, message=letter(token, of(host, "ann"), size=68_000)).accepted
+
+    assert not taken()
+    converge(lab, limit=host, extra={"mail_server_message_size_limit": 100_000})
+    assert taken()
+    said = lab.run(host, "exec 3<>/dev/tcp/127.0.0.1/106; cat >&3; cat <&3", input=lines).stdout
+    assert "200 The password is changed." in said
+    try:
+        plays.play(lab, RESTORE, inventories=(), limit=host, extra={"snapshot": "mail_server"})
+        assert not taken()
+        with Imap(lab, host, "bob", chosen):
+            pass
+    finally:
+        converge(lab, limit=host, extra={"mailboxes_reset_passwords": [of(host, "bob")]})
+    assert converge(lab, limit=host).changed == {}
