@@ -158,8 +158,8 @@ def digest_of(path: str) -> str:
 class Journal:
     """What of one archive has arrived on this host, so that a run goes on where one before it ended."""
 
-    def __init__(self, digest: str, directory: str = JOURNAL) -> None:
-        self.path = os.path.join(directory, f"{digest}.json")
+    def __init__(self, digest: str) -> None:
+        self.path = os.path.join(JOURNAL, f"{digest}.json")
         try:
             with open(self.path, encoding="utf-8") as stream:
                 known = json.load(stream)

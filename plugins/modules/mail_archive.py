@@ -107,6 +107,11 @@ digest:
   description: SHA-256 of the archive that was made.
   returned: when O(state=made)
   type: str
+made:
+  description: When it was made (UTC), fit for the name of a file.
+  returned: when O(state=made)
+  type: str
+  sample: 2026-11-28-091500
 counts:
   description: How many members each part of the archive has.
   returned: when O(state=made) and not in check mode
@@ -170,12 +175,14 @@ def made(params: dict[str, Any], settings: work.Settings, *, check_mode: bool) -
     """Make an archive, for the one who became root to do so."""
     path = params["path"]
     if check_mode:
-        return {"changed": True, "digest": "", "diff": diff_of([path])}
+        return {"changed": True, "digest": "", "made": "", "diff": diff_of([path])}
+    now = datetime.now(UTC)
     release = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
-    about = values.About(platform.node(), release, datetime.now(UTC).isoformat(timespec="seconds"), settings.parts)
+    about = values.About(platform.node(), release, now.isoformat(timespec="seconds"), settings.parts)
     login = (int(os.environ.get("SUDO_UID", "0")), int(os.environ.get("SUDO_GID", "0")))
     counts = work.make(path, about, settings, login)
-    return {"changed": True, "digest": client.digest_of(path), "counts": counts, "diff": diff_of([path])}
+    known = {"digest": client.digest_of(path), "made": now.strftime("%Y-%m-%d-%H%M%S"), "counts": counts}
+    return {"changed": True, "diff": diff_of([path]), **known}
 
 
 def restored(params: dict[str, Any], settings: work.Settings, *, check_mode: bool) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many clients send at once while daemons are killed and the disk is full: no message that was taken is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from lab import ready
+from lab.probe import Lab
+from servers import HOSTS, Imap, of
+
+FULL = os.environ.get("MAIL_TEST_FULL") == "1"
+FAULTS = ("smtpd", "rspamd", "redis", "dovecot", "disk")
+EACH = 1000 if FULL else 60  # messages around each fault
+CLIENTS, SIZE = 20, 10_000
+USERS = ("ann", "bob")
+# What podman and docker give a container of its own, with 64 MiB.
+SMALL_DISK = "/dev/shm/smtpd"
+MOVE = """
+systemctl stop opensmtpd
+if [ -L /var/spool/smtpd ]; then
+    rm /var/spool/smtpd; mv /var/spool/smtpd.large /var/spool/smtpd; rm -rf {disk}
+else
+    cp -a /var/spool/smtpd {disk}; mv /var/spool/smtpd /var/spool/smtpd.large; ln -s {disk} /var/spool/smtpd
+fi
+systemctl reset-failed opensmtpd
+systemctl start opensmtpd
+"""
+QUEUED = "smtpctl schedule all >/dev/null 2>&1; find /var/spool/smtpd/queue/ -type f ! -name message | wc -l"
+
+
+@contextmanager
+def small_disk(lab: Lab, host: str) -> Iterator[None]:
+    """With a queue on a disk that is soon full."""
+    lab.run(host, MOVE.format(disk=SMALL_DISK))
+    try:
+        yield
+    finally:
+        lab.run(host, MOVE.format(disk=SMALL_DISK))
+
+
+def burst(lab: Lab, host: str, token: str, first: int, count: int) -> dict[str, object]:
+    """Many clients at once."""
+    options = {
+        "server": lab.address(host), "name": lab.fqdn("outside"), "token": token, "size": SIZE, "clients": CLIENTS,
+        "sender": "joe@outside.test", "recipients": [of(host, user) for user in USERS], "first": first,
+        "end": first + count, "patience": 600 if FULL else 120,
+    }  # fmt: skip
+    return dict(lab.script("outside", "send_many.py", options, timeout=900))
+
+
+def burst_with_fault(lab: Lab, host: str, token: str, first: int, fault: str) -> tuple[dict, dict]:  # type: ignore[type-arg]
+    """Many clients at once, and a fault while their mail is on its way."""
+    options = {"fault": fault, "patience": 60, "seconds": 3}
+    with ThreadPoolExecutor() as pool:
+        sending = pool.submit(burst, lab, host, token, first, EACH)
+        seen = lab.script(host, "fault_mail_server.py", options, timeout=200)
+        return dict(sending.result()), dict(seen)
+
+
+def arrived(lab: Lab, host: str, token: str) -> Counter[int]:
+    """How often each message is in a mailbox, by its number."""
+    found: Counter[int] = Counter()
+    for user in USERS:
+        with Imap(lab, host, user) as client:
+            for folder in ("INBOX", "Junk"):
+                client.select(folder, readonly=True)
+                for answer in client.uid("FETCH", "1:*", "(BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")[1]:
+                    if isinstance(answer, tuple):
+                        found.update(int(number) for number in re.findall(rf"<{token}-(\d+)@", answer[1].decode()))
+    return found
+
+
+def drain(lab: Lab, host: str) -> None:
+    """Until nothing is queued any more."""
+    ready.wait(f"an empty queue on {host}", lambda: lab.run(host, QUEUED).stdout.strip() == "0", timeout=300)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_load_and_faults_lose_nothing(
+    lab: Lab, host: str, token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    total = EACH * (len(FAULTS) + 1)
+    sent, seen = [], []
+    with small_disk(lab, host):
+        sent.append(burst(lab, host, token, 0, EACH))
+        for number, fault in enumerate(FAULTS, start=1):
+            report, unfinished = burst_with_fault(lab, host, token, number * EACH, fault)
+            sent.append(report)
+            seen.append(unfinished)
+        drain(lab, host)
+    copies = arrived(lab, host, token)
+    answered = {number for report in sent for number in report["answered"]}
+    doubtful = sum(report["doubtful"] for report in sent)
+    twice = sum(count - 1 for count in copies.values())
+    with capsys.disabled():
+        faults = ", ".join(f"{fault} {it['queued']}/{it['leaving']}" for fault, it in zip(FAULTS, seen, strict=True))
+        waits = sum(report["deferred"] + report["unreachable"] for report in sent)
+        print(
+            f"\n{host}: {total} messages of {SIZE} bytes by {CLIENTS} clients; {EACH / sent[0]['seconds']:.1f} a second "
+            f"without a fault; unfinished/in flight at each: {faults}; put off {waits}, in doubt {doubtful}; "
+            f"lost {len(answered - set(copies))}; duplicates {twice}"
+        )
+    assert [report["refused"] for report in sent if report["refused"]] == []
+    assert answered == set(range(total))
+    assert all(it["queued"] > 0 for it in seen), "a fault met no work: this run did not test anything"
+    assert all(it["killed"] > 0 for fault, it in zip(FAULTS, seen, strict=True) if fault != "disk")
+    assert answered - set(copies) == set()
+    assert twice <= doubtful + sum(it["leaving"] for it in seen)
