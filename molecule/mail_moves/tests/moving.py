@@ -26,6 +26,7 @@ DATED = '"01-Feb-2003 04:05:06 +0000"'
 SIEVE = 'require "fileinto";\nif header :contains "Subject" "for-the-archive" {\n  fileinto "Archive";\n}\n'
 # rspamd learns nothing from a few words, and takes what is much alike for the same.
 HAM = "Shall we meet on Monday at noon, under the old clock of the station?\r\nBring the drawings of both bridges along.\r\n"
+COUNTED = "redis-cli --raw hmget RS learns_ham learns_spam"
 TAUGHT = {"BAYES_HAM": 1, "BAYES_SPAM": 1}
 # Runs on the host: the answers to some lines at the port where passwords are changed.
 LINES = """
@@ -53,9 +54,13 @@ def can_enter(lab: Lab, host: str, user: str, password: str) -> bool:
 
 
 def arrive(lab: Lab, host: str, token: str, *, to: str = ANN) -> Dialogue:
-    """Mail from outside."""
-    message = mailclient.letter(token, "joe@outside.test", to=to)
-    return lab.smtp("outside", host, sender="joe@outside.test", recipients=to, message=message)
+    """Mail from outside, which comes back when it is asked to."""
+    message, patience = mailclient.letter(token, "joe@outside.test", to=to), time.monotonic() + 30
+    while True:
+        said = lab.smtp("outside", host, sender="joe@outside.test", recipients=to, message=message)
+        if not said.refusal or said.refusal[1] not in (421, 451) or time.monotonic() > patience:
+            return said
+        time.sleep(1)
 
 
 def send(lab: Lab, host: str, token: str, *, user: str = ANN, password: str = "") -> Dialogue:
@@ -114,7 +119,8 @@ def use(lab: Lab, token: str) -> None:
         client.append("Junk", "", DATED, ham.encode())
         for name, source, goal in ((f"{token}-3", "INBOX", "Junk"), (f"{token}-ham", "Junk", "INBOX")):
             assert client._simple_command("MOVE", client.find(source, name)[0], goal)[0] == "OK"
-    ready.wait("what rspamd learns", lambda: mailclient.learned(lab, OLD) == TAUGHT, timeout=30)
+    # rspamd itself counts anew but once in a minute.
+    ready.wait("what rspamd learns", lambda: lab.run(OLD, COUNTED).stdout.split() == ["1", "1"])
     lab.run(OLD, ["doveadm", "sieve", "put", "-a", "-u", ANN, "mine"], input=SIEVE)
     change_password(lab, OLD, BOB, PASSWORDS[BOB], CHOSEN)
 

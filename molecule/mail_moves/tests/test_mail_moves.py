@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from lab import mailclient, plays
+from lab import mailclient, plays, ready
 from lab.probe import Lab
 from moving import (
     ANN,
@@ -162,7 +162,8 @@ def test_mail_is_signed_with_the_same_keys(lab: Lab, moved: Moved) -> None:
 
 def test_the_filter_knows_what_it_learned(lab: Lab, moved: Moved) -> None:
     assert moved.runs["second"].code == 0
-    assert mailclient.learned(lab, NEW) == TAUGHT
+    # rspamd counts anew once in a while.
+    ready.wait("what rspamd has learned", lambda: mailclient.learned(lab, NEW) == TAUGHT)
     tokens = "redis-cli --scan --pattern 'RS*' | sort | while read k; do echo $k $(redis-cli hgetall $k | sort); done"
     assert lab.run(NEW, tokens).stdout == lab.run(OLD, tokens).stdout
 
