@@ -7,6 +7,7 @@ were being handed to Dovecot. The daemon stands still while this is counted. How
 """
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -51,6 +52,13 @@ def handing_over() -> list[int]:
     return found
 
 
+def send(signal_number: int, pids: list[int]) -> None:
+    """Those that have ended meanwhile need none."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal_number)
+
+
 def queued() -> int:
     """Messages that OpenSMTPD has taken and not delivered."""
     return len([path for path in QUEUE.glob("*/*/*") if path.name != "message"])
@@ -63,18 +71,27 @@ def wait_for_work() -> None:
         time.sleep(0.002)
 
 
-def kill(name: str) -> dict[str, int]:
-    """Have all processes of a daemon end at once."""
-    places, unit = DAEMONS[name]
-    wait_for_work()
+def stop(places: tuple[str, ...]) -> list[int]:
+    """Have all processes in some places stand still."""
     stopped: list[int] = []
     while new := [pid for pid in processes(places) if pid not in stopped]:
-        for pid in new:
-            os.kill(pid, signal.SIGSTOP)
+        send(signal.SIGSTOP, new)
         stopped += new
-    seen = {"queued": queued(), "leaving": len(handing_over()), "killed": len(stopped)}
-    for pid in stopped:
-        os.kill(pid, signal.SIGKILL)
+    return stopped
+
+
+def kill(name: str) -> dict[str, int]:
+    """Have all processes of a daemon end at once, at a moment when there is something to lose."""
+    places, unit = DAEMONS[name]
+    end = time.monotonic() + options["patience"]
+    while True:
+        wait_for_work()
+        stopped = stop(places)
+        seen = {"queued": queued(), "leaving": len(handing_over()), "killed": len(stopped)}
+        if seen["queued"] or time.monotonic() > end:
+            break
+        send(signal.SIGCONT, stopped)
+    send(signal.SIGKILL, stopped)
     end = time.monotonic() + options["patience"]
     while subprocess.run(["systemctl", "is-active", "-q", unit], check=False).returncode and time.monotonic() < end:
         time.sleep(0.1)

@@ -74,7 +74,7 @@ def work() -> None:
         code, said = -1, ""
         try:
             if client is None:
-                client, left = smtplib.SMTP(options["server"], 25, options["name"], timeout=60), 5
+                client, left = smtplib.SMTP(options["server"], 25, options["name"], timeout=15), 5
                 client.ehlo()
             code, said = hand_over(client, number)
         except (OSError, smtplib.SMTPException):
