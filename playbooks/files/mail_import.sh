@@ -9,15 +9,18 @@ user=$1 dry=$2
 directory=$(mktemp -d /run/mail-import.XXXXXX) || exit 1
 trap 'rm -rf "$directory"' EXIT
 trap 'exit 1' HUP INT TERM
-{
-    echo '!include /etc/dovecot/dovecot.conf'
-    cat
-} >"$directory/import.conf"
+# All of it in one file: Dovecot 2.4 wants its version first, and not once more.
+cat /etc/dovecot/dovecot.conf - >"$directory/import.conf" || exit 1
 count() {
     doveadm -f tab mailbox status -t -u "$user" messages '*' | tail -n 1
 }
 before=$(count) || exit 1
 [ "$dry" = yes ] && exit 0
-doveadm -c "$directory/import.conf" sync -1 -R -u "$user" imapc: || exit 1
+# 2.4 takes the word for a place in the user's own storage, unless it is told the driver.
+case $(dovecot --version) in
+2.[0-3].*) set -- ;;
+*) set -- -p mail_driver=imapc -p mail_path= ;;
+esac
+doveadm -c "$directory/import.conf" sync -1 -R -u "$user" "$@" imapc: || exit 1
 after=$(count) || exit 1
 [ "$after" = "$before" ] || echo "$((after - before)) messages came for $user"
