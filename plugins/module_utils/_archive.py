@@ -56,7 +56,7 @@ def parse_about(text: str, where: str) -> About:
     try:
         known = json.loads(text)
         same = known["format"] == FORMAT
-        version, words = known["version"], [str(known[name]) for name in ("host", "release", "made")]
+        version, (host, release, made) = known["version"], (str(known[name]) for name in ("host", "release", "made"))
         parts = tuple(str(part) for part in known["parts"])
     except (ValueError, KeyError, TypeError):
         same = False
@@ -66,7 +66,7 @@ def parse_about(text: str, where: str) -> About:
         raise ArchiveError(
             f"{where} is of form {version}, which this release of the collection does not know: update it"
         )
-    return About(*words, parts=parts)
+    return About(host, release, made, parts)
 
 
 def parse_sums(text: str, where: str) -> dict[str, str]:

@@ -193,14 +193,14 @@ def files_below(roots: Collection[str]) -> Iterator[Member]:
             found += [os.path.join(folder, name) for name in [*leaves, *names]]
         for path in sorted(found):
             info = os.lstat(path)
-            person = {"owner": _name(pwd.getpwuid, info.st_uid), "group": _name(grp.getgrgid, info.st_gid)}
+            owner, group = _name(pwd.getpwuid, info.st_uid), _name(grp.getgrgid, info.st_gid)
             name = values.FILES + path.lstrip("/")
             if os.path.islink(path):
-                yield Member(name, target=os.readlink(path), mtime=info.st_mtime, **person)
+                yield Member(name, target=os.readlink(path), mtime=info.st_mtime, owner=owner, group=group)
             elif os.path.isfile(path):
                 with open(path, "rb") as stream:
                     data = stream.read()
-                yield Member(name, data, mtime=info.st_mtime, mode=info.st_mode & 0o7777, **person)
+                yield Member(name, data, mtime=info.st_mtime, mode=info.st_mode & 0o7777, owner=owner, group=group)
 
 
 def _name(look: object, number: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ansible_collections.postmaster.mail.plugins.module_utils._archive import ArchiveError
 
@@ -57,9 +57,9 @@ class Redis:
         found: set[str] = set()
         cursor = "0"
         while True:
-            (answer,) = self.ask([("SCAN", cursor, "MATCH", pattern, "COUNT", str(CHUNK))])
-            cursor, names = answer  # type: ignore[misc]
-            found.update(names)
+            answer: Any = self.ask([("SCAN", cursor, "MATCH", pattern, "COUNT", str(CHUNK))])[0]
+            cursor = str(answer[0])
+            found.update(str(name) for name in answer[1])
             if cursor == "0":
                 return sorted(found)
 

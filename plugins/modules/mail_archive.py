@@ -12,9 +12,9 @@ short_description: Make an archive of a mail server, and bring one onto a host
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
-  - Puts into one file what a mail server of the role P(postmaster.mail.mail_server#role) has that nobody can make anew -
-    the mail of all mailboxes with flags, folders and the users' Sieve scripts, the accounts with the passwords that users
-    chose, files such as DKIM keys, and what rspamd has learned.
+  - Puts into one file what a mail server of the role P(postmaster.mail.mail_server#role) has that nobody can make
+    anew - the mail of all mailboxes with flags, folders and the users' Sieve scripts, the accounts with the passwords
+    that users chose, files such as DKIM keys, and what rspamd has learned.
   - The playbooks C(mail_backup) and C(mail_restore) use it.
   - Mail may flow and users may work meanwhile, on either host. Messages that are on the host already stay as they are.
   - An archive is read to its end and compared with its own list of sums before anything of it is written.
@@ -29,7 +29,8 @@ attributes:
     support: full
   idempotent:
     description:
-      - An archive is brought onto a host once, whatever becomes of its messages there. O(state=made) makes one each time.
+      - An archive is brought onto a host once, whatever becomes of its messages there. O(state=made) makes one each
+        time.
     support: partial
 options:
   state:

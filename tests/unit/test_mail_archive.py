@@ -410,7 +410,12 @@ def test_no_room_is_said_before(hosts: tuple[Host, Host], archive: Path, monkeyp
     [
         ({}, {0: "A"}, {0: "A"}, {"a": "a"}),
         ({0: "B"}, {0: "A", 1: "b"}, {0: "B", 1: "A"}, {"a": "b", "b": "a"}),
-        ({number: str(number) for number in range(26)}, {3: "X"}, {number: str(number) for number in range(26)}, {"d": ""}),
+        (
+            {number: str(number) for number in range(26)},
+            {3: "X"},
+            {number: str(number) for number in range(26)},
+            {"d": ""},
+        ),
     ],
 )
 def test_keywords(here: dict[int, str], there: dict[int, str], words: dict[int, str], letters: dict[str, str]) -> None:
@@ -427,7 +432,9 @@ def test_flags(name: str, expected: str) -> None:
 
 @pytest.mark.parametrize("line", ["x", "[]", '["h", "a"]', '["x", "a", "b"]', "{}"])
 def test_what_was_learned_must_be_readable(line: str) -> None:
-    with pytest.raises(ArchiveError, match="a.tar.gz is damaged: what the filter learned cannot be read, so take another"):
+    with pytest.raises(
+        ArchiveError, match="a.tar.gz is damaged: what the filter learned cannot be read, so take another"
+    ):
         values.bayes_commands(line, "a.tar.gz")
 
 
@@ -447,7 +454,9 @@ def test_redis_protocol() -> None:
         connection = redis.Redis(lines, ours)
         said = connection.ask([("SCAN", "ä"), ("A",), ("B",)])
         assert said == [["0", ["a\udcff\n", None]], 7, "OK"]
-        with pytest.raises(ArchiveError, match="redis says LOADING not yet: see that it runs and that rspamd can use it"):
+        with pytest.raises(
+            ArchiveError, match="redis says LOADING not yet: see that it runs and that rspamd can use it"
+        ):
             connection.ask([("C",)])
     server.join()
     theirs.close()

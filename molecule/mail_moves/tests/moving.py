@@ -25,7 +25,10 @@ FOLDER = "Entw&APw-rfe"  # as IMAP writes an umlaut
 DATED = '"01-Feb-2003 04:05:06 +0000"'
 SIEVE = 'require "fileinto";\nif header :contains "Subject" "for-the-archive" {\n  fileinto "Archive";\n}\n'
 # rspamd learns nothing from a few words, and takes what is much alike for the same.
-HAM = "Shall we meet on Monday at noon, under the old clock of the station?\r\nBring the drawings of both bridges along.\r\n"
+HAM = (
+    "Shall we meet on Monday at noon, under the old clock of the station?\r\n"
+    "Bring the drawings of both bridges along.\r\n"
+)
 COUNTED = "redis-cli --raw hmget RS learns_ham learns_spam"
 TAUGHT = {"BAYES_HAM": 1, "BAYES_SPAM": 1}
 # Runs on the host: the answers to some lines at the port where passwords are changed.
@@ -115,7 +118,8 @@ def use(lab: Lab, token: str) -> None:
         for number, flags in ((1, "\\Seen \\Flagged"), (2, "Projekt $Forwarded")):
             client.store(client.find("INBOX", f"{token}-{number}")[0], "+FLAGS", f"({flags})")
         # Spam, and what was no spam after all.
-        ham = f"From: eve@outside.test\r\nTo: {ANN}\r\nSubject: {token}-ham\r\nMessage-ID: <{token}-ham@outside.test>\r\n\r\n{HAM}"
+        head = f"From: eve@outside.test\r\nTo: {ANN}\r\nSubject: {token}-ham\r\nMessage-ID: <{token}-ham@outside.test>"
+        ham = f"{head}\r\n\r\n{HAM}"
         client.append("Junk", "", DATED, ham.encode())
         for name, source, goal in ((f"{token}-3", "INBOX", "Junk"), (f"{token}-ham", "Junk", "INBOX")):
             assert client._simple_command("MOVE", client.find(source, name)[0], goal)[0] == "OK"

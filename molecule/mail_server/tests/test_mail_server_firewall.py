@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the world reaches with either firewall and without one, and that nothing else of the host's firewall is touched."""
+"""What the world reaches with either firewall and without one, and that no other table is touched."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ CLIENTS, SIZE = 20, 10_000
 USERS = ("ann", "bob")
 # What podman and docker give a container of its own, with 64 MiB.
 SMALL_DISK = "/dev/shm/smtpd"
-# In a container with control groups of the first kind nobody tells systemd that a group has become empty, so where all of a
-# daemon is killed at once, it waits for the unit's time limit before it starts it again.
+# In a container with control groups of the first kind nobody tells systemd that a group has become empty, so where
+# all of a daemon is killed at once, it waits for the unit's time limit before it starts it again.
 BEGIN = f"""
 for unit in opensmtpd rspamd redis-server dovecot; do
     mkdir -p /run/systemd/system/$unit.service.d
@@ -94,9 +94,7 @@ def drain(lab: Lab, host: str) -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_load_and_faults_lose_nothing(
-    lab: Lab, host: str, token: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_load_and_faults_lose_nothing(lab: Lab, host: str, token: str, capsys: pytest.CaptureFixture[str]) -> None:
     total = EACH * (len(FAULTS) + 1)
     sent, seen = [], []
     with small_disk(lab, host):
@@ -114,9 +112,10 @@ def test_load_and_faults_lose_nothing(
         faults = ", ".join(f"{fault} {it['queued']}/{it['leaving']}" for fault, it in zip(FAULTS, seen, strict=True))
         waits = sum(report["deferred"] + report["unreachable"] for report in sent)
         took = " ".join(f"{report['seconds']:.0f}" for report in sent)
+        rate = EACH / sent[0]["seconds"]
         print(
-            f"\n{host}: {total} messages of {SIZE} bytes by {CLIENTS} clients; {EACH / sent[0]['seconds']:.1f} a second "
-            f"without a fault; unfinished/in flight at each: {faults}; put off {waits}, took {took} s, in doubt {doubtful}; "
+            f"\n{host}: {total} messages of {SIZE} bytes by {CLIENTS} clients, {rate:.1f} a second without a fault; "
+            f"unfinished/in flight at each fault: {faults}; put off {waits}, took {took} s, in doubt {doubtful}; "
             f"lost {len(answered - set(copies))}; duplicates {twice}"
         )
     assert [report["refused"] for report in sent if report["refused"]] == []

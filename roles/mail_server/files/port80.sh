@@ -13,9 +13,9 @@ open | close) ;;
     exit 2
     ;;
 esac
-if nft list table $table >/dev/null 2>&1; then
-    nft delete element $table for_a_moment '{ 80 }' 2>/dev/null
-    [ "$1" = close ] || nft add element $table for_a_moment '{ 80 timeout 10m }' || exit 1
+if nft list table "$table" >/dev/null 2>&1; then
+    nft delete element "$table" for_a_moment '{ 80 }' 2>/dev/null
+    [ "$1" = close ] || nft add element "$table" for_a_moment '{ 80 timeout 10m }' || exit 1
 fi
 if ufw status 2>/dev/null | grep -q '^Status: active'; then
     if [ "$1" = open ]; then

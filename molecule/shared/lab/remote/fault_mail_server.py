@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on a mail server: waits until mail is being delivered, and then kills a daemon or fills the disk of the queue.
 
-Prints what was unfinished at that moment: ``queued``, the messages in OpenSMTPD's queue, and ``leaving``, those of them that
-were being handed to Dovecot. The daemon stands still while this is counted. How it comes back is its own affair.
+Prints what was unfinished at that moment: ``queued``, the messages in OpenSMTPD's queue, and ``leaving``, those of
+them that were being handed to Dovecot. The daemon stands still while this is counted. How it comes back is its own
+affair.
 """
 
 import base64
@@ -100,8 +101,12 @@ def kill(name: str) -> dict[str, int]:
 
 def fill() -> dict[str, int]:
     """Leave no room for the queue for a while."""
-    wait_for_work()
-    seen = {"queued": queued(), "leaving": len(handing_over()), "killed": 0}
+    end = time.monotonic() + options["patience"]
+    while True:
+        wait_for_work()
+        seen = {"queued": queued(), "leaving": len(handing_over()), "killed": 0}
+        if seen["queued"] or time.monotonic() > end:
+            break
     filler = QUEUE.parent.resolve().parent / "filler"
     try:
         with filler.open("wb", buffering=0) as stream:
