@@ -10,6 +10,7 @@ import imaplib
 import socket
 import ssl
 from email.message import EmailMessage
+from typing import Any
 
 from .probe import Lab
 
@@ -37,18 +38,21 @@ class Imap(imaplib.IMAP4_SSL):
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
         plain = socket.create_connection((self.at, self.port), timeout)
-        return self.ssl_context.wrap_socket(plain, server_hostname=self.host)
+        wrapped: socket.socket = self.ssl_context.wrap_socket(plain, server_hostname=self.host)
+        return wrapped
 
     def find(self, folder: str, token: str) -> list[str]:
         """Numbers of the messages with that subject."""
         code, said = self.select(f'"{folder}"')
         assert code == "OK", (folder, said)
-        return self.search(None, "SUBJECT", f'"{token}"')[1][0].decode().split()
+        numbers: str = self.search(None, "SUBJECT", f'"{token}"')[1][0].decode()
+        return numbers.split()
 
     def letter(self, folder: str, token: str) -> EmailMessage | None:
         """The message with that subject."""
         for number in self.find(folder, token):
-            raw = self.fetch(number, "(BODY.PEEK[])")[1][0][1]
+            answer: Any = self.fetch(number, "(BODY.PEEK[])")[1][0]
+            raw: bytes = answer[1]
             parsed = email.message_from_bytes(raw, policy=email.policy.default)
             assert isinstance(parsed, EmailMessage)
             return parsed

@@ -14,13 +14,14 @@ import smtplib
 import sys
 import threading
 import time
+from typing import Any
 
 options = json.loads(base64.b64decode(sys.argv[1]))
 waiting: "queue.Queue[int]" = queue.Queue()
 for number in range(options["first"], options["end"]):
     waiting.put(number)
 lock = threading.Lock()
-report = {"answered": [], "refused": [], "deferred": 0, "doubtful": 0, "unreachable": 0}
+report: dict[str, Any] = {"answered": [], "refused": [], "deferred": 0, "doubtful": 0, "unreachable": 0}
 deadline = time.monotonic() + options["patience"]
 
 
