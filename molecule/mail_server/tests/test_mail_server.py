@@ -11,8 +11,9 @@ import ssl
 
 import pytest
 from lab import ready
+from lab.mailclient import learned
 from lab.probe import Lab
-from servers import HOSTS, PASSWORDS, VICTIM, Imap, arrive, learned, letter, of, results, send, wait_for
+from servers import HOSTS, PASSWORDS, VICTIM, Imap, arrive, letter, of, results, send, wait_for
 
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
