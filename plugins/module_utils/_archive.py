@@ -29,6 +29,7 @@ MAILDIR, SCRIPTS, ACTIVE = "Maildir", "sieve", ".dovecot.sieve"
 UIDLIST, KEYWORDS, SUBSCRIPTIONS = "dovecot-uidlist", "dovecot-keywords", "subscriptions"
 CONTROL = (UIDLIST, KEYWORDS, "dovecot-acl", "maildirfolder")
 MAX_KEYWORDS = 26
+_NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -58,7 +59,7 @@ def parse_about(text: str, where: str) -> About:
         same = known["format"] == FORMAT
         version, (host, release, made) = known["version"], (str(known[name]) for name in ("host", "release", "made"))
         parts = tuple(str(part) for part in known["parts"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         same = False
     if not same:
         raise ArchiveError(f"{where} is no archive that mail_backup made: name one that it left")
@@ -75,7 +76,7 @@ def parse_sums(text: str, where: str) -> dict[str, str]:
         found = json.loads(text)
         if all(isinstance(name, str) and _DIGEST.match(digest) for name, digest in found.items()):
             return dict(found)
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         pass
     raise ArchiveError(f"{where} is damaged: its list of sums cannot be read, so take another archive")
 
@@ -158,7 +159,7 @@ def parse_keywords(text: str) -> dict[int, str]:
     found = {}
     for line in text.splitlines():
         number, dummy, word = line.partition(" ")
-        if number.isdigit() and word:
+        if _NUMBER.match(number) and word:
             found[int(number)] = word
     return found
 
@@ -258,6 +259,6 @@ def bayes_commands(text: str, where: str) -> list[tuple[str, ...]]:
                 commands.append(("SADD", *words))
             else:
                 raise ValueError(kind)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise ArchiveError(f"{where} is damaged: what the filter learned cannot be read, so take another") from None
     return commands
