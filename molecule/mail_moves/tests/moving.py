@@ -84,7 +84,8 @@ def seen(client: mailclient.Imap, folders: tuple[str, ...]) -> dict[tuple[str, s
     """By folder and subject: flags, date and UID, and by folder the UIDVALIDITY."""
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for folder in folders:
-        client.select(f'"{folder}"', readonly=True)
+        if client.select(f'"{folder}"', readonly=True)[0] != "OK":
+            continue  # there is none yet
         found[(folder, "")] = (client.untagged_responses["UIDVALIDITY"][0].decode(),)
         for answer in client.uid("FETCH", "1:*", "(UID FLAGS INTERNALDATE BODY.PEEK[HEADER.FIELDS (SUBJECT)])")[1]:
             if not isinstance(answer, tuple):
