@@ -101,6 +101,8 @@ def kill(name: str) -> dict[str, int]:
 
 def fill() -> dict[str, int]:
     """Leave no room for the queue for a while."""
+    if not QUEUE.parent.is_symlink():
+        sys.exit("the queue does not lie on a small disk of its own")
     end = time.monotonic() + options["patience"]
     while True:
         wait_for_work()
