@@ -18,7 +18,7 @@ from .steps import Shell, Step
 # The engine that people use elsewhere must serve too; one scenario shows that it does.
 SECOND_ENGINE, SECOND_SCENARIO = "docker", "lab"
 # They begin first, so that no long one is left for the end.
-LONG = ("site", "relay", "satellite", "rotation")
+LONG = ("site", "relay", "mail_server", "rotation", "satellite", "mailboxes", "mail_moves")
 # A scenario waits a third of its time. Where a person names the lab, there is that one.
 LABS = ({"LAB_NAME": "molecule", "LAB_INDEX": "20"}, {"LAB_NAME": "molecule2", "LAB_INDEX": "21"})
 
