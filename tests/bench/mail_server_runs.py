@@ -69,7 +69,7 @@ class Run:
     def of(cls, host: str, started: float, *played: Played) -> Run:
         """The sum of some playbooks."""
         seconds = time.monotonic() - started
-        calls = sum(len(one.remote.get(host, ())) for one in played)
+        calls = sum(one.calls.get(host, 0) for one in played)
         return cls(seconds, calls, sum(len(one.changed.get(host, ())) for one in played))
 
     def __str__(self) -> str:

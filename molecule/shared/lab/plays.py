@@ -61,6 +61,15 @@ class Played:
                 found.setdefault(entry["host"], []).append(entry["task"].rpartition(" : ")[2])
         return found
 
+    @property
+    def calls(self) -> dict[str, int]:
+        """How many calls reached each host, each item of a loop counted."""
+        found: dict[str, int] = {}
+        for entry in self.entries:
+            if entry["kind"] in ("ok", "failed") and entry["action"].rpartition(".")[2] not in LOCAL_ACTIONS:
+                found[entry["host"]] = found.get(entry["host"], 0) + entry["calls"]
+        return found
+
 
 def play(
     lab: Lab,

@@ -56,6 +56,10 @@ class CallbackModule(CallbackBase):
             "task": result._task.get_name(),
             "action": result._task.action,
             "changed": bool(data.get("changed")),
+            # Each item of a loop is a call of its own.
+            "calls": sum(not item.get("skipped") for item in data["results"])
+            if result._task.loop and "results" in data
+            else 1,
             "seconds": round(time.monotonic() - self._started, 3),
         }
         if kind in ("failed", "unreachable"):
