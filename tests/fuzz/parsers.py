@@ -138,7 +138,10 @@ PARSERS: dict[str, Parser] = {
     "answer, as a check reads it": Parser(_checked_answer, (_MESSAGE,), ("\xc0\x0c", "\0\x10", "\x3f", "\xff")),
     "answer of a web server": Parser(
         lambda text: _check_client.parse_http(text.encode("latin-1", "replace")),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        ),
         ("HTTP/1.1", "chunked", "Content-Length:", "\r\n"),
     ),
     "message that was received": Parser(
