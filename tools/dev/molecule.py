@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The molecule scenarios, two at a time: each has a lab of its own."""
+"""The molecule scenarios, one more at a time than there are processors: each has a lab of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ SECOND_ENGINE, SECOND_SCENARIO = "docker", "lab"
 # They begin first, so that no long one is left for the end.
 LONG = ("site", "relay", "mail_server", "rotation", "satellite", "mailboxes", "mail_moves")
 # A scenario waits a third of its time. Where a person names the lab, there is that one.
-LABS = ({"LAB_NAME": "molecule", "LAB_INDEX": "20"}, {"LAB_NAME": "molecule2", "LAB_INDEX": "21"})
+LABS = (
+    {"LAB_NAME": "molecule", "LAB_INDEX": "20"},
+    {"LAB_NAME": "molecule2", "LAB_INDEX": "21"},
+    {"LAB_NAME": "molecule3", "LAB_INDEX": "22"},
+)
 
 
 def scenarios() -> list[str]:
@@ -53,7 +57,7 @@ def steps(folder: Path, *, names: Sequence[str], full: bool, engine: str) -> lis
 
 def workers() -> int:
     """How many scenarios run at a time."""
-    return 1 if "LAB_NAME" in os.environ else min(len(LABS), os.cpu_count() or 1)
+    return 1 if "LAB_NAME" in os.environ else min(len(LABS), (os.cpu_count() or 1) + 1)
 
 
 def _step(folder: Path, scenario: str, labs: SimpleQueue[dict[str, str]], *, full: bool, engine: str) -> Step:
