@@ -72,7 +72,7 @@ def _step(folder: Path, scenario: str, labs: SimpleQueue[dict[str, str]], *, ful
         PYTEST_ADDOPTS=f"--junit-xml={junit}",
         MOLECULE_EPHEMERAL_DIRECTORY=str(CACHE / "molecule" / name.replace(" ", "-")),
     )
-    action = _in_a_lab(labs, scenario, timeout=4 * 3600 if full else 3600)
+    action = _in_a_lab(labs, scenario, timeout=4 * 3600 if full else 5000)
     return Step(name, action, env, junit=junit, announce=True)
 
 
