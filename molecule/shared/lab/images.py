@@ -65,6 +65,9 @@ rm -f /etc/apt/sources.list.d/* /etc/apt/apt.conf.d/docker-*
 printf '%s' "$APT_CONF" > /etc/apt/apt.conf.d/80lab
 apt-get -q update
 apt-get -q -y --no-install-recommends install $PACKAGES
+mkdir -m 0700 /var/cache/lab-bytecode
+printf '%s' "$BYTECODE" > /usr/lib/python3/dist-packages/lab_bytecode.py
+echo 'import lab_bytecode' > /usr/lib/python3/dist-packages/lab_bytecode.pth
 rm -f /usr/sbin/policy-rc.d /etc/ssh/ssh_host_*_key* /etc/machine-id /etc/dpkg/dpkg.cfg.d/docker*
 : > /etc/machine-id
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
@@ -75,6 +78,8 @@ systemctl enable ssh.service
 apt-get clean
 rm -rf /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log /tmp/* /var/tmp/*
 """
+# What every Python of a host loads when it starts.
+BYTECODE = (Path(__file__).parent / "remote" / "lab_bytecode.py").read_text(encoding="utf-8")
 INTERNET_SCRIPT = """\
 set -eu
 export DEBIAN_FRONTEND=noninteractive
@@ -92,7 +97,7 @@ def _digest(*parts: str) -> str:
 
 def base_tag(release: str) -> str:
     """Name of the bare image of a Debian release, e.g. ``localhost/pml-base-trixie:0123456789ab``."""
-    recipe = _digest(release, BASE_SCRIPT, SOURCES, APT_CONF, MIRROR, SECURITY_MIRROR, *BASE_PACKAGES)
+    recipe = _digest(release, BASE_SCRIPT, BYTECODE, SOURCES, APT_CONF, MIRROR, SECURITY_MIRROR, *BASE_PACKAGES)
     return f"localhost/pml-base-{release}:{recipe}"
 
 
@@ -141,7 +146,9 @@ class Images:
 
     def _base(self, release: str) -> None:
         sources = SOURCES.format(mirror=MIRROR, security=SECURITY_MIRROR, release=release)
-        env = {"PACKAGES": " ".join(BASE_PACKAGES), "SOURCES": sources, "APT_CONF": APT_CONF}
+        env = {
+            "PACKAGES": " ".join(BASE_PACKAGES), "SOURCES": sources, "APT_CONF": APT_CONF, "BYTECODE": BYTECODE
+        }  # fmt: skip
         self._build(self._root(release), base_tag(release), BASE_SCRIPT, env)
 
     def _build(self, parent: str, tag: str, script: str, env: dict[str, str]) -> None:
