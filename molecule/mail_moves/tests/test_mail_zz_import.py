@@ -38,6 +38,8 @@ def test_mail_of_an_old_server_comes_in(lab: Lab, token: str) -> None:
     assert BOB in refused.failures[NEW]
     assert "Mend that and run this again" in refused.failures[NEW]
     assert of_bob(lab, f"{token}-0") == {}
+    second_line = fetch(lab, password="hers\nmail_path = /root", must_pass=False)
+    assert f"host, user or password of {BOB} has a control character" in second_line.failures[NEW]
     first = fetch(lab)
     assert first.changed == {NEW: ["Fetch what is not here yet"]}
     assert {key: about for key, about in of_bob(lab, token).items() if key in there} == there

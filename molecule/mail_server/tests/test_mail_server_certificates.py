@@ -23,7 +23,7 @@ from lab.render import ACME_PORT, ACME_ROOTS_PORT
 from servers import BARE, CONVERGE, DOMAINS, HOSTS, arrive, converge, of, send
 
 ESTATE = CONVERGE.parent / "estate"
-PLAYBOOK = CONVERGE.parents[2] / "playbooks" / "mail_server.yml"
+PLAYBOOKS = CONVERGE.parents[2] / "playbooks"
 PORTS = (25, 143, 443, 465, 587, 993)
 LIVE = "/etc/letsencrypt/live"
 OUTLOOK = "{http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a}"
@@ -34,8 +34,8 @@ QUESTION = (
 
 
 def run(lab: Lab, **options: Any) -> plays.Played:
-    """Run the playbook of the mail servers on the estate as it is described."""
-    return plays.play(lab, PLAYBOOK, inventories=[ESTATE], **options)
+    """Run the playbook of the whole estate, of which there are mail servers alone."""
+    return plays.play(lab, PLAYBOOKS / "site.yml", inventories=[ESTATE], **options)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -287,12 +287,20 @@ def test_the_domains_are_sound(lab: Lab, roots: str, tmp_path: Path) -> None:
         "domains": list(DOMAINS.values()), "resolver": [lab.known["dns"]["resolver"]], "trust_ad": True,
         "ca_file": str(bundle), "query_timeout": 8, "report_file": str(report),
     }  # fmt: skip
-    plays.play(lab, CONVERGE.parents[2] / "playbooks" / "check.yml", inventories=(), must_pass=False,
+    plays.play(lab, PLAYBOOKS / "check.yml", inventories=(), must_pass=False,
                extra={f"check_{name}": value for name, value in wanted.items()})  # fmt: skip
     told = json.loads(report.read_text())
     assert {item["id"] for item in told["findings"] if item["severity"] == "F"} == set(), told["findings"]
     # A server with another name than the policy has would be told, and so would a certificate of somebody else.
     assert {"mtasts.dns+policy", "tls.starttls", "dane.tlsa"} & {item["id"] for item in told["findings"]} == set()
+
+
+def test_a_certificate_that_cannot_be_read_keeps_its_records(lab: Lab) -> None:
+    before = {host: tlsa(lab, host) for host in HOSTS}
+    extra = {"mail_server_tls_certificate": "/etc/hostname"}
+    played = plays.play(lab, PLAYBOOKS / "records.yml", inventories=[ESTATE], extra=extra, must_pass=False)
+    assert set(played.failures) == set(HOSTS), played.output
+    assert {host: tlsa(lab, host) for host in HOSTS} == before
 
 
 # -- runs ---------------------------------------------------------------------------------------

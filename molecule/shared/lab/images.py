@@ -79,7 +79,7 @@ apt-get clean
 rm -rf /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log /tmp/* /var/tmp/*
 """
 # What every Python of a host loads when it starts.
-BYTECODE = (Path(__file__).parent / "remote" / "lab_bytecode.py").read_text(encoding="utf-8")
+BYTECODE = (Path(__file__).parent / "bytecode" / "sitecustomize.py").read_text(encoding="utf-8")
 INTERNET_SCRIPT = """\
 set -eu
 export DEBIAN_FRONTEND=noninteractive

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,9 @@ from typing import Any
 import yaml
 
 from .probe import Lab, ProbeError
+from .state import CACHE, REPOSITORY
 
+BYTECODE = Path(__file__).parent / "bytecode"
 CALLBACKS = Path(__file__).parent / "callback"
 CONFIGURATION = Path(__file__).parent / "ansible.cfg"
 ESTATE = Path(__file__).parent.parent / "estate"
@@ -71,6 +76,24 @@ class Played:
         return found
 
 
+def _payloads() -> Path:
+    """Where runs keep the archives of modules that they send to hosts, for as long as no module changes.
+
+    Ansible makes each anew in each run, which takes it half a second of a processor for one of ours.
+    """
+    about = [
+        f"{path} {path.stat().st_mtime_ns} {path.stat().st_size}"
+        for path in sorted((REPOSITORY / "plugins").glob("module*/*.py"))
+    ]
+    kept = CACHE / "payloads" / hashlib.sha256("\n".join(about).encode()).hexdigest()[:16]
+    if not kept.exists() and kept.parent.exists():
+        for old in kept.parent.iterdir():
+            if time.time() - old.stat().st_mtime > 86_400:
+                shutil.rmtree(old, ignore_errors=True)
+    (kept / "bytecode").mkdir(parents=True, exist_ok=True)
+    return kept
+
+
 def play(
     lab: Lab,
     playbook: str | Path,
@@ -92,9 +115,12 @@ def play(
     failing run raises :class:`ProbeError` with what it said. With ``kill_after`` the run is killed (SIGKILL) at the end
     of the task of that name.
     """
+    payloads = _payloads()
     with tempfile.NamedTemporaryFile("r", suffix=".jsonl", encoding="utf-8") as record:
         around = {
             **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(BYTECODE), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "LAB_BYTECODE": str(payloads / "bytecode"),
             # Not that of molecule, in which a test may run.
             "ANSIBLE_CONFIG": str(CONFIGURATION),
             "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
@@ -102,6 +128,7 @@ def play(
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_FORKS": "8",
             "ANSIBLE_TIMEOUT": "60",
+            "LAB_PAYLOADS": str(payloads),
             "LAB_RECORD": record.name,
             "LAB_KILL_AFTER": kill_after,
             **(environment or {}),

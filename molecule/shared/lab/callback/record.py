@@ -8,9 +8,12 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
+from ansible import constants
 from ansible.plugins.callback import CallbackBase
+from ansible.release import __version__
 
 DOCUMENTATION = """
 name: record
@@ -18,7 +21,9 @@ type: notification
 short_description: Write each result as a line of JSON to the file LAB_RECORD
 description: For tests and measurements; the results themselves are left out but for what failed and why.
 requirements: [the environment variable LAB_RECORD]
-notes: [LAB_KILL_AFTER names a task at whose end the run is killed]
+notes:
+  - LAB_KILL_AFTER names a task at whose end the run is killed
+  - LAB_PAYLOADS is a folder in which the archives of modules stay for the next run
 """
 
 
@@ -35,6 +40,11 @@ class CallbackModule(CallbackBase):
         self._path = os.environ.get("LAB_RECORD", "")
         self._started = 0.0
         self._play = ""
+        if kept := os.environ.get("LAB_PAYLOADS"):
+            # Where Ansible looks for those of this run; it removes the link at the end.
+            payloads = Path(kept) / __version__
+            payloads.mkdir(exist_ok=True)
+            (Path(constants.DEFAULT_LOCAL_TMP) / "ansiballz_cache").symlink_to(payloads)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._play = play.get_name()

@@ -3,7 +3,8 @@
 """On the lab's hosts, each Python keeps what it compiled of a zip archive.
 
 Ansible sends a module and what it imports as an archive of sources, which Python compiles anew for each task: two
-thirds of the processor time of a task on a host. This file is imported at each start of Python (lab_bytecode.pth).
+thirds of the processor time of a task on a host. Each start of Python imports this file: on the hosts by a .pth file,
+and for what a play runs on the controller itself as what it is named after.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ from __future__ import annotations
 import _imp
 import marshal
 import os
+import sys
 import zipimport
 from types import CodeType
 
-# Root's own; what it is named after is a hash of the source alone, as a path names a new archive each time.
-KEPT = "/var/cache/lab-bytecode"
+KEPT = os.environ.get("LAB_BYTECODE", "/var/cache/lab-bytecode")  # root's own
 KEY = 0x6C61622D62797465
 
 _compile = zipimport._compile_source  # type: ignore[attr-defined]
 
 
 def _kept_or_compiled(path: str, source: bytes) -> CodeType:
-    name = f"{KEPT}/{_imp.source_hash(KEY, source).hex()}"
+    # The path names a new archive each time, so it tells nothing.
+    name = f"{KEPT}/{sys.implementation.cache_tag}-{_imp.source_hash(KEY, source).hex()}"
     try:
         with open(name, "rb") as file:
             code: CodeType = marshal.load(file)
