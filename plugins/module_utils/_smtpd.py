@@ -10,7 +10,7 @@ Everything here is pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 CONFIGURATION = "/etc/smtpd.conf"
@@ -104,8 +104,8 @@ def problems(given: Mapping[str, Any]) -> list[str]:
     return found if plan["problems"] else [*found, *_problems_of_targets(plan, given["root"])]
 
 
-def _filters(given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The definitions, and the names of those that strangers pass."""
+def _filters(given: Mapping[str, Any]) -> tuple[list[str], list[str], list[str]]:
+    """The definitions, the names of those that judge strangers, and of those that everybody passes."""
     lines, names = [], []
     for name, (condition, text) in CHECKS.items():
         action = given["checks"].get(name, "none")
@@ -119,21 +119,28 @@ def _filters(given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     if given["senderscore"]:
         lines.append(SENDERSCORE)
         names.append("senderscore")
+    content = ["rspamd"]
+    # Past Dovecot there is no quota.
+    if given["quota"] and given["delivery"] == "lmtp":
+        lines.append(f'filter quota proc-exec "{given["quota"]}"')
+        content.insert(0, "quota")
     lines.append(f'filter rspamd proc-exec "{given["rspamd"]}"')
-    return lines, [*names, "rspamd"]
+    return lines, names, content
 
 
-def _listeners(given: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+def _listeners(given: Mapping[str, Any], names: Sequence[str], content: Sequence[str]) -> list[str]:
     shown = f'pki "{given["hostname"]}" hostname "{given["hostname"]}"'
     # What a user may write as the sender; the address of the client stays out of Received.
     login = "auth <credentials>" + (" senders <users>" if given["own_from"] and given["plan"]["users"] else "")
-    lines = ["listen on socket filter rspamd"]
+    strangers = f"{{ {', '.join([*names, *content])} }}"
+    users = f"{{ {', '.join(content)} }}" if len(content) > 1 else content[0]
+    lines = [f"listen on socket filter {users}"]
     for item in given["listen"]:
-        lines.append(f"listen on {item} port 25 tls {shown} filter {{ {', '.join(names)} }}")
+        lines.append(f"listen on {item} port 25 tls {shown} filter {strangers}")
         if given["submission"]:
-            lines.append(f"listen on {item} port 587 tls-require {shown} {login} mask-src filter rspamd")
+            lines.append(f"listen on {item} port 587 tls-require {shown} {login} mask-src filter {users}")
         if given["smtps"]:
-            lines.append(f"listen on {item} port 465 smtps {shown} {login} mask-src filter rspamd")
+            lines.append(f"listen on {item} port 465 smtps {shown} {login} mask-src filter {users}")
     return lines
 
 
@@ -173,7 +180,7 @@ def configuration(given: Mapping[str, Any]) -> str:
     names += ["users"] if given["own_from"] and given["plan"]["users"] else []
     names += ["own"] if given["own_senders"] else []
     names += ["secrets"] if given["smarthost"]["host"] and given["smarthost"]["username"] else []
-    definitions, passed = _filters(given)
+    definitions, judges, content = _filters(given)
     tables = [f"table {name} file:{TABLES}/{'senders' if name == 'users' else name}" for name in names]
     lines = [
         f'pki "{given["hostname"]}" cert "{given["certificate"]}"',
@@ -187,7 +194,7 @@ def configuration(given: Mapping[str, Any]) -> str:
         "",
         *definitions,
         "",
-        *_listeners(given, passed),
+        *_listeners(given, judges, content),
         "",
         *_rules(given),
     ]

@@ -43,6 +43,7 @@ def given(**changes: Any) -> dict[str, Any]:
         "dyndns_patterns": [r".*\.dyn\..*"],
         "senderscore": False,
         "rspamd": "filter-rspamd",
+        "quota": "",
         "delivery": "lmtp",
         "directory": "/var/vmail",
         "user": "vmail",
@@ -138,6 +139,17 @@ def test_senderscore_only_on_request() -> None:
 )  # fmt: skip
 def test_the_way_out(changes: dict[str, Any], expected: str) -> None:
     assert lines('action "outbound"', **changes) == [f'action "outbound" {expected}']
+
+
+def test_a_full_mailbox_is_asked_about_before_mail_is_read() -> None:
+    quota = "/usr/bin/python3 -I /usr/local/lib/quota_filter.py"
+    assert lines("filter quota", quota=quota) == [f'filter quota proc-exec "{quota}"']
+    listeners = lines("listen on", quota=quota)
+    assert listeners[0] == "listen on socket filter { quota, rspamd }"
+    assert "filter { check_rdns, check_fcrdns, quota, rspamd }" in listeners[1]
+    assert all(line.endswith("quota, rspamd }") for line in listeners)
+    # There is no quota past Dovecot.
+    assert not [line for line in lines("", quota=quota, delivery="maildir") if "quota" in line]
 
 
 def test_secrets() -> None:

@@ -16,7 +16,7 @@ CONVERGE = Path(__file__).parent.parent / "converge.yml"
 HOSTS = ("mail-12", "mail-13")
 BARE = "sat-postfix-12,sat-postfix-13"
 DOMAINS = {"mail-12": "m12.post.example", "mail-13": "m13.post.example"}
-PASSWORDS = {"ann": "correct horse battery", "bob": "bob's own"}
+PASSWORDS = {"ann": "correct horse battery", "bob": "bob's own", "eve": "eve has little room"}
 VICTIM = "victim@outside.test"
 
 

@@ -4,18 +4,63 @@
 
 from __future__ import annotations
 
+import base64
 import imaplib
+import json
 import re
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 
+import dkim
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from lab import ready
 from lab.mailclient import learned
 from lab.probe import Lab
 from servers import HOSTS, PASSWORDS, VICTIM, Imap, arrive, letter, of, results, send, wait_for
 
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+# Holds a session open between RCPT and DATA for as long as a file is there, and prints both answers.
+HELD = """
+import os, smtplib, sys, time
+server, sender, recipient, text, held = sys.argv[1:]
+with smtplib.SMTP(server, 25, "mx.outside.test", timeout=120) as client:
+    client.ehlo()
+    client.mail(sender)
+    print(client.rcpt(recipient)[0])
+    open(held, "w").close()
+    while os.path.exists(held):
+        time.sleep(0.1)
+    print(client.data(text)[0])
+"""
+# Sends a message with something inside that may be its end, and commands behind it, in one go or with pauses.
+SMUGGLE = """
+import json, socket, sys, time
+server, recipient, outer, commands, inner, pause = map(json.loads, sys.argv[1:])
+with socket.create_connection((server, 25), timeout=15) as client:
+    lines = client.makefile("rb")
+    def heard():
+        while line := lines.readline():
+            print(line.decode().rstrip())
+            if line[3:4] != b"-":
+                return
+    heard()
+    for line in ("EHLO mx.outside.test", "MAIL FROM:<joe@outside.test>", f"RCPT TO:<{recipient}>", "DATA"):
+        client.sendall(line.encode() + b"\\r\\n")
+        heard()
+    rest = [outer, *commands.splitlines(True), inner] if float(pause) else [outer + commands + inner]
+    try:
+        for part in rest:
+            client.sendall(part.encode())
+            time.sleep(float(pause))
+        client.settimeout(3)
+        while line := lines.readline():
+            print(line.decode().rstrip())
+    except OSError as err:
+        print(err)
+"""
 
 pytestmark = pytest.mark.parametrize("host", HOSTS)
 
@@ -98,6 +143,84 @@ def test_moving_out_of_junk_teaches(lab: Lab, host: str, token: str) -> None:
         assert client._simple_command("MOVE", number, "INBOX")[0] == "OK"
     ready.wait("the counter of ham", lambda: learned(lab, host)["BAYES_HAM"] == before["BAYES_HAM"] + 1)
     assert learned(lab, host)["BAYES_SPAM"] == before["BAYES_SPAM"]
+
+
+def test_a_chain_of_trust_is_followed(lab: Lab, host: str, token: str) -> None:
+    """ARC (RFC 8617), as a mailing list at stranger.test would seal what it passes on."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    text = base64.b64encode(public).decode()
+    selector = f"arc{token[:8].encode().hex()}"
+    halves = f'"v=DKIM1; k=rsa; p={text[:200]}" "{text[200:]}"'
+    lab.update(f"{selector}._domainkey.stranger.test.", "TXT", [halves])
+    for number, (spoil, verdict) in enumerate(((False, True), (True, False))):
+        message = letter(f"{token}-{number}", "a@stranger.test", to=of(host, "ann")).replace("\n", "\r\n").encode()
+        message = b"Authentication-Results: lists.stranger.test; spf=pass smtp.mailfrom=stranger.test\r\n" + message
+        sealed = dkim.arc_sign(message, selector.encode(), b"stranger.test", private, b"lists.stranger.test")
+        assert len(sealed) == 3
+        message = b"".join(sealed) + (message.replace(b"Hello", b"Hallo") if spoil else message)
+        assert arrive(lab, host, "", client="stranger", sender="a@stranger.test", message=message).accepted
+        said = results(wait_for(lab, host, f"{token}-{number}"), host, lab)
+        assert (said["arc"] == "pass") == verdict, said
+
+
+def test_a_full_mailbox_is_told_at_once(lab: Lab, host: str, token: str) -> None:
+    eve, held = of(host, "eve"), "/run/held"
+    late = letter(f"{token}-late", "joe@outside.test", to=eve)
+    with ThreadPoolExecutor() as pool:
+        try:
+            # While there is room, one is promised a place, and sends when there is none any more.
+            words = [lab.address(host), "joe@outside.test", eve, late, held]
+            slow = pool.submit(lab.run, "outside", ["python3", "-c", HELD, *words])
+            ready.wait("the answer to RCPT", lambda: lab.run("outside", ["ls", held], check=False).returncode == 0)
+            with Imap(lab, host, "eve") as client:
+                filler = f"Subject: {token}-filler\r\n\r\n" + f"{'x' * 70}\r\n" * 14_200
+                assert client.append("INBOX", "", "", filler.encode())[0] == "OK"
+            last = letter(f"{token}-last", "joe@outside.test", to=eve, size=50_000)
+            assert arrive(lab, host, "", recipients=eve, message=last).accepted
+            wait_for(lab, host, f"{token}-last", user="eve")
+            said = arrive(lab, host, f"{token}-more", recipients=eve)
+            assert said.refusal == ("RCPT", 552, "5.2.2 Mailbox is full"), said.steps
+            assert send(lab, host, f"{token}-bobs", user="bob", recipients=eve).refusal == said.refusal
+            assert arrive(lab, host, f"{token}-ann").accepted
+            lab.run("outside", ["rm", held])
+            assert slow.result().stdout.split() == ["250", "250"]
+            # It comes back, and once.
+            assert lab.wait_for_message(f"{token}-late").recipient == "joe@outside.test"
+            ready.wait("the queue", lambda: lab.run(host, ["smtpctl", "show", "queue"]).stdout == "")
+            assert len(lab.messages(f"{token}-late")) == 1
+        finally:
+            lab.run("outside", ["rm", "-f", held])
+            lab.run(host, ["doveadm", "expunge", "-u", eve, "mailbox", "INBOX", "all"])
+    assert arrive(lab, host, f"{token}-again", recipients=eve).accepted
+    wait_for(lab, host, f"{token}-again", user="eve")
+
+
+@pytest.mark.parametrize("end", ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r\n\0.\r\n"])
+def test_smuggled_mail_comes_only_from_who_waits_for_answers(lab: Lab, host: str, token: str, end: str) -> None:
+    """What another server took for the inside of one message must not be a second one here.
+
+    A server that passes such a message on sends it in one go. Whoever waits for our answer in the middle of it is no
+    server that was deceived, and may end a message so: OpenSMTPD takes a bare line feed for the end of a line.
+    """
+    ann, bare = of(host, "ann"), end in ("\n.\n", "\n.\r\n", "\r\n.\n")
+    inner = f"MAIL FROM:<joe@outside.test>\r\nRCPT TO:<{ann}>\r\nDATA\r\n"
+    for pause in (0, 2):
+        names = [f"{token}-{pause}-{part}" for part in ("outer", "inner", "after")]
+        outer, smuggled = (letter(name, "joe@outside.test", to=ann).replace("\n", "\r\n") for name in names[:2])
+        words = [lab.address(host), ann, outer + "over" + end, inner, smuggled + ".\r\n", str(pause)]
+        said = lab.run("outside", ["python3", "-c", SMUGGLE, *[json.dumps(word) for word in words]]).stdout
+        assert arrive(lab, host, names[2]).accepted
+        wait_for(lab, host, names[2])
+        with Imap(lab, host) as client:
+            arrived = [bool(client.find("INBOX", name)) for name in names[:2]]
+        # Otherwise the end is no end, and all of it is one message, or none where it breaks off.
+        assert not arrived[1] or (bare and pause), (arrived, said)
+        if bare and pause:
+            assert arrived == [True, True], said
 
 
 # -- out ----------------------------------------------------------------------------------------
