@@ -162,7 +162,7 @@ def test_a_chain_of_trust_is_followed(lab: Lab, host: str, token: str) -> None:
         sealed = dkim.arc_sign(message, selector.encode(), b"stranger.test", private, b"lists.stranger.test")
         assert len(sealed) == 3
         message = b"".join(sealed) + (message.replace(b"Hello", b"Hallo") if spoil else message)
-        assert arrive(lab, host, "", client="stranger", sender="a@stranger.test", message=message).accepted
+        assert arrive(lab, host, token, client="stranger", sender="a@stranger.test", message=message).accepted
         said = results(wait_for(lab, host, f"{token}-{number}"), host, lab)
         assert (said["arc"] == "pass") == verdict, said
 
@@ -180,7 +180,7 @@ def test_a_full_mailbox_is_told_at_once(lab: Lab, host: str, token: str) -> None
                 filler = f"Subject: {token}-filler\r\n\r\n" + f"{'x' * 70}\r\n" * 14_200
                 assert client.append("INBOX", "", "", filler.encode())[0] == "OK"
             last = letter(f"{token}-last", "joe@outside.test", to=eve, size=50_000)
-            assert arrive(lab, host, "", recipients=eve, message=last).accepted
+            assert arrive(lab, host, token, recipients=eve, message=last).accepted
             wait_for(lab, host, f"{token}-last", user="eve")
             said = arrive(lab, host, f"{token}-more", recipients=eve)
             assert said.refusal == ("RCPT", 552, "5.2.2 Mailbox is full"), said.steps
@@ -188,15 +188,16 @@ def test_a_full_mailbox_is_told_at_once(lab: Lab, host: str, token: str) -> None
             assert arrive(lab, host, f"{token}-ann").accepted
             lab.run("outside", ["rm", held])
             assert slow.result().stdout.split() == ["250", "250"]
-            # It comes back, and once.
-            assert lab.wait_for_message(f"{token}-late").recipient == "joe@outside.test"
-            ready.wait("the queue", lambda: lab.run(host, ["smtpctl", "show", "queue"]).stdout == "")
-            assert len(lab.messages(f"{token}-late")) == 1
+            # It waits for room.
+            ready.wait("a delivery that fails", lambda: "552 5.2.2" in lab.run(host, ["smtpctl", "show", "queue"]).stdout)
         finally:
             lab.run("outside", ["rm", "-f", held])
             lab.run(host, ["doveadm", "expunge", "-u", eve, "mailbox", "INBOX", "all"])
     assert arrive(lab, host, f"{token}-again", recipients=eve).accepted
     wait_for(lab, host, f"{token}-again", user="eve")
+    lab.run(host, ["smtpctl", "schedule", "all"])
+    wait_for(lab, host, f"{token}-late", user="eve")
+    assert lab.messages(f"{token}-late") == []
 
 
 @pytest.mark.parametrize("end", ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r\n\0.\r\n"])
@@ -208,7 +209,7 @@ def test_smuggled_mail_comes_only_from_who_waits_for_answers(lab: Lab, host: str
     """
     ann, bare = of(host, "ann"), end in ("\n.\n", "\n.\r\n", "\r\n.\n")
     inner = f"MAIL FROM:<joe@outside.test>\r\nRCPT TO:<{ann}>\r\nDATA\r\n"
-    for pause in (0, 2):
+    for pause in (0, 0.5):
         names = [f"{token}-{pause}-{part}" for part in ("outer", "inner", "after")]
         outer, smuggled = (letter(name, "joe@outside.test", to=ann).replace("\n", "\r\n") for name in names[:2])
         words = [lab.address(host), ann, outer + "over" + end, inner, smuggled + ".\r\n", str(pause)]
