@@ -189,7 +189,9 @@ def test_a_full_mailbox_is_told_at_once(lab: Lab, host: str, token: str) -> None
             lab.run("outside", ["rm", held])
             assert slow.result().stdout.split() == ["250", "250"]
             # It waits for room.
-            ready.wait("a delivery that fails", lambda: "552 5.2.2" in lab.run(host, ["smtpctl", "show", "queue"]).stdout)
+            ready.wait(
+                "a delivery that fails", lambda: "552 5.2.2" in lab.run(host, ["smtpctl", "show", "queue"]).stdout
+            )
         finally:
             lab.run("outside", ["rm", "-f", held])
             lab.run(host, ["doveadm", "expunge", "-u", eve, "mailbox", "INBOX", "all"])

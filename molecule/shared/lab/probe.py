@@ -32,6 +32,7 @@ METHODS = ("spf", "dkim", "dmarc")
 COMMENT = re.compile(r"\([^()]*\)")
 TLS = re.compile(r"\(using (TLSv[\d.]+) with cipher (\S+)")
 CLIENT = re.compile(r"from (?P<helo>\S+) \((?P<name>\S+) \[(?:IPv6:)?(?P<address>[^\]]+)\]\)")
+TRY_AGAIN = "(postqueue -f; exim4 -qff; smtpctl schedule all) >/dev/null 2>&1 </dev/null &"
 
 
 class ProbeError(AssertionError):
@@ -195,8 +196,17 @@ class Lab:
     def wait_for_messages(
         self, token: str, count: int = 1, *, host: str = "outside", timeout: float = PATIENCE
     ) -> list[Message]:
-        """Wait until ``count`` messages with ``token`` have arrived; :class:`ProbeError` with what is known if not."""
-        found = self._mailbox(host, token, count=count, timeout=timeout)
+        """Wait until ``count`` messages with ``token`` have arrived; :class:`ProbeError` with what is known if not.
+
+        What was put off, as happens where all hosts share a busy machine, is tried again after half the time by all
+        hosts; by themselves they would after some minutes.
+        """
+        found = self._mailbox(host, token, count=count, timeout=timeout / 2)
+        if len(found) < count:
+            for name, about in self.known["hosts"].items():
+                if about["running"]:
+                    self.run(name, TRY_AGAIN, check=False)
+            found = self._mailbox(host, token, count=count, timeout=timeout / 2)
         if len(found) < count:
             log = "\n".join(self.journal(host, "postfix").splitlines()[-10:])
             seen = f"{len(found)} of {count} messages with {token!r} arrived at {host} within {timeout:g} s"
