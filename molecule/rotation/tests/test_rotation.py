@@ -45,11 +45,16 @@ ALL_KILLS = (
     "Forget what is gone",
 )
 LONG_ALONE = (
+    "Write the keys",
     "Know them",
     "Note what the name servers say",
     "Configure rspamd",
     "Check the signer",
+    "Bring the signer up to date",
     "Keep the configuration that works",
+    "Verify them",
+    "Revoke what no mail needs any more",
+    "Forget what is gone",
 )
 KILLS = tuple(task for task in ALL_KILLS if FULL or task not in LONG_ALONE)
 # With keys of two algorithms: the first run is killed when rspamd has both and nobody knows yet.
