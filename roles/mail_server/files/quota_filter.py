@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A filter of OpenSMTPD: mail for a full mailbox is refused at RCPT, so that its sender is told at once and nothing bounces.
+"""A filter of OpenSMTPD that refuses mail for a full mailbox at RCPT: its sender is told at once, and nothing bounces.
 
 OpenSMTPD has no policy service as Postfix has. So this asks Dovecot's quota-status, by smtpd-filters(7) on one side and
 Postfix's policy protocol on the other. An address that leads to several mailboxes, or elsewhere, is let pass: one full
