@@ -102,7 +102,12 @@ def ask(token: str, address: str) -> str:
 def test_a_full_mailbox_is_refused_and_no_other(tmp_path: Path, status: Path) -> None:
     virtuals = tmp_path / "virtuals"
     virtuals.write_text(VIRTUALS, encoding="utf-8")
-    requests = [ask("1", "eve@a.example"), ask("2", "<ann@a.example> NOTIFY=NEVER"), ask("3", "<x@b.example>"), ask("4", "both@a.example")]
+    requests = [
+        ask("1", "eve@a.example"),
+        ask("2", "<ann@a.example> NOTIFY=NEVER"),
+        ask("3", "<x@b.example>"),
+        ask("4", "both@a.example"),
+    ]
     session = "filter-result|7641df9771b4ed00"
     assert said(status, virtuals, *requests, "report|0.7|1.0|smtp-in|link-disconnect|7641df9771b4ed00") == [
         f"{session}|1|reject|552 5.2.2 Mailbox  is full",
