@@ -34,8 +34,8 @@ QUESTION = (
 
 
 def run(lab: Lab, **options: Any) -> plays.Played:
-    """Run the playbook of the whole estate, of which there are mail servers alone."""
-    return plays.play(lab, PLAYBOOKS / "site.yml", inventories=[ESTATE], **options)
+    """Run the playbook of the whole estate, of which the mail servers are meant."""
+    return plays.play(lab, PLAYBOOKS / "site.yml", inventories=[ESTATE], limit="mail_servers,localhost", **options)
 
 
 @pytest.fixture(scope="module", autouse=True)
