@@ -55,16 +55,17 @@ DEBIAN_FRONTEND=noninteractive apt-get -qq -y install postfix </dev/null >/dev/n
 postconf -e 'mydestination=' 'virtual_mailbox_domains={DOMAIN}' 'virtual_mailbox_maps=static:all' 'inet_interfaces=all' \
     'virtual_transport=lmtp:unix:/run/dovecot/lmtp' 'smtpd_tls_security_level=may' 'smtpd_milters=inet:127.0.0.1:11332' \
     'smtpd_tls_chain_files=/etc/ssl/private/lab-host.key,/etc/ssl/certs/lab-host.pem'
-usermod -a -G vmail postfix
+postconf -F lmtp/unix/chroot=n
+chmod 0666 /run/dovecot/lmtp
 systemctl restart postfix
 """
 
 
 def wait(lab: Lab, count: int) -> None:
     """Until the mailbox holds so many messages."""
-    end = time.monotonic() + 600
+    end = time.monotonic() + 120
     # The count is taken where the mail is, so that asking costs little.
-    while int(lab.run(HOST, f"find {INBOX}/new {INBOX}/cur -type f | wc -l").stdout) < count:
+    while int(lab.run(HOST, f"find {INBOX}/new {INBOX}/cur -type f 2>/dev/null | wc -l").stdout) < count:
         if time.monotonic() > end:
             raise SystemExit(f"{HOST} lost mail, or is very slow")
         time.sleep(0.2)
@@ -74,7 +75,7 @@ def rate(lab: Lab, token: str) -> float:
     """Messages a second, by the median of some rounds."""
     found = []
     for number in range(ROUNDS):
-        lab.run(HOST, f"mkdir -p {INBOX}; find {INBOX} -type f -delete; redis-cli flushall >/dev/null")
+        lab.run(HOST, f"doveadm expunge -u bob@{DOMAIN} mailbox INBOX all; redis-cli flushall >/dev/null")
         given = {
             "host": lab.address(HOST), "to": f"bob@{DOMAIN}", "name": lab.fqdn("outside"), "token": f"{token}{number}",
             "count": MESSAGES, "clients": CLIENTS, "size": SIZE,
