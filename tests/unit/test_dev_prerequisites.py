@@ -43,6 +43,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
         monkeypatch.setattr(os, "access", lambda path, mode: docker_group if path == SOCKET else access(path, mode))
         monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.delenv("LAB_ENGINE", raising=False)
         monkeypatch.setattr(prerequisites, "search_path", lambda: [str(tmp_path)])
 
     return become
