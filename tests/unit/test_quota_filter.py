@@ -85,11 +85,10 @@ def status(tmp_path: Path) -> Iterator[Path]:
 def said(status: Path, virtuals: Path, *requests: str) -> list[str]:
     """What a run of the filter answers."""
     lines = "".join(f"{line}\n" for line in ("config|smtpd-version|7.6", "config|ready", *requests))
-    done = subprocess.run(
-        [sys.executable, "-I", str(PATH), str(status), str(virtuals)],
-        input=lines, capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
-    registered, rest = done.stdout.splitlines()[:2], done.stdout.splitlines()[2:]
+    command = [sys.executable, "-I", str(PATH), str(status), str(virtuals)]
+    done = subprocess.run(command, input=lines.encode(), capture_output=True, timeout=60, check=True)
+    answers = done.stdout.decode().splitlines()
+    registered, rest = answers[:2], answers[2:]
     assert registered == ["register|filter|smtp-in|rcpt-to", "register|ready"]
     return rest
 
@@ -115,6 +114,14 @@ def test_a_full_mailbox_is_refused_and_no_other(tmp_path: Path, status: Path) ->
         f"{session}|3|reject|552 5.2.2 Mailbox  is full",
         f"{session}|4|proceed",
     ]
+
+
+@pytest.mark.parametrize("end", ["\r", "\x0b", "\x0c", "\x1e", "\x85", "\u2028"])
+def test_an_address_begins_no_request(tmp_path: Path, status: Path, end: str) -> None:
+    virtuals = tmp_path / "virtuals"
+    virtuals.write_text(VIRTUALS, encoding="utf-8")
+    forged = ask("9", "eve@a.example").replace("7641df9771b4ed00", "0000000000000000")
+    assert said(status, virtuals, ask("1", f"<x{end}{forged}>")) == ["filter-result|7641df9771b4ed00|1|proceed"]
 
 
 def test_what_cannot_be_asked_is_let_pass(tmp_path: Path, status: Path) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -88,8 +89,9 @@ def _payloads() -> Path:
     kept = CACHE / "payloads" / hashlib.sha256("\n".join(about).encode()).hexdigest()[:16]
     if not kept.exists() and kept.parent.exists():
         for old in kept.parent.iterdir():
-            if time.time() - old.stat().st_mtime > 86_400:
-                shutil.rmtree(old, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # a run beside this one was faster
+                if time.time() - old.stat().st_mtime > 86_400:
+                    shutil.rmtree(old, ignore_errors=True)
     (kept / "bytecode").mkdir(parents=True, exist_ok=True)
     return kept
 
