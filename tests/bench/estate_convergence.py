@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "molecule" / "shared"))
 
 from lab import control  # noqa: E402
-from lab.hosts import BY_NAME, Plan  # noqa: E402
+from lab.hosts import EVERYTHING, Plan  # noqa: E402
 from lab.plays import Played, play  # noqa: E402
 from lab.probe import Lab  # noqa: E402
 
@@ -42,7 +42,7 @@ def _slowest(played: Played) -> list[tuple[float, str]]:
 def main() -> None:
     """Measure and print."""
     say = control.narrator()
-    control.up(Plan(NAME, INDEX), hosts=control.choose(BY_NAME), engine_name="auto", say=say)
+    control.up(Plan(NAME, INDEX), hosts=control.choose(EVERYTHING), engine_name="auto", say=say)
     try:
         lab = Lab.load(NAME)
         first, played = _timed(lab)

@@ -13,7 +13,7 @@ from typing import Any
 from . import control, state
 from . import engine as engines
 from .engine import LabError
-from .hosts import BY_NAME, Plan
+from .hosts import EVERYTHING, Plan
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,8 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.command == "up":
             names = [name for name in options.hosts.split(",") if name]
-            everything = [name for name, host in BY_NAME.items() if not host.on_request]
-            hosts = control.choose(everything if names == ["all"] else names)
+            hosts = control.choose(EVERYTHING if names == ["all"] else names)
             control.up(Plan(options.name, options.index), hosts=hosts, engine_name=options.engine, say=say)
         elif options.command == "down":
             if not options.missing_ok or options.name in state.names():
