@@ -50,11 +50,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils import _client_settings as client
 
 
 def client_sheet(given: Mapping[str, Any], domain: str, users: Iterable[str] = ()) -> str:
     """The text; see DOCUMENTATION."""
+
+    from ansible_collections.postmaster.mail.plugins.module_utils import _client_settings as client
+
     try:
         return client.sheet(client.Settings.of(given), client.check_domain(domain), users)
     except client.SettingsError as err:

@@ -64,14 +64,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils import _accounts
 
 
-def mail_accounts(description: object, *, directory: str = _accounts.DIRECTORY) -> dict[str, Any]:
+def mail_accounts(description: object, *, directory: str = "") -> dict[str, Any]:
     """The tables; see DOCUMENTATION."""
+
+    from ansible_collections.postmaster.mail.plugins.module_utils import _accounts
+
     if not isinstance(description, Mapping):
         raise AnsibleFilterError(f"mail_accounts needs a mapping, not {type(description).__name__}")
-    return _accounts.plan(description, directory=directory.rstrip("/"))
+    return _accounts.plan(description, directory=(directory or _accounts.DIRECTORY).rstrip("/"))
 
 
 class FilterModule:

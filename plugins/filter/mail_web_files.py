@@ -40,11 +40,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils import _mail_web
 
 
 def mail_web_files(given: Mapping[str, Any]) -> dict[str, Any]:
     """Problems and files; see DOCUMENTATION."""
+
+    from ansible_collections.postmaster.mail.plugins.module_utils import _mail_web
+
     try:
         return _mail_web.render(given)
     except KeyError as err:

@@ -44,12 +44,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils._client_settings import SettingsError
-from ansible_collections.postmaster.mail.plugins.module_utils._mail_web import names
 
 
 def mail_web_names(domains: Iterable[str], policies: Iterable[Mapping[str, Any]] = ()) -> list[str]:
     """The names; see DOCUMENTATION."""
+
+    from ansible_collections.postmaster.mail.plugins.module_utils._client_settings import SettingsError
+    from ansible_collections.postmaster.mail.plugins.module_utils._mail_web import names
+
     try:
         return names(domains, policies)
     except SettingsError as err:

@@ -44,14 +44,16 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils._records import policies_of
-from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import RecordsError
 
 
 def mta_sts_policies(
     domains: Iterable[Mapping[str, Any]], names: Collection[str] | None = None
 ) -> list[dict[str, str]]:
     """The policies; see DOCUMENTATION."""
+
+    from ansible_collections.postmaster.mail.plugins.module_utils._records import policies_of
+    from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import RecordsError
+
     try:
         return [asdict(policy) for policy in policies_of(domains) if names is None or policy.domain in names]
     except RecordsError as err:

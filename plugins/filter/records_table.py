@@ -40,19 +40,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import plain_rdata
 
 HEADER = ("name", "type", "ttl", "now", "value")
 
 
 def _rows(seen: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """The wanted records of one name and type."""
+
+    from ansible_collections.postmaster.mail.plugins.module_utils._dns import plain_rdata
+
     for line, rdata in zip(seen["lines"], seen["wanted"], strict=True):
         yield seen["name"], seen["type"], line.split()[1], seen["verdict"], plain_rdata(seen["type"], rdata)
 
 
 def _remarks(seen: Mapping[str, Any]) -> Iterator[str]:
     """What else to know of one name and type."""
+
+    from ansible_collections.postmaster.mail.plugins.module_utils._dns import plain_rdata
+
     replaced = {
         plain_rdata(seen["type"], value)
         for server in seen["servers"]

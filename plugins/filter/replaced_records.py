@@ -39,10 +39,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import plain_rdata
 
 
 def _lines(one: Mapping[str, Any]) -> list[str]:
+    from ansible_collections.postmaster.mail.plugins.module_utils._dns import plain_rdata
+
     then = [plain_rdata(one["type"], value) for value in one["after"]] or ["what is left of it"]
     return [
         f"{one['name']} {one['type']}",

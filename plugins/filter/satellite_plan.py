@@ -46,11 +46,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils import _satellite
 
 
 def satellite_plan(variables: object) -> dict[str, Any]:
     """The plan; see DOCUMENTATION."""
+
+    from ansible_collections.postmaster.mail.plugins.module_utils import _satellite
+
     if not isinstance(variables, Mapping):
         raise AnsibleFilterError(f"satellite_plan needs a mapping of variables, not {type(variables).__name__}")
     return _satellite.plan(variables)

@@ -45,12 +45,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import Mail
-from ansible_collections.postmaster.mail.plugins.module_utils._signatures import NoLibrary, key_name, verify
 
 
 def _verdict(text: str, domain: str, selector: str, record: str) -> str:
     """What is wrong with the signature of one key; empty if nothing is."""
+
+    from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import Mail
+    from ansible_collections.postmaster.mail.plugins.module_utils._signatures import NoLibrary, key_name, verify
+
     place = f"{selector}._domainkey.{domain}.".lower()
     try:
         found = verify(Mail(text.encode()), lambda name: [record] if name.lower() == place else [])

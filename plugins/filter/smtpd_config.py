@@ -41,11 +41,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils import _smtpd
 
 
 def smtpd_config(given: Mapping[str, Any]) -> dict[str, Any]:
     """Problems and files; see DOCUMENTATION."""
+
+    from ansible_collections.postmaster.mail.plugins.module_utils import _smtpd
+
     try:
         return _smtpd.render(given)
     except KeyError as err:

@@ -45,11 +45,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.postmaster.mail.plugins.module_utils import _networks
 
 
 def trusted_networks(texts: Iterable[str], *, notation: str = "plain") -> list[str]:
     """The networks in the notation asked for; see DOCUMENTATION."""
+
+    from ansible_collections.postmaster.mail.plugins.module_utils import _networks
+
     if isinstance(texts, str):
         raise AnsibleFilterError(f"networks must be a list, not the text {texts!r}")
     writers = {"plain": str, "postfix": _networks.for_postfix}

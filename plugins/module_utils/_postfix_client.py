@@ -279,7 +279,7 @@ class PostfixClient:
                 return said or [f"master does not start (exit {started.code}): {started.output}"]
             return talk(trial, probes)
         finally:
-            stop_master(trial)
+            stop_master(trial.root)
 
     # ------------------------------------------------------------ writing
 
@@ -438,11 +438,12 @@ def _sweep(path: str) -> None:
 
 
 def _remove_stale() -> None:
-    """Remove what killed runs left: their copies may hold secrets. The name tells whose it was."""
+    """End and remove what killed runs left: their copies may hold secrets. The name tells whose it was."""
     for base in sorted({"/run", tempfile.gettempdir()}):
         with contextlib.suppress(OSError):
             for entry in os.scandir(base):
                 owner = re.match(rf"{re.escape(_STAGE_PREFIX)}(\d+)-", entry.name)
                 ours = entry.stat(follow_symlinks=False).st_uid == os.geteuid()
                 if owner and ours and not os.path.exists(f"/proc/{owner[1]}"):
+                    stop_master(entry.path)
                     shutil.rmtree(entry.path, ignore_errors=True)

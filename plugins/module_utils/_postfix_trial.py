@@ -179,13 +179,17 @@ def link_neighbours(trial: Trial, plan: _postfix_plan.Plan) -> None:
                     os.symlink(entry.path, place)
 
 
-def stop_master(trial: Trial) -> None:
-    """End the trial's master with the process group it leads, and wait until nothing is left of it."""
+def stop_master(root: str) -> None:
+    """End the master of the trial in ``root`` with the process group it leads, and wait until nothing is left of it."""
     try:
-        with open(f"{trial.queue}/pid/master.pid", encoding="ascii") as handle:
+        with open(f"{root}/queue/pid/master.pid", encoding="ascii") as handle:
             pid = int(handle.read())
+        with open(f"/proc/{pid}/cmdline", "rb") as handle:
+            command = handle.read().split(b"\0")
     except (OSError, ValueError):
         return
+    if os.fsencode(f"{root}/etc") not in command:
+        return  # the run was killed long ago, and the number is another's by now
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
         _wait_for_group(pid, STOP_SECONDS)

@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.postmaster.mail.plugins.filter.outbound_addresses import outbound_addresses
@@ -119,3 +123,17 @@ def test_outbound_addresses(domains, more, expected) -> None:
     for host, variables in more.items():
         hostvars[host] |= variables
     assert outbound_addresses(domains, GROUPS, hostvars) == expected
+
+
+def test_a_filter_imports_what_it_needs_when_it_is_used() -> None:
+    """Ansible loads all filters of a collection for a task that uses one, in each worker, and compiles what they import.
+
+    With all of them importing what they work with, that took 0.3 s for each task and host.
+    """
+    names = [path.stem for path in (Path(__file__).parents[2] / "plugins" / "filter").glob("*.py")]
+    package = "ansible_collections.postmaster.mail.plugins"
+    imports = "; ".join(f"import {package}.filter.{name}" for name in names)
+    code = f"import sys; {imports}; print(*(name for name in sys.modules if name.startswith('{package}.module_utils')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(names) > 20
+    assert done.stdout.split() == []

@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from . import warm
 from .probe import Lab, ProbeError
 from .state import CACHE, REPOSITORY
 
@@ -28,6 +29,7 @@ BYTECODE = Path(__file__).parent / "bytecode"
 CALLBACKS = Path(__file__).parent / "callback"
 CONFIGURATION = Path(__file__).parent / "ansible.cfg"
 ESTATE = Path(__file__).parent.parent / "estate"
+PROGRAM = Path(sys.executable).parent / "ansible-playbook"
 # These run on the controller and cost a host nothing.
 LOCAL_ACTIONS = "set_fact debug assert meta include_role include_tasks import_tasks fail validate_argument_spec".split()
 
@@ -108,7 +110,7 @@ def play(
     must_pass: bool = True,
     kill_after: str = "",
     timeout: float = 900,
-    program: Path = Path(sys.executable).parent / "ansible-playbook",
+    program: Path = PROGRAM,
     environment: Mapping[str, str] | None = None,
 ) -> Played:
     """Run a playbook on the lab's hosts, always with ``--diff``.
@@ -140,10 +142,20 @@ def play(
             command += ["-i", str(inventory)]
         if extra:
             command += ["-e", json.dumps(extra)]
-        done = subprocess.run(
-            [*command, *options, str(playbook)],
-            env=around, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
+        command += [*options, str(playbook)]
+        done = (
+            warm.run(command, around, timeout=timeout)
+            if program == PROGRAM and warm.fits(around)
+            else subprocess.run(
+                command,
+                env=around,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        )
         played = Played(done.returncode, done.stdout + done.stderr, tuple(json.loads(line) for line in record))
     if kill_after and played.code != -signal.SIGKILL:
         raise ProbeError(f"{Path(playbook).name} was not killed after {kill_after}:\n{played.output[-6000:]}")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.postmaster.mail.plugins.module_utils import _postfix_service
+from ansible_collections.postmaster.mail.plugins.module_utils import _postfix_service, _postfix_trial
 from ansible_collections.postmaster.mail.plugins.module_utils._postfix_client import CheckFailed
 
 pytestmark = pytest.mark.skipif(
@@ -218,8 +218,8 @@ def test_killed_at_any_moment_the_next_run_mends() -> None:
         for name in os.listdir("/etc/postfix"):
             assert not name.startswith(".main.cf.")
     assert killed > 0
-    # The next run removed the copies of the killed ones; their masters end by themselves.
-    deadline = time.monotonic() + 60
+    # The next run ended the masters of the killed ones; one that was about to start ends by itself.
+    deadline = time.monotonic() + _postfix_trial.MASTER_SECONDS + 10
     while leftovers() and time.monotonic() < deadline:
         time.sleep(1)
 
