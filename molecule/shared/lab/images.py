@@ -68,18 +68,34 @@ apt-get -q -y --no-install-recommends install $PACKAGES
 mkdir -m 0700 /var/cache/lab-bytecode
 printf '%s' "$BYTECODE" > /usr/lib/python3/dist-packages/lab_bytecode.py
 echo 'import lab_bytecode' > /usr/lib/python3/dist-packages/lab_bytecode.pth
+mkdir /usr/local/lib/lab-python
+printf '%s' "$SERVER" > /usr/local/lib/lab-python/server.py
+printf '#!/usr/bin/perl\\n%s' "$CLIENT" > /usr/local/bin/lab-python
+chmod 0755 /usr/local/bin/lab-python
+printf '%s' "$SOCKET" > /etc/systemd/system/lab-python.socket
+printf '%s' "$SERVICE" > /etc/systemd/system/lab-python.service
 rm -f /usr/sbin/policy-rc.d /etc/ssh/ssh_host_*_key* /etc/machine-id /etc/dpkg/dpkg.cfg.d/docker*
 : > /etc/machine-id
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
     systemd-journal-catalog-update.service ldconfig.service; do
     ln -sf /dev/null /etc/systemd/system/$unit
 done
-systemctl enable ssh.service
+systemctl enable ssh.service lab-python.socket
 apt-get clean
 rm -rf /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log /tmp/* /var/tmp/*
 """
 # What every Python of a host loads when it starts.
 BYTECODE = (Path(__file__).parent / "bytecode" / "sitecustomize.py").read_text(encoding="utf-8")
+# What forks for Ansible's modules where tests are in a hurry.
+INTERPRETER = {
+    variable: (Path(__file__).parent / "interpreter" / name).read_text(encoding="utf-8")
+    for variable, name in {
+        "SERVER": "server.py",
+        "CLIENT": "client.pl",
+        "SOCKET": "lab-python.socket",
+        "SERVICE": "lab-python.service",
+    }.items()
+}
 INTERNET_SCRIPT = """\
 set -eu
 export DEBIAN_FRONTEND=noninteractive
@@ -97,7 +113,8 @@ def _digest(*parts: str) -> str:
 
 def base_tag(release: str) -> str:
     """Name of the bare image of a Debian release, e.g. ``localhost/pml-base-trixie:0123456789ab``."""
-    recipe = _digest(release, BASE_SCRIPT, BYTECODE, SOURCES, APT_CONF, MIRROR, SECURITY_MIRROR, *BASE_PACKAGES)
+    files = (BYTECODE, *INTERPRETER.values())
+    recipe = _digest(release, BASE_SCRIPT, *files, SOURCES, APT_CONF, MIRROR, SECURITY_MIRROR, *BASE_PACKAGES)
     return f"localhost/pml-base-{release}:{recipe}"
 
 
@@ -147,7 +164,8 @@ class Images:
     def _base(self, release: str) -> None:
         sources = SOURCES.format(mirror=MIRROR, security=SECURITY_MIRROR, release=release)
         env = {
-            "PACKAGES": " ".join(BASE_PACKAGES), "SOURCES": sources, "APT_CONF": APT_CONF, "BYTECODE": BYTECODE
+            "PACKAGES": " ".join(BASE_PACKAGES), "SOURCES": sources, "APT_CONF": APT_CONF, "BYTECODE": BYTECODE,
+            **INTERPRETER,
         }  # fmt: skip
         self._build(self._root(release), base_tag(release), BASE_SCRIPT, env)
 
