@@ -108,7 +108,7 @@ def compat(folder: Path) -> list[Step]:
             missing = not_run(name, f"no Python {lowest[0]}.{lowest[1]} to 3.13 with a venv module on this machine")
             steps.append(_in_debian(folder) if name == "newest" else missing)
             continue
-        env = environment(venv.ensure(name, python=python))
+        env = environment(venv.ensure(name, python=python), MAIL_TEST_BRIEF="1")
         steps.append(Step(f"{name} versions", call(["ansible", "--version"]), env))
         steps.append(_pytest(f"{name} unit tests", env))
         steps.append(Step(f"{name} playbook syntax", _syntax, env))

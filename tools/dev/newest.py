@@ -38,6 +38,7 @@ ENVIRONMENT = {
     "HOME": "/tmp",
     "ANSIBLE_HOME": "/tmp/ansible",
     "ANSIBLE_COLLECTIONS_PATH": str(TREE),
+    "MAIL_TEST_BRIEF": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONPATH": os.pathsep.join([str(CORE), str(TREE)]),
     "PYTEST_ADDOPTS": "-o cache_dir=/tmp/pytest",
