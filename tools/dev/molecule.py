@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,7 @@ def _step(folder: Path, scenario: str, labs: SimpleQueue[dict[str, str]], *, ful
     # Runs in labs of their own, side by side, do not write into each other's files.
     name = " ".join(filter(None, (scenario, engine, os.environ.get("LAB_NAME", ""))))
     junit = JUNIT / f"molecule-{name.replace(' ', '-')}.xml"
+    notes = CACHE / "molecule" / name.replace(" ", "-")
     env = environment(
         folder,
         **test_environment(full=full),
@@ -72,17 +74,21 @@ def _step(folder: Path, scenario: str, labs: SimpleQueue[dict[str, str]], *, ful
         LAB_PRELOADED="" if full else "1",
         # The verify step runs pytest; this is how its tests get counted here.
         PYTEST_ADDOPTS=f"--junit-xml={junit}",
-        MOLECULE_EPHEMERAL_DIRECTORY=str(CACHE / "molecule" / name.replace(" ", "-")),
+        MOLECULE_EPHEMERAL_DIRECTORY=str(notes),
     )
-    action = _in_a_lab(labs, scenario, timeout=4 * 3600 if full else 5000)
+    action = _in_a_lab(labs, scenario, notes, timeout=4 * 3600 if full else 5000)
     return Step(name, action, env, junit=junit, announce=True)
 
 
-def _in_a_lab(labs: SimpleQueue[dict[str, str]], scenario: str, *, timeout: float) -> Callable[[Shell], None]:
+def _in_a_lab(
+    labs: SimpleQueue[dict[str, str]], scenario: str, notes: Path, *, timeout: float
+) -> Callable[[Shell], None]:
     """An action that runs a scenario in a lab that no other one uses meanwhile."""
 
     def action(shell: Shell) -> None:
         lab = labs.get()
+        # A run that was killed left word of a lab that is there.
+        shutil.rmtree(notes, ignore_errors=True)
         try:
             shell.run(["molecule", "test", "-s", scenario], env=lab, timeout=timeout)
         finally:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from lab import plays
-from lab.probe import Lab
+from lab.probe import Lab, ProbeError
 from lab.render import ACME_PORT, ACME_ROOTS_PORT
 from servers import BARE, CONVERGE, DOMAINS, HOSTS, arrive, converge, of, send
 
@@ -173,6 +173,29 @@ def test_a_renewal_reaches_every_port_and_keeps_the_key(lab: Lab, host: str, roo
         assert served(lab, host, port, roots, f"autoconfig.{DOMAINS[host]}" if port == 443 else "") == after, port
     assert f"the certificate {name} is served on 25" in lab.journal(host, f"certificate-deploy@{name}")
     assert lab.run(host, f"systemctl is-failed certificate-deploy@{name}", check=False).returncode != 0
+
+
+def test_a_renewal_goes_through_a_firewall_that_is_shut(lab: Lab, roots: str) -> None:
+    """By HTTP-01, and not without the program that opens port 80 for a moment."""
+    host, port80 = "mail-12", "/usr/local/lib/postmaster.mail/port80"
+    extra = {"mail_server_firewall": "nftables"}
+    for when in ("open", "close"):
+        extra |= {f"certificate_{when}_port": [["sh", "-c", f"{port80} {when}"]]}
+    only = {"inventories": [ESTATE], "limit": f"{host},localhost"}
+    try:
+        plays.play(lab, PLAYBOOKS / "site.yml", extra=extra, **only)
+        before = held(lab, host)
+        lab.run(host, ["chmod", "-x", port80])
+        with pytest.raises(ProbeError, match="certbot"):
+            renew(lab, host)
+        assert held(lab, host) == before
+        lab.run(host, ["chmod", "+x", port80])
+        renew(lab, host)
+        after = held(lab, host)
+        assert after != before and served(lab, host, 25, roots) == after
+        assert " 80 " not in lab.run(host, "nft list set inet postmaster_mail for_a_moment").stdout
+    finally:
+        plays.play(lab, PLAYBOOKS / "site.yml", **only)
 
 
 @pytest.mark.parametrize("host", HOSTS)
