@@ -5,19 +5,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab.plays import CALLBACKS, ESTATE, Played, play
+from lab.plays import ESTATE, Played, play
 from lab.probe import Lab
 from lab.witness import Witness
 
@@ -58,40 +54,9 @@ class Rotator:
 
     def killed_after(self, task: str, **extra: Any) -> bool:
         """A run that is killed when ``task`` is done on some host; False if it came to its end before."""
-        with tempfile.NamedTemporaryFile("r", suffix=".jsonl", encoding="utf-8") as record:
-            environment = {
-                **os.environ,
-                "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
-                "ANSIBLE_CALLBACKS_ENABLED": "record",
-                "ANSIBLE_NOCOLOR": "1",
-                "LAB_RECORD": record.name,
-            }
-            command = [str(Path(sys.executable).parent / "ansible-playbook"), "-e", json.dumps(extra)]
-            for inventory in (self.lab.known["inventory"], *ESTATES):
-                command += ["-i", str(inventory)]
-            process = subprocess.Popen(
-                [*command, str(PLAYBOOKS / "rotate_dkim.yml")],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            while process.poll() is None:
-                if any(self._is(line, task) for line in record):
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
-                    return True
-                time.sleep(0.02)
-        return False
-
-    @staticmethod
-    def _is(line: str, task: str) -> bool:
-        try:
-            entry = json.loads(line)
-        except ValueError:  # half a line; it comes again with the rest of it, or the run ends
-            return False
-        return entry["kind"] == "ok" and entry["task"].rpartition(" : ")[2] == task
+        playbook = PLAYBOOKS / "rotate_dkim.yml"
+        killed = play(self.lab, playbook, inventories=ESTATES, extra=extra, kill_after=task, must_pass=False)
+        return killed.code == -signal.SIGKILL
 
     def killed_in(self, tasks: Sequence[str], **extra: Any) -> dict[str, int]:
         """A run killed after each of ``tasks``; one that ends before is repeated. By task how many runs that took."""
