@@ -110,7 +110,9 @@ def _what_is_flushed_or_broken(lab: Lab, hosts: list[str]) -> None:
     for host in hosts:
         assert {"Configure the firewall", "The firewall runs"} <= set(changed[host])
         assert reached(lab, host, CLOSED, 80, 25) == {CLOSED, 25}
-        # Debian's own unit flushes everything when it is restarted.
-        lab.run(host, "systemctl restart nftables")
+        # Debian's own unit flushes everything when it is restarted; ours follows it, which systemctl does not wait for.
+        lab.run(
+            host, "systemctl restart nftables; while systemctl list-jobs | grep -q mail-firewall; do sleep 0.1; done"
+        )
         assert reached(lab, host, CLOSED, 80, 25) == {CLOSED, 25}
         lab.run(host, "systemctl stop nftables", check=False)
