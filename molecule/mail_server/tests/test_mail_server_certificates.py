@@ -26,6 +26,7 @@ ESTATE = CONVERGE.parent / "estate"
 PLAYBOOKS = CONVERGE.parents[2] / "playbooks"
 PORTS = (25, 143, 443, 465, 587, 993)
 LIVE = "/etc/letsencrypt/live"
+NEXT = {"certificate_next_name": "{{ lab_fqdn }}-next"}
 OUTLOOK = "{http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a}"
 QUESTION = (
     '<?xml version="1.0"?><Autodiscover xmlns="http://schemas.microsoft.com/exchange/autodiscover/outlook/requestschema/2006">'
@@ -41,7 +42,7 @@ def run(lab: Lab, **options: Any) -> plays.Played:
 @pytest.fixture(scope="module", autouse=True)
 def certified(lab: Lab) -> Iterator[plays.Played]:
     """Both servers with certificates of the authority, each with the next; the ones of before come back afterwards."""
-    yield run(lab, extra={"certificate_next_name": "{{ lab_fqdn }}-next"})
+    yield run(lab, extra=NEXT)
     converge(lab)
 
 
@@ -178,7 +179,7 @@ def test_a_renewal_reaches_every_port_and_keeps_the_key(lab: Lab, host: str, roo
 def test_a_renewal_goes_through_a_firewall_that_is_shut(lab: Lab, roots: str) -> None:
     """By HTTP-01, and not without the program that opens port 80 for a moment."""
     host, port80 = "mail-12", "/usr/local/lib/postmaster.mail/port80"
-    extra = {"mail_server_firewall": "nftables"}
+    extra: dict[str, Any] = {"mail_server_firewall": "nftables", **NEXT}
     for when in ("open", "close"):
         extra |= {f"certificate_{when}_port": [["sh", "-c", f"{port80} {when}"]]}
     only = {"inventories": [ESTATE], "limit": f"{host},localhost"}
@@ -195,7 +196,7 @@ def test_a_renewal_goes_through_a_firewall_that_is_shut(lab: Lab, roots: str) ->
         assert after != before and served(lab, host, 25, roots) == after
         assert " 80 " not in lab.run(host, "nft list set inet postmaster_mail for_a_moment").stdout
     finally:
-        plays.play(lab, PLAYBOOKS / "site.yml", **only)
+        plays.play(lab, PLAYBOOKS / "site.yml", extra=NEXT, **only)
 
 
 @pytest.mark.parametrize("host", HOSTS)
