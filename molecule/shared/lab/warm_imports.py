@@ -7,6 +7,7 @@ from __future__ import annotations
 from ansible.plugins.loader import init_plugin_loader
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 
+MODULES = ("ansible.cli.playbook", "ansible.executor.playbook_executor", "ansible.parsing.vault")
 PLUGINS = {
     "action": "add_host assert command copy debug fail group_by include_vars normal set_fact template "
     "validate_argument_spec wait_for_connection",
@@ -23,6 +24,8 @@ PLUGINS = {
     "vars": "host_group_vars",
 }
 
+for _module in MODULES:
+    __import__(_module)
 for _kind, _names in PLUGINS.items():
     for _name in _names.split():
         __import__(f"ansible.plugins.{_kind}.{_name}")

@@ -19,7 +19,6 @@ import os
 import random
 import re
 import selectors
-import signal
 import socket
 import struct
 import sys
@@ -102,7 +101,6 @@ def keep(script: bytes) -> None:
 def run(pid: int, descriptors: list[int]) -> None:
     """In a fork: become what ``/usr/bin/python3`` would be in the process ``pid``."""
     os.setsid()
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
