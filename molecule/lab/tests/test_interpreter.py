@@ -32,8 +32,8 @@ with zipfile.ZipFile("/var/cache/lab-python.zip") as old, zipfile.ZipFile("/var/
 SCRIPTS = {
     "what it sees": "import os, sys; print(sys.argv, __name__, sys.executable, os.getcwd(), os.umask(0), os.getuid(),"
     " os.environ['SHOWN'], os.environ['LC_CTYPE'], sys.stdin.read() == '', sys.stdout.encoding, sys.path[1:])",
-    "how it stands to signals": "import signal; print([(s.name, str(signal.getsignal(s))) for s in signal.valid_signals()"
-    " if isinstance(s, signal.Signals)], signal.pthread_sigmask(signal.SIG_BLOCK, ()))",
+    "how it stands to signals": "import signal; print([(s.name, str(signal.getsignal(s)))"
+    " for s in signal.valid_signals() if isinstance(s, signal.Signals)], signal.pthread_sigmask(signal.SIG_BLOCK, ()))",
     "what is said at the end": "import atexit; atexit.register(print, 'last'); print('first')",
     "a code": "import sys; sys.exit(3)",
     "a sentence": "import sys; sys.exit('that was it')",
