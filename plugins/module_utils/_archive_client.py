@@ -104,6 +104,9 @@ def members(path: str) -> Iterator[Member]:
                 data = content.read() if content else b""
                 target = info.linkname if info.issym() else ""
                 yield Member(info.name, data, target, info.mtime, info.mode & 0o7777, info.uname, info.gname)
+            # tarfile stops where the tar ends: gzip's sum comes after it, and only it covers names, times and modes.
+            while tar.fileobj and tar.fileobj.read(1 << 20):
+                pass
     except _BROKEN as err:
         said = getattr(err, "strerror", None) or str(err) or type(err).__name__
         raise ArchiveError(f"{path} is damaged or no archive ({said}): take another one") from err

@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import socket
 import stat
 import tarfile
@@ -377,16 +378,25 @@ def test_a_foreign_archive_is_refused(hosts: tuple[Host, Host], tmp_path: Path, 
     assert sorted(item.name for item in hosts[1].root.rglob("*")) == ["etc", "keys", "vmail"]
 
 
-@pytest.mark.parametrize("damage", ["start", "half", "end", "flipped"])
+@pytest.mark.parametrize("damage", ["start", "half", "end"])
 def test_a_damaged_archive_is_refused(hosts: tuple[Host, Host], archive: Path, tmp_path: Path, damage: str) -> None:
     path, whole = tmp_path / "part.tar.gz", archive.read_bytes()
-    half = len(whole) // 2
-    flipped = whole[:half] + bytes([whole[half] ^ 255]) + whole[half + 1 :]
-    path.write_bytes({"start": whole[:10], "half": whole[:half], "end": whole[:-100], "flipped": flipped}[damage])
+    path.write_bytes({"start": whole[:10], "half": whole[: len(whole) // 2], "end": whole[:-100]}[damage])
     with pytest.raises(ArchiveError, match=r"is damaged or no archive \(.+\): take another one"):
         hosts[1].restore(path)
     assert sorted(item.name for item in hosts[1].root.rglob("*")) == ["etc", "keys", "vmail"]
     assert hosts[1].restore(archive)["changed"]
+
+
+def test_a_changed_byte_is_found(hosts: tuple[Host, Host], archive: Path, tmp_path: Path) -> None:
+    """What it spoils, and so what is said, depends on where it stands: the packing, a header, a text."""
+    path, whole = tmp_path / "part.tar.gz", archive.read_bytes()
+    begin = whole.index(b"\0", 10) + 1  # gzip's own header, which names a file, is under no sum
+    for place in [*range(begin, len(whole), max(1, len(whole) // 60)), len(whole) - 1]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        with pytest.raises(ArchiveError, match=f"^{re.escape(str(path))} "):
+            hosts[1].restore(path)
+        assert sorted(item.name for item in hosts[1].root.rglob("*")) == ["etc", "keys", "vmail"]
 
 
 def test_a_directory_is_no_member(hosts: tuple[Host, Host], tmp_path: Path) -> None:
