@@ -32,7 +32,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(problems), a list of sentences, and C(files), the texts by path; none where there are problems.
+  description:
+    - C(problems), a list of sentences, and C(files), the texts by path; none where there are problems.
+    - C(others), patterns of files that may be there from domains that are no more.
   type: dict
 """
 

@@ -29,6 +29,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._mx import NULL_MX
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
 from ansible_collections.postmaster.mail.plugins.module_utils._records import derive
 from ansible_collections.postmaster.mail.plugins.module_utils._records_domain import DEFAULT_TTL, RecordsError
+from ansible_collections.postmaster.mail.plugins.module_utils._records_hosts import address_of, is_unrouted
 from ansible_collections.postmaster.mail.plugins.module_utils._senders import CATALOGUE, KnownSender
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_record import is_spf
 from ansible_collections.postmaster.mail.plugins.module_utils._srv import NOT_OFFERED, PRIORITIES, SERVICES, SrvRecord
@@ -115,6 +116,7 @@ def describe(
     _other_keys(found, resolver, {*selectors, *(service.txt_selector for dummy, service in used)})
     _dmarc(found, resolver)
     _transport(found, resolver)
+    _own_hosts(found, resolver)
     _tlsa(found, resolver)
     _no_mail(found, resolver)
     _reports_for(found, resolver)
@@ -340,6 +342,34 @@ def _service(found: Described, resolver: Resolver, service: str) -> str:
     if record.priority != PRIORITIES.get(service, 0):
         found.leave(f"SRV of {service} has the priority {record.priority}", "autoconfig would publish its own")
     return host if record.port == SERVICES[service] else f"{host}:{record.port}"
+
+
+def _own_hosts(found: Described, resolver: Resolver) -> None:
+    """The addresses of the hosts that mail needs, as far as they are the domain's own; DNS does not list others."""
+    servers = [server.partition(":")[0] for server in found.options.get("autoconfig", {}).values() if server != "."]
+    described = []
+    for host in dict.fromkeys([*(entry["host"] for entry in found.options.get("mx", ())), *servers]):
+        if not is_under(f"{host}.", f"{found.name}."):
+            continue  # its owner's business
+        alias = resolver.query(f"{host}.", "CNAME")
+        if alias:
+            target = alias[0].rstrip(".")
+            found.leave(f"{host} is an alias of {target}", f"mail must not lead to an alias: name {target} instead")
+            continue
+        addresses = _addresses(host, resolver)
+        private = [text for text in addresses if (known := address_of(text)) is None or is_unrouted(known)]
+        if private:
+            found.leave(f"{host} has the address {private[0]}", "nobody outside reaches it: it stays as it is")
+        elif addresses and addresses != _addresses(f"*.{found.name}", resolver):
+            # A record of its own would hide a wildcard's others.
+            described.append({"name": host.removesuffix(f".{found.name}"), "addresses": addresses})
+    if described:
+        found.options["host_records"] = described
+
+
+def _addresses(host: str, resolver: Resolver) -> list[str]:
+    """A host's addresses, those of IPv4 first."""
+    return [text for rdtype in ("A", "AAAA") for text in sorted(resolver.query(f"{host}.", rdtype))]
 
 
 def _tlsa(found: Described, resolver: Resolver) -> None:

@@ -9,6 +9,8 @@ argument of a check names another file of the set, it is made to name the staged
 from __future__ import annotations
 
 import contextlib
+import fnmatch
+import glob
 import os
 import shutil
 import tempfile
@@ -84,6 +86,33 @@ def plan(files: Sequence[Wanted]) -> list[Change]:
     except _files.FileError as err:
         raise ConfigFilesError(str(err)) from err
     return [change for change in found if _differs(change.before, change.wanted)]
+
+
+def others(files: Sequence[Wanted], patterns: Sequence[str]) -> list[Wanted]:
+    """The files that match one of ``patterns`` and that ``files`` does not name, as such that should not exist."""
+    for pattern in patterns:
+        if not os.path.isabs(pattern) or os.path.normpath(pattern) != pattern or glob.has_magic(pattern.split("/")[1]):
+            raise ConfigFilesError(f"others_absent: {pattern!r} is no absolute path below a directory that it names")
+    named = {wanted.path for wanted in files}
+    found = {path for pattern in patterns for path in glob.glob(pattern) if os.path.isfile(path)}
+    return [Wanted(path, None) for path in sorted(found - named)]
+
+
+def remove_empty(files: Sequence[Wanted], patterns: Sequence[str]) -> None:
+    """Remove the directories that ``files`` have left empty, as far up as the patterns have them match."""
+    for wanted in files:
+        for pattern in patterns:
+            above, path = os.path.dirname(pattern), os.path.dirname(wanted.path)
+            while glob.has_magic(above) and _matches(path, above):
+                with contextlib.suppress(OSError):  # it holds something else, or is gone
+                    os.rmdir(path)
+                above, path = os.path.dirname(above), os.path.dirname(path)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Whether a path has the form of a pattern, directory by directory."""
+    pairs = list(zip(path.split("/"), pattern.split("/"), strict=False))
+    return path.count("/") == pattern.count("/") and all(fnmatch.fnmatchcase(*pair) for pair in pairs)
 
 
 def staged_text(text: str, paths: Sequence[str], root: str) -> str:

@@ -65,11 +65,14 @@ def problems(given: Mapping[str, Any]) -> list[str]:
 
 
 def render(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Problems, or the files by path."""
+    """Problems, or the files by path; and patterns of those that may be there from domains that are no more."""
     if found := problems(given):
-        return {"problems": found, "files": {}}
+        return {"problems": found, "files": {}, "others": []}
     files = {CONFIGURATION: configuration(given)} if given["domains"] or given["policies"] else {}
-    return {"problems": [], "files": {**answers(given), **files}}
+    directory = given["directory"]
+    kinds = (f"{POLICY_HOST}.*{POLICY_PATH}", f"{AUTOCONFIG}.*{AUTOCONFIG_PATH}", f"{AUTODISCOVER}/*.xml")
+    others = [CONFIGURATION, *(f"{directory}/{kind}" for kind in kinds)]
+    return {"problems": [], "files": {**answers(given), **files}, "others": others}
 
 
 def answers(given: Mapping[str, Any]) -> dict[str, str]:

@@ -65,6 +65,14 @@ options:
         type: str
         choices: [present, absent]
         default: present
+  others_absent:
+    description:
+      - Patterns of paths, as shells have them. A file that matches one and is not in O(files) is removed, and so are
+        the directories that this leaves empty, as far as the pattern has a wildcard for them or above them.
+      - A pattern begins with a directory that it names.
+    type: list
+    elements: str
+    default: []
   checks:
     description: Programs that must succeed before anything is replaced, in this order.
     type: list
@@ -169,13 +177,15 @@ def run(params: dict[str, Any], *, check_mode: bool, runner: Runner) -> dict[str
     checks = [cf.Check(tuple(item["argv"]), item["complaint"], item["always"]) for item in params["checks"]]
     secrets = {item["path"] for item in params["files"] if item["secret"]}
     mark = Pending.at(params.get("pending_file"))
-    changes = cf.plan(files)
+    others = cf.others(files, params["others_absent"])
+    changes = cf.plan([*files, *others])
     changed = [change.wanted.path for change in changes]
     pending = list(dict.fromkeys((*mark.earlier, *changed)))
     cf.check(files, checks, changed=bool(pending), runner=runner)
     if changes and not check_mode:
         mark.add(changed)
         cf.apply(changes)
+        cf.remove_empty(others, params["others_absent"])
     return {
         "changed": bool(pending),
         "changed_files": changed,
@@ -195,6 +205,7 @@ def main() -> None:
                 "options": FILE_OPTIONS,
                 "required_if": [("state", "present", ["content"])],
             },
+            "others_absent": {"type": "list", "elements": "str", "default": []},
             "checks": {"type": "list", "elements": "dict", "default": [], "options": CHECK_OPTIONS},
             "pending_file": {"type": "path"},
         },

@@ -12,7 +12,8 @@ version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
   - Reads the mail records of domains and returns the description that M(postmaster.mail.mail_records) would derive
-    them from - senders, mail exchangers, DMARC, services of mail programs, issuers of certificates and other texts.
+    them from - senders, mail exchangers, DMARC, services of mail programs, issuers of certificates and other texts, and
+    the addresses of mail exchangers and servers of mail programs that are the domain's own.
   - Services of the catalogue are recognised by their SPF terms, hosts of the inventory by their addresses.
   - Whatever no option describes, and every record that would be published differently, is listed with what to do
     about it.

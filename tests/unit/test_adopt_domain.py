@@ -97,6 +97,11 @@ ROUND_TRIPS: list[dict[str, Any]] = [
             {"host": "a.example.org", "current": "3 1 1 " + "aa" * 32, "next": "3 1 1 " + "bb" * 32},
             {"host": "b.example.org", "current": "2 1 1 " + "cc" * 32},
         ],
+        "host_records": [
+            {"name": "a", "addresses": ["192.0.2.26", "192.0.2.9", "2001:db8::25"]},
+            {"name": "mail", "addresses": ["192.0.2.27"]},
+        ],
+        "autoconfig": {"imaps": "mail.example.org:1993", "pop3s": "."},
         "no_mail": ["*", "www"],
         "reports_for": ["*"],
     },
@@ -164,6 +169,11 @@ DMARC = {("_dmarc.example.org.", "TXT"): ["v=DMARC1; p=none"]}
         ),
         ({**SPF, **DMARC, **MX, ("_25._tcp.mx.example.org.", "TLSA"): ["3 1 1 ab"]}, ["TLSA of mx.example.org: the TLSA record '3 1 1 ab'"]),
         ({**SPF, **DMARC, **MX, ("_25._tcp.mx.example.net.", "TLSA"): ["3 1 1 ab"]}, []),
+        (
+            {**SPF, **DMARC, **MX, ("mx.example.org.", "CNAME"): ["host.example.net."], ("mx.example.org.", "A"): ["192.0.2.1"]},
+            ["mx.example.org is an alias of host.example.net"],
+        ),
+        ({**SPF, **DMARC, **MX, ("mx.example.org.", "A"): ["192.0.2.1", "10.1.0.3"]}, ["mx.example.org has the address 10.1.0.3"]),
         ({**SPF, **DMARC, ("www.example.org.", "MX"): ["0 ."]}, ["www.example.org has a null MX alone"]),
         ({**SPF, **DMARC, ("*.example.org.", "TXT"): ["v=spf1 -all"]}, ["*.example.org has v=spf1 -all alone"]),
         ({**SPF, **DMARC, ("www.example.org.", "TXT"): ["v=spf1 ip4:192.0.2.1 -all"]}, []),
@@ -195,6 +205,13 @@ NO_MAIL = {("www.example.org.", "MX"): ["0 ."], ("www.example.org.", "TXT"): ["v
 )  # fmt: skip
 def test_names_without_mail_are_described(more: dict[tuple[str, str], list[str]], names: list[str] | None) -> None:
     assert describe("example.org", Zone({**SPF, **DMARC, **NO_MAIL, **more})).options.get("no_mail") == names
+
+
+def test_hosts_of_others_and_of_a_wildcard_are_not_described() -> None:
+    wild = {("*.example.org.", "A"): ["192.0.2.1"], ("mx.example.org.", "A"): ["192.0.2.1"]}
+    others = {("mx.example.net.", "A"): ["192.0.2.2"]}
+    found = describe("example.org", Zone({**SPF, **DMARC, **MX, **wild, **others}))
+    assert ("host_records" in found.options, found.untranslated) == (False, [])
 
 
 def test_ttls_are_described_or_told() -> None:
@@ -246,8 +263,9 @@ def test_a_name_that_is_none_is_refused() -> None:
         describe("exa mple.org", Zone({}))
 
 
-TYPES = ("TXT", "MX", "CNAME", "SRV", "CAA")
+TYPES = ("TXT", "MX", "CNAME", "SRV", "CAA", "A", "AAAA")
 NAMES = (
+    "a.example.org.",
     "example.org.",
     "_dmarc.example.org.",
     "_smtp._tls.example.org.",
@@ -255,7 +273,16 @@ NAMES = (
     "google._domainkey.example.org.",
 )
 TEXTS = st.text() | st.sampled_from(
-    ["v=spf1 ", "v=DMARC1;p=", "v=BIMI1;", "0 .", "10 a.", "0 0 0 .", "v=spf1 include:_spf.google.com a:%{d} +all"]
+    [
+        "v=spf1 ",
+        "v=DMARC1;p=",
+        "v=BIMI1;",
+        "0 .",
+        "10 a.",
+        "10 a.example.org.",
+        "0 0 0 .",
+        "v=spf1 include:_spf.google.com a:%{d} +all",
+    ]
 )
 
 

@@ -35,7 +35,7 @@ def params(*files: dict[str, Any], checks: list[dict[str, Any]] | None = None) -
     """Module parameters with the defaults filled in."""
     base = {"content": "", "mode": "0644", "owner": OWNER, "group": GROUP, "secret": False, "state": "present"}
     items = [{"complaint": "", "always": False, **item} for item in checks or []]
-    return {"files": [{**base, **item} for item in files], "checks": items}
+    return {"files": [{**base, **item} for item in files], "checks": items, "others_absent": []}
 
 
 @pytest.mark.parametrize(
@@ -158,3 +158,32 @@ def test_absent(tmp_path: Path) -> None:
     assert config_files.run(wanted, check_mode=False, runner=Checker())["changed"] is True
     assert not path.exists()
     assert config_files.run(wanted, check_mode=False, runner=Checker())["changed"] is False
+
+
+def test_others_go_with_their_directories(tmp_path: Path) -> None:
+    def run(*names: str, check_mode: bool = False) -> list[str]:
+        wanted = params(*({"path": f"{tmp_path}/web/{name}/a/x"} for name in names))
+        patterns = [f"{tmp_path}/web/mail.*/a/x", f"{tmp_path}/conf"]
+        result = config_files.run({**wanted, "others_absent": patterns}, check_mode=check_mode, runner=Checker())
+        assert result["changed"] is bool(result["changed_files"])
+        return [path.removeprefix(f"{tmp_path}/") for path in result["changed_files"]]
+
+    (tmp_path / "conf").write_text("x")
+    assert run("mail.b", "mail.c", "other") == ["web/mail.b/a/x", "web/mail.c/a/x", "web/other/a/x", "conf"]
+    (tmp_path / "web/mail.c/kept").write_text("somebody's")
+    (tmp_path / "web/mail.d/a/x").mkdir(parents=True)
+    assert run("mail.b", check_mode=True) == ["web/mail.c/a/x"]
+    assert (tmp_path / "web/mail.c/a/x").exists()
+    assert run("mail.b") == ["web/mail.c/a/x"]
+    assert run("mail.b") == []
+    assert run() == ["web/mail.b/a/x"]
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert [path for path in left if not path.startswith("web/other")] == [
+        "web", "web/mail.c", "web/mail.c/kept", "web/mail.d", "web/mail.d/a", "web/mail.d/a/x"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", ["web/*", "/*/x", "/web/../*", "/web/"])
+def test_a_pattern_names_where_it_begins(pattern: str) -> None:
+    with pytest.raises(cf.ConfigFilesError, match="is no absolute path below a directory that it names"):
+        config_files.run({**params(), "others_absent": [pattern]}, check_mode=True, runner=Checker())

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import re
 import xml.etree.ElementTree as ET
@@ -99,7 +100,17 @@ def test_files() -> None:
 
 
 def test_nothing_to_answer() -> None:
-    assert mail_web_files(given(domains=[], policies=[])) == {"problems": [], "files": {}}
+    rendered = mail_web_files(given(domains=[], policies=[]))
+    assert (rendered["problems"], rendered["files"]) == ([], {})
+    assert "/etc/nginx/conf.d/mail_web.conf" in rendered["others"]
+
+
+def test_every_file_is_found_when_its_domain_is_gone() -> None:
+    """Each file that some domain has is one of those that go without it."""
+    rendered = mail_web_files(given())
+    assert rendered["files"]
+    for path in rendered["files"]:
+        assert any(fnmatch.fnmatchcase(path, pattern) for pattern in rendered["others"]), path
     alone = mail_web_files(given(domains=[]))["files"]
     assert "autodiscover" not in alone[CONFIGURATION] and "mta-sts.example.org" in alone[CONFIGURATION]
 

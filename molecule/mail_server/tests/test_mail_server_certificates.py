@@ -26,6 +26,8 @@ ESTATE = CONVERGE.parent / "estate"
 PLAYBOOKS = CONVERGE.parents[2] / "playbooks"
 PORTS = (25, 143, 443, 465, 587, 993)
 LIVE = "/etc/letsencrypt/live"
+WEB, POLICY = "/var/www/mail_web", ".well-known/mta-sts.txt"
+GONE = f"{WEB}/mta-sts.gone.example"
 NEXT = {"certificate_next_name": "{{ lab_fqdn }}-next"}
 OUTLOOK = "{http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a}"
 QUESTION = (
@@ -42,6 +44,8 @@ def run(lab: Lab, **options: Any) -> plays.Played:
 @pytest.fixture(scope="module", autouse=True)
 def certified(lab: Lab) -> Iterator[plays.Played]:
     """Both servers with certificates of the authority, each with the next; the ones of before come back afterwards."""
+    for host in HOSTS:  # what a domain has left that is no more, and something of another's
+        lab.run(host, f"mkdir -p {GONE}/.well-known {WEB}/notes; echo x >{GONE}/{POLICY}")
     yield run(lab, extra=NEXT)
     converge(lab)
 
@@ -284,6 +288,12 @@ def test_sheets_for_the_people(lab: Lab) -> None:
         assert lines[start + 1 : start + 4] == [f"Server {lab.fqdn(host)}", "Port 993", "Security SSL/TLS"]
         assert f"such as {of(host, 'ann')}" in text
         assert "To change rules for incoming mail (ManageSieve)" in lines
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_answers_of_a_domain_that_is_gone_are_gone(lab: Lab, host: str) -> None:
+    there = lab.run(host, ["ls", WEB]).stdout.split()
+    assert sorted(there) == ["autoconfig." + DOMAINS[host], "autodiscover", "mta-sts." + DOMAINS[host], "notes"]
 
 
 # -- records ------------------------------------------------------------------------------------
