@@ -120,7 +120,10 @@ def play(
     ``kill_after`` the run is killed (SIGKILL) at the end of the task of that name.
     """
     payloads = _payloads()
-    with tempfile.NamedTemporaryFile("r", suffix=".jsonl", encoding="utf-8") as record:
+    with (
+        tempfile.NamedTemporaryFile("r", suffix=".jsonl", encoding="utf-8") as record,
+        tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as variables,
+    ):
         around = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(BYTECODE), *filter(None, [os.environ.get("PYTHONPATH")])]),
@@ -140,8 +143,10 @@ def play(
         command = [str(program), "--diff", *(["--check"] if check else []), *(["--limit", limit] if limit else [])]
         for inventory in (lab.known["inventory"], *inventories):
             command += ["-i", str(inventory)]
-        if extra:
-            command += ["-e", json.dumps(extra)]
+        if extra:  # in a file, as a word on the command line has an end
+            json.dump(extra, variables)
+            variables.flush()
+            command += ["-e", f"@{variables.name}"]
         command += [*options, str(playbook)]
         done = (
             warm.run(command, around, timeout=timeout)
