@@ -6,12 +6,25 @@ from __future__ import annotations
 
 import base64
 import imaplib
+import json
 import socket
 import time
 
 import pytest
 from boxes import ANN, BOB, EVE, FOLDERS, HOSTS, PASSWORDS, Imap, Plain, ask, can_enter, context, deliver, hold, letter
 from lab.probe import Lab
+
+SIDE_BY_SIDE = """
+import contextlib, json, smtplib, sys
+with contextlib.ExitStack() as stack:
+    clients = [stack.enter_context(smtplib.LMTP("/run/dovecot/lmtp")) for dummy in range(int(sys.argv[2]))]
+    codes = []
+    for client in clients:
+        client.ehlo_or_helo_if_needed()
+        client.mail("outside@outside.test")
+        codes.append(client.rcpt(sys.argv[1])[0])
+    print(json.dumps(codes))
+"""
 
 pytestmark = pytest.mark.parametrize("host", HOSTS)
 
@@ -30,6 +43,12 @@ def test_mail_is_delivered_and_read(lab: Lab, host: str, token: str) -> None:
 def test_plus_addresses_are_the_same_mailbox(lab: Lab, host: str, token: str) -> None:
     assert deliver(lab, host, "Ann+anything@post.example", letter(token))[-1][0] == 250
     assert hold(lab, host, token) == {"INBOX"}
+
+
+def test_twenty_messages_at_once_for_one_user(lab: Lab, host: str) -> None:
+    """So many Postfix hands over side by side; Dovecot 2.4 by itself puts off all but ten."""
+    said = lab.run(host, ["python3", "-c", SIDE_BY_SIDE, ANN, "20"]).stdout
+    assert json.loads(said) == [250] * 20
 
 
 def test_mail_for_nobody_is_refused(lab: Lab, host: str, token: str) -> None:
