@@ -1,0 +1,187 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pure: what a Proxmox Mail Gateway keeps in lists, and the requests that bring a list about. Private.
+
+A list holds items that are known by a key. pmg-api (8.2, 9.1) keeps keys as they were written, so that two spellings of
+one key can lie side by side: items are compared by what their key means, and paths use the gateway's own spelling.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from ansible_collections.postmaster.mail.plugins.module_utils import _networks
+
+SHORTEST_PREFIX = 8  # the API refuses wider networks with an error that does not say so
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class PmgError(Exception):
+    """What was asked for cannot be done, or was not; the message is a sentence that names the item."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of list: what an item is called, its path in the API, its key, its other fields, what a key means."""
+
+    title: str
+    path: str
+    key: str
+    fields: tuple[str, ...]
+    meaning: Callable[[str], Hashable]
+
+    def path_of(self, key: str) -> str:
+        """The path of one item."""
+        return f"{self.path}/{quote(key, safe='')}"
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item as it should be; fields that are not in ``values`` stay as they are."""
+
+    key: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One request, and the item before and after it (None: there is none)."""
+
+    method: str
+    path: str
+    params: Mapping[str, str]
+    key: str
+    before: Mapping[str, str] | None
+    after: Mapping[str, str] | None
+
+
+def _network_meaning(text: str) -> Hashable:
+    """The network that a spelling means; what is none stands for itself."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return text
+
+
+NETWORKS = Kind("network", "/config/mynetworks", "cidr", ("comment",), _network_meaning)
+
+
+# -- what may be asked for ----------------------------------------------------------------------
+
+
+def network_key(text: str) -> str:
+    """A network as the API takes it: an address gets its prefix. Raises :class:`PmgError`."""
+    plain = text.strip()
+    if not plain.partition("/")[2].isdecimal() and "/" in plain:
+        raise PmgError(f"{text!r} has no prefix length: write it as 192.0.2.0/24, not with a mask of dots")
+    try:
+        network = ipaddress.ip_network(plain, strict=False)
+    except ValueError:
+        raise PmgError(f"{text!r} is no network: write one such as 192.0.2.0/28 or 2001:db8::/64") from None
+    if "%" in plain:
+        raise PmgError(f"{text!r} names an interface, which only this host knows: leave out what follows %")
+    if network.prefixlen < SHORTEST_PREFIX:
+        raise PmgError(
+            f"{text} is wider than /{SHORTEST_PREFIX}, which no Proxmox Mail Gateway takes: name narrower ones"
+        )
+    if ipaddress.ip_address(plain.partition("/")[0]) != network.network_address:
+        raise PmgError(f"{text} has bits set beyond its prefix: did you mean {network}?")
+    return str(network)
+
+
+def check_trust(key: str) -> None:
+    """Raise :class:`PmgError` for a network that must not be trusted on a port that the internet reaches."""
+    network = ipaddress.ip_network(key)
+    if any(network.version == one.version and network.overlaps(one) for one in _networks.PRIVATE):
+        raise PmgError(
+            f"{key} is private: behind a translation of addresses strangers come with such ones, and could send "
+            "through the gateway; if the trusted port cannot be reached from outside, say reachable_from_outside: false"
+        )
+    try:
+        _networks.judge(_networks.parse(key))
+    except _networks.NetworkError:
+        raise PmgError(
+            f"{key} would let a part of the internet send through the gateway: name your own networks; if the trusted "
+            "port cannot be reached from outside, say reachable_from_outside: false"
+        ) from None
+
+
+def check_text(what: str, text: str) -> str:
+    """A text without control characters. Raises :class:`PmgError`.
+
+    The gateway writes comments into a file of lines: a line break in one would begin an entry of its own.
+    """
+    if _CONTROL.search(text):
+        raise PmgError(
+            f"{what} has a line break or another control character, which would become an entry: leave it out"
+        )
+    return text.strip()
+
+
+# -- the plan -----------------------------------------------------------------------------------
+
+
+def _by_meaning(kind: Kind, keys: Iterable[str]) -> dict[Hashable, list[str]]:
+    found: dict[Hashable, list[str]] = {}
+    for key in keys:
+        found.setdefault(kind.meaning(key), []).append(key)
+    return found
+
+
+def once_each(kind: Kind, keys: Sequence[str]) -> None:
+    """Raise :class:`PmgError` where two keys mean the same."""
+    for same in _by_meaning(kind, keys).values():
+        if len(same) > 1:
+            raise PmgError(f"the {kind.title} {' and '.join(same)} is given {len(same)} times: give it once")
+
+
+def plan(
+    kind: Kind,
+    present: Iterable[Mapping[str, Any]],
+    *,
+    wanted: Sequence[Item] = (),
+    unwanted: Iterable[str] = (),
+    purge: bool = False,
+) -> list[Change]:
+    """The requests that bring ``wanted`` about and take ``unwanted`` away, additions first; none where all is so.
+
+    ``present`` is what the list's GET returned. ``purge`` takes away all that is not wanted. Of several spellings of a
+    wanted key one stays: the one asked for if it is there.
+    """
+    there = {str(entry[kind.key]): entry for entry in present}
+    spelled = _by_meaning(kind, there)
+    kept: set[str] = set()
+    made, changed = [], []
+    for item in wanted:
+        spellings = spelled.get(kind.meaning(item.key), [])
+        if not spellings:
+            params = {kind.key: item.key, **_set(item.values)}
+            made.append(Change("POST", kind.path, params, item.key, None, params))
+            continue
+        key = item.key if item.key in spellings else spellings[0]
+        kept.add(key)
+        before = {kind.key: key, **_fields(kind, there[key])}
+        differing = {name: text for name, text in item.values.items() if text != before.get(name, "")}
+        if differing:
+            after = _set({**before, **differing})
+            changed.append(Change("PUT", kind.path_of(key), differing, key, before, after))
+    leaving = set(there) - kept if purge else {key for text in unwanted for key in spelled.get(kind.meaning(text), [])}
+    gone = [
+        Change("DELETE", kind.path_of(key), {}, key, {kind.key: key, **_fields(kind, there[key])}, None)
+        for key in sorted(leaving)
+    ]
+    return [*made, *changed, *gone]
+
+
+def _fields(kind: Kind, entry: Mapping[str, Any]) -> dict[str, str]:
+    return _set({name: str(entry.get(name) or "") for name in kind.fields})
+
+
+def _set(values: Mapping[str, str]) -> dict[str, str]:
+    """What is not empty: to the gateway, empty and absent are the same."""
+    return {name: text for name, text in values.items() if text}

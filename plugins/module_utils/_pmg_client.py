@@ -1,0 +1,194 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Port: the API of a Proxmox Mail Gateway, by HTTPS from anywhere or by pmgsh on the node itself. Private.
+
+Facts: pmg-api 8.2 and 9.1. It has no API tokens: a ticket is had for a password, and writes need a second secret that
+comes with the ticket. What went wrong while it looked at a ticket stands in the reason phrase alone.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode
+
+from ansible.module_utils.urls import open_url
+from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg import PmgError
+
+# What a proxy in front of the API answers where the one behind it went away; the request may have been carried out.
+INTERRUPTED = range(595, 600)
+VERBS = {"GET": "get", "POST": "create", "PUT": "set", "DELETE": "delete"}
+NO_ANSWER = (urllib.error.URLError, http.client.HTTPException, OSError)
+
+
+class Interrupted(PmgError):
+    """The connection ended before the answer: nobody knows whether the request was carried out."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API said to one request."""
+
+    status: int
+    reason: str
+    body: Any = None
+
+    @property
+    def complaint(self) -> str:
+        """Why a request failed, in one line."""
+        body = self.body if isinstance(self.body, dict) else {}
+        errors = body.get("errors")
+        said = [f"{name}: {' '.join(str(text).split())}" for name, text in errors.items()] if errors else []
+        return "; ".join(said) or " ".join(str(body.get("message") or self.reason or self.status).split())
+
+
+class Transport(Protocol):
+    """A way to the API."""
+
+    def request(self, method: str, path: str, params: Mapping[str, str]) -> Answer:
+        """Ask once. Raises :class:`Interrupted` where the answer is lost, :class:`PmgError` where there is no way."""
+        ...
+
+
+class Api:
+    """Reads and writes; counts the requests."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.requests = 0
+
+    def get(self, path: str) -> Any:
+        """The data at ``path``. Raises :class:`PmgError`."""
+        return self.call("GET", path, {})
+
+    def call(self, method: str, path: str, params: Mapping[str, str]) -> Any:
+        """The data that a request returns. Raises :class:`PmgError` with what the gateway says."""
+        self.requests += 1
+        answer = self._transport.request(method, path, params)
+        if answer.status in INTERRUPTED:
+            raise Interrupted(f"the gateway broke off ({answer.status} {answer.reason})")
+        if answer.status != 200:
+            raise PmgError(_explained(answer))
+        return answer.body.get("data") if isinstance(answer.body, dict) else None
+
+
+def _explained(answer: Answer) -> str:
+    if answer.status == 403:
+        return f"the gateway says: {answer.complaint} (an account needs the role admin to write, audit to read)"
+    return f"the gateway says: {answer.complaint}"
+
+
+class Https:
+    """The API on port 8006, with a ticket that is got with the first request and renewed when it has expired."""
+
+    def __init__(
+        self,
+        host: str,
+        user: str,
+        password: str,
+        *,
+        port: int = 8006,
+        ca_path: str | None = None,
+        validate_certs: bool = True,
+        timeout: float = 30,
+        opener: Callable[..., Any] = open_url,
+    ) -> None:
+        if "@" not in user:
+            raise PmgError(
+                f"the user {user!r} has no realm, which the gateway would take for a quarantine's: write {user}@pmg"
+            )
+        name = f"[{host}]" if ":" in host else host
+        self._base = f"https://{name}:{port}/api2/json"
+        self._user, self._password = user, password
+        self._tls = {"ca_path": ca_path, "validate_certs": validate_certs}
+        self._timeout, self._open = timeout, opener
+        self._headers: dict[str, str] = {}
+        self.logins = 0
+
+    def request(self, method: str, path: str, params: Mapping[str, str]) -> Answer:
+        """See :class:`Transport`."""
+        if not self._headers:
+            self._log_in()
+        answer = self._ask(method, path, params)
+        if answer.status == 401:  # a ticket holds for two hours; nothing was done without one
+            self._log_in()
+            answer = self._ask(method, path, params)
+        if answer.status == 401:
+            raise PmgError(f"{self._base} refuses its own ticket: {answer.complaint}")
+        return answer
+
+    def _log_in(self) -> None:
+        self._headers = {}
+        try:
+            answer = self._ask("POST", "/access/ticket", {"username": self._user, "password": self._password})
+        except Interrupted as err:
+            raise PmgError(f"{self._base} cannot be reached: {err}") from err
+        self.logins += 1
+        body = answer.body if isinstance(answer.body, dict) else {}
+        data = body.get("data") or {}
+        if answer.status == 200 and data.get("NeedTFA"):
+            raise PmgError(
+                f"{self._user} has to show a second factor, which nobody is there to give: name an account without"
+            )
+        if answer.status != 200 or not data.get("ticket"):
+            raise PmgError(f"{self._base} does not let {self._user} in: {answer.complaint}")
+        self._headers = {
+            "Cookie": f"PMGAuthCookie={quote(str(data['ticket']), safe='')}",
+            "CSRFPreventionToken": str(data.get("CSRFPreventionToken") or ""),
+        }
+
+    def _ask(self, method: str, path: str, params: Mapping[str, str]) -> Answer:
+        encoded = urlencode(params)
+        url = self._base + path
+        if encoded and method in ("GET", "DELETE"):  # a DELETE with a body is refused
+            url, encoded = f"{url}?{encoded}", ""
+        body = encoded if method in ("POST", "PUT") else None
+        headers = {
+            **self._headers,
+            **({"Content-Type": "application/x-www-form-urlencoded"} if body is not None else {}),
+        }
+        options = {"method": method, "headers": headers, "data": body, "timeout": self._timeout, "use_proxy": False}
+        try:
+            with self._open(url, **options, **self._tls) as response:
+                return _answer(response.status, response.reason, response.read())
+        except urllib.error.HTTPError as err:
+            with err:
+                return _answer(err.code, str(err.reason), err.read())
+        except NO_ANSWER as err:
+            if "CERTIFICATE_VERIFY_FAILED" in str(err):
+                raise PmgError(
+                    f"{self._base} shows a certificate that nobody here knows: give its authority's file as ca_path"
+                ) from err
+            raise Interrupted(f"no answer ({getattr(err, 'reason', None) or err or type(err).__name__})") from err
+
+
+def _answer(status: int, reason: str, content: bytes) -> Answer:
+    try:
+        body = json.loads(content) if content else None
+    except ValueError:
+        body = None
+    return Answer(status, reason, body)
+
+
+class Shell:
+    """``pmgsh`` on the node, which asks for no password; the module has to run there as root."""
+
+    def __init__(self, runner: Runner, *, timeout: float = 60) -> None:
+        self._runner, self._timeout = runner, timeout
+
+    def request(self, method: str, path: str, params: Mapping[str, str]) -> Answer:
+        """See :class:`Transport`."""
+        options = [word for name, value in params.items() for word in (f"--{name}", value)]
+        try:
+            done = self._runner.run(["pmgsh", VERBS[method], path, *options], timeout=self._timeout)
+        except CommandError as err:
+            raise PmgError(f"{err}: on a host that is no Proxmox Mail Gateway, use the transport https") from err
+        if done.code:
+            return _answer(500, " ".join(done.stderr.split()), b"")
+        text = done.stdout.strip()
+        return _answer(200, "OK", b'{"data": %s}' % (text.encode() if text else b"null"))

@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plan and port together: have a list of a Proxmox Mail Gateway be as it should. Private."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg import Change, Item, Kind, PmgError, plan
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api, Interrupted
+
+# Seconds before each look at what became of a request whose answer was lost; concurrent writers make that happen.
+WAITS = (1, 3, 9)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a list was, what it is (or would be), and what made the difference."""
+
+    changes: tuple[Change, ...]
+    before: tuple[Mapping[str, Any], ...]
+    requests: int
+
+
+def bring_about(
+    api: Api,
+    kind: Kind,
+    *,
+    wanted: Sequence[Item] = (),
+    unwanted: Iterable[str] = (),
+    purge: bool = False,
+    check_mode: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Outcome:
+    """Send what differs, and nothing twice. Raises :class:`PmgError`, which says how many changes are done.
+
+    Where an answer is lost, the list is read again: what was carried out is not asked for once more. A run that was cut
+    off is completed by the next, as each begins with what is there.
+    """
+    unwanted = list(unwanted)
+    before = _listed(api, kind)
+    first = todo = plan(kind, before, wanted=wanted, unwanted=unwanted, purge=purge)
+    if check_mode:
+        todo = []
+    waits = iter(WAITS)
+    while todo:
+        try:
+            _send(api, kind, todo, len(first))
+            todo = []
+        except Interrupted as err:
+            wait = next(waits, None)
+            if wait is None:
+                raise PmgError(f"{err}; the next run goes on from there") from err
+            sleep(wait)
+            todo = plan(kind, _listed(api, kind), wanted=wanted, unwanted=unwanted, purge=purge)
+    return Outcome(tuple(first), tuple(before), api.requests)
+
+
+def _listed(api: Api, kind: Kind) -> list[Mapping[str, Any]]:
+    listed = api.get(kind.path)
+    if not isinstance(listed, list) or not all(isinstance(one, dict) and kind.key in one for one in listed):
+        raise PmgError(f"the gateway's list of {kind.title}s cannot be read: is this a Proxmox Mail Gateway?")
+    return listed
+
+
+def _send(api: Api, kind: Kind, changes: Sequence[Change], total: int) -> None:
+    done = total - len(changes)
+    for change in changes:
+        try:
+            api.call(change.method, change.path, change.params)
+        except PmgError as err:
+            said = f"the {kind.title} {change.key}: {err} ({done} of {total} changes are done)"
+            raise type(err)(said) from err
+        done += 1

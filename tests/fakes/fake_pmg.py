@@ -1,0 +1,287 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fake of the API of a Proxmox Mail Gateway, as none can be had where the tests run.
+
+It keeps state, and judges parameters by the schema of pmg-api, which it is given. How it words what the schema does not
+say is held to requests and answers that were recorded from the real daemon (test_fake_pmg.py); it never reads those
+itself. It knows logging in, the version and the trusted networks; of anything else it says that it does not know it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+import re
+import secrets
+import ssl
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+BASE = "/api2/json"
+NETWORKS = "/config/mynetworks"
+MISSING = "property is missing and it is not optional"
+UNKNOWN = "property is not defined in schema and the schema does not allow additional properties"
+NO_CIDR = "invalid format - value does not look like a valid CIDR network\n"
+
+
+@dataclass(frozen=True)
+class Said:
+    """Status, reason phrase and body of an answer; a text is sent as it is."""
+
+    status: int
+    reason: str
+    body: Any = ""
+
+
+def good(data: Any = None) -> Said:
+    """The answer to what went well."""
+    return Said(200, "OK", {"data": data})
+
+
+def died(text: str) -> Said:
+    """The answer of a handler that gave up."""
+    return Said(500, text, {"data": None, "message": f"{text}\n"})
+
+
+@dataclass
+class FakePmg:
+    """The state, and what each request does to it.
+
+    ``faults`` are taken by the next writes, one each: "596 before" and "596 after" (the write), "drop before" and "drop
+    after" (no answer at all), or a function that is called before the write and may change the state.
+    """
+
+    schema: Sequence[Mapping[str, Any]]
+    release: str = "9.1"
+    users: dict[str, tuple[str, str]] = field(
+        default_factory=lambda: {"root@pam": ("secret", "admin"), "auditor@pmg": ("reads", "audit")}
+    )
+    second_factor: bool = False
+    networks: dict[str, str] = field(default_factory=dict)
+    tickets: dict[str, tuple[str, str]] = field(default_factory=dict)  # the role and the second secret of each
+    faults: deque[Any] = field(default_factory=deque)
+    log: list[tuple[str, str, dict[str, str], int]] = field(default_factory=list)
+
+    def count(self, method: str) -> int:
+        """How many requests of a method came, logging in not counted."""
+        return sum(one[0] == method and one[1] != "/access/ticket" for one in self.log)
+
+    @property
+    def logins(self) -> int:
+        """How often somebody logged in."""
+        return sum(path == "/access/ticket" and status == 200 for dummy, path, dummy2, status in self.log)
+
+    def handle(
+        self, method: str, path: str, params: dict[str, str], headers: Mapping[str, str], *, body: bool = False
+    ) -> Said | None:
+        """Answer one request; None drops the connection."""
+        lower = {name.lower(): text for name, text in headers.items()}
+        said = self._judged(method, path, params, lower, body=body)
+        self.log.append((method, path, params, said.status if said else 0))
+        return said
+
+    def _judged(
+        self, method: str, path: str, params: dict[str, str], headers: Mapping[str, str], *, body: bool
+    ) -> Said | None:
+        if method == "DELETE" and body:
+            return Said(501, "Unexpected content for method 'DELETE'", "Unexpected content for method 'DELETE'")
+        entry, named = self._find(method, path)
+        if entry is None:
+            return Said(501, f"Method '{method} {path}' not implemented")
+        role = "" if entry["user"] == "world" else self._role(method, headers)
+        if isinstance(role, Said):
+            return role
+        if entry["roles"] and role not in entry["roles"]:
+            return Said(403, "Permission check failed", {"data": None, "message": "Permission check failed\n"})
+        given = {**params, **named}
+        if wrong := self._violations(entry, given):
+            failed = "Parameter verification failed."
+            return Said(400, failed, {"data": None, "errors": wrong, "message": f"{failed}\n"})
+        writes = method != "GET" and entry["path"] != "/access/ticket"
+        fault = self.faults.popleft() if writes and self.faults else ""
+        if callable(fault):
+            fault()
+            fault = ""
+        if fault.endswith("before"):
+            return None if fault.startswith("drop") else Said(596, "Broken pipe")
+        said = self._carry_out(method, entry["path"], given)
+        if fault.endswith("after"):
+            return None if fault.startswith("drop") else Said(596, "Broken pipe")
+        return said
+
+    # -- the schema -----------------------------------------------------------------------------
+    def _find(self, method: str, path: str) -> tuple[Mapping[str, Any] | None, dict[str, str]]:
+        """The schema's entry of a request, and what its path names. A name at the end may hold slashes."""
+        for entry in self.schema:
+            pattern = re.sub(r"\\\{(\w+)\\\}$", r"(?P<\1>.+)", re.escape(entry["path"]))
+            pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", pattern)
+            if entry["method"] == method and (found := re.fullmatch(pattern, path)):
+                return entry, {name: unquote(text) for name, text in found.groupdict().items()}
+        return None, {}
+
+    @staticmethod
+    def _violations(entry: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
+        known = entry["parameters"].get("properties", {})
+        wrong = {name: UNKNOWN for name in given if name not in known}
+        for name, rule in known.items():
+            if name not in given:
+                if not rule.get("optional"):
+                    wrong[name] = MISSING
+            elif rule.get("format") == "CIDR" and not _is_cidr(given[name]):
+                wrong[name] = NO_CIDR
+        return wrong
+
+    # -- who asks -------------------------------------------------------------------------------
+    def _role(self, method: str, headers: Mapping[str, str]) -> str | Said:
+        cookie = SimpleCookie(headers.get("cookie", ""))
+        if headers.get("authorization", "").startswith("PVEAPIToken"):
+            return Said(401, "API tokens not implemented")
+        if "PMGAuthCookie" not in cookie:
+            return Said(401, "No ticket")
+        known = self.tickets.get(unquote(cookie["PMGAuthCookie"].value))
+        if known is None:
+            return Said(401, "permission denied - invalid PMG ticket")
+        if method != "GET" and headers.get("csrfpreventiontoken") != known[1]:
+            return Said(401, "Permission denied - invalid csrf token")
+        return known[0]
+
+    def _log_in(self, given: Mapping[str, str]) -> Said:
+        user = f"{given['username']}@{given['realm']}" if "realm" in given else given["username"]
+        password, role = self.users.get(user, ("", ""))
+        if not password or given["password"] != password:
+            return Said(401, "authentication failure", {"data": None, "message": "authentication failure\n"})
+        if self.second_factor:
+            return good({"username": user, "NeedTFA": 1, "ticket": "PMG:!tfa!"})
+        ticket, second = f"PMG:{user}:{secrets.token_hex(8)}::{secrets.token_urlsafe(24)}==", secrets.token_hex(16)
+        self.tickets[ticket] = (role, second)
+        return good({"ticket": ticket, "CSRFPreventionToken": second, "username": user, "role": role})
+
+    # -- what is done ---------------------------------------------------------------------------
+    def _carry_out(self, method: str, path: str, given: Mapping[str, str]) -> Said:
+        if (method, path) == ("POST", "/access/ticket"):
+            return self._log_in(given)
+        if (method, path) == ("GET", "/version"):
+            return good({"release": self.release, "version": f"{self.release}.0", "repoid": "fake"})
+        if path.startswith(NETWORKS):
+            return self._networks(method, given)
+        return Said(501, "this fake does not know it")
+
+    def _networks(self, method: str, given: Mapping[str, str]) -> Said:
+        cidr = given.get("cidr")
+        if cidr is None:
+            return good([self._network(one) for one in sorted(self.networks)])
+        there = cidr in self.networks
+        doing = {"POST": "add", "PUT": "update", "DELETE": "delete"}.get(method)
+        failed = f"{doing} trusted network failed: " if doing else ""
+        if there is (method == "POST"):
+            return died(f"{failed}trusted network '{cidr}' {'already exists' if there else 'does not exist'}")
+        if method == "GET":
+            return good(self._network(cidr))
+        if method == "DELETE":
+            del self.networks[cidr]
+        else:
+            self.networks[cidr] = given.get("comment", "")
+        return good()
+
+    def _network(self, cidr: str) -> dict[str, Any]:
+        found: dict[str, Any] = {"cidr": cidr, "comment": self.networks[cidr]}
+        if self.release.startswith("8."):
+            address, dummy, size = cidr.partition("/")
+            found |= {"network_address": address, "prefix_size": int(size)}
+        return found
+
+
+def _is_cidr(text: str) -> bool:
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return "/" in text and network.prefixlen >= 8
+
+
+# -- over HTTPS ---------------------------------------------------------------------------------
+
+
+def certificate(folder: Path) -> Path:
+    """A certificate of 127.0.0.1 with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fake")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "fake.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
+    return path
+
+
+@contextmanager
+def serving(fake: FakePmg, pem: Path) -> Iterator[int]:
+    """The fake on a port of 127.0.0.1, which is given."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            url = urlsplit(self.path)
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            given = dict(parse_qsl(url.query, keep_blank_values=True))
+            if content and "json" in self.headers.get("Content-Type", ""):
+                given |= json.loads(content)
+            elif content:
+                given |= dict(parse_qsl(content.decode(), keep_blank_values=True))
+            headers = dict(self.headers.items())
+            said = fake.handle(self.command, url.path.removeprefix(BASE), given, headers, body=bool(content))
+            self.close_connection = True
+            if said is None:
+                return
+            sent = said.body.encode() if isinstance(said.body, str) else json.dumps(said.body).encode()
+            self.send_response(said.status, said.reason)
+            self.send_header("Content-Length", str(len(sent)))
+            self.end_headers()
+            self.wfile.write(sent)
+
+        do_GET = do_POST = do_PUT = do_DELETE = answer
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Tests look at the fake's own log."""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)

@@ -1,0 +1,273 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""pmg_network by HTTPS against the fake of a gateway: what it sends, how often, and what it says when that fails."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_run
+from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg import PmgError
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api, Https, Shell
+from ansible_collections.postmaster.mail.plugins.modules import pmg_network
+from fake_pmg import FakePmg, certificate, serving
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+DATA = Path(os.environ.get("MAIL_TEST_DATA", "/nowhere")) / "pmg"
+needs_schema = pytest.mark.skipif(not DATA.is_dir(), reason="not run: MAIL_TEST_DATA names no folder with pmg")
+WEB = {"cidr": "192.0.2.25", "comment": "web"}
+
+
+@dataclass
+class Gateway:
+    """The fake, and how to reach it."""
+
+    fake: FakePmg
+    port: int
+    ca_path: str
+
+    def run(self, *, check: bool = False, fails: bool = False, **options: Any) -> dict[str, Any]:
+        """What the module returns."""
+        given = {
+            "api_host": "127.0.0.1", "api_port": self.port, "api_password": "secret", "ca_path": self.ca_path, **options,
+        }  # fmt: skip
+        stream = io.StringIO()
+        with (
+            patch_module_args({**given, "_ansible_check_mode": check, "_ansible_diff": True}),
+            contextlib.redirect_stdout(stream),
+            contextlib.suppress(SystemExit),
+        ):
+            pmg_network.main()
+        result: dict[str, Any] = json.loads(stream.getvalue().strip().splitlines()[-1])
+        assert bool(result.get("failed")) is fails, result
+        return result
+
+    def writes(self) -> int:
+        """How many requests came that may change something."""
+        return sum(self.fake.count(method) for method in ("POST", "PUT", "DELETE"))
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(params=["9.1", "8.2"])
+def gateway(request: pytest.FixtureRequest, pem: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    monkeypatch.setattr(_pmg_run, "WAITS", (0, 0, 0))
+    methods = json.loads((DATA / "pmg_api_schema.json").read_text())["methods"]
+    fake = FakePmg(methods, release=request.param)
+    with serving(fake, pem) as port:
+        yield Gateway(fake, port, str(pem))
+
+
+@needs_schema
+def test_foreseen_done_and_done_with(gateway: Gateway) -> None:
+    gateway.fake.networks = {"198.51.100.0/24": "old", "2001:DB8::/32": ""}
+    wanted = {"networks": [WEB, {"cidr": "2001:db8::/32"}], "purge": True}
+    foreseen = gateway.run(check=True, **wanted)
+    assert (foreseen["changed"], gateway.writes()) == (True, 0)
+    done = gateway.run(**wanted)
+    for said in (foreseen, done):
+        assert said["changed_networks"] == ["192.0.2.25/32", "198.51.100.0/24"]
+        assert said["networks"] == [
+            {"cidr": "192.0.2.25/32", "comment": "web"},
+            {"cidr": "2001:DB8::/32", "comment": ""},
+        ]
+        assert said["diff"] == {
+            "before": "198.51.100.0/24  old\n2001:DB8::/32\n",
+            "after": "192.0.2.25/32  web\n2001:DB8::/32\n",
+        }
+    assert gateway.fake.networks == {"192.0.2.25/32": "web", "2001:DB8::/32": ""}
+    writes = gateway.writes()
+    for check in (True, False):
+        assert gateway.run(check=check, **wanted)["changed"] is False
+    assert gateway.writes() == writes == 2
+
+
+@needs_schema
+def test_every_spelling_goes(gateway: Gateway) -> None:
+    gateway.fake.networks = {"192.0.2.7/24": "a", "192.0.2.0/24": "b", "2001:DB8::/32": "", "203.0.113.0/24": ""}
+    leaving = {"networks": [{"cidr": "192.0.2.0/24"}, {"cidr": "2001:db8::/32"}], "state": "absent"}
+    assert gateway.run(**leaving)["changed_networks"] == ["192.0.2.0/24", "192.0.2.7/24", "2001:DB8::/32"]
+    assert gateway.fake.networks == {"203.0.113.0/24": ""}
+    assert gateway.run(**leaving)["changed"] is False
+
+
+@needs_schema
+def test_a_thousand_networks(gateway: Gateway) -> None:
+    many = [
+        {"cidr": f"192.0.{number // 250}.{number % 250 + 1}", "comment": f"host {number}"} for number in range(1000)
+    ]
+    assert len(gateway.run(networks=many)["changed_networks"]) == 1000
+    assert (gateway.fake.logins, gateway.fake.count("GET"), gateway.writes()) == (1, 1, 1000)
+    gateway.fake.log.clear()
+    assert gateway.run(networks=many)["changed"] is False
+    assert (gateway.fake.logins, gateway.fake.count("GET"), gateway.writes()) == (1, 1, 0)
+    gateway.fake.log.clear()
+    assert gateway.run(networks=[*many[1:], {**many[0], "comment": "another"}])["requests"] == 2
+    assert (gateway.fake.logins, gateway.fake.count("GET"), gateway.writes()) == (1, 1, 1)
+
+
+@needs_schema
+@pytest.mark.parametrize("fault", ["596 before", "596 after", "drop before", "drop after"])
+def test_a_lost_answer_is_no_change_too_many(gateway: Gateway, fault: str) -> None:
+    gateway.fake.networks = {"203.0.113.0/24": ""}
+    gateway.fake.faults.extend([fault, fault, fault])
+    wanted = [WEB, {"cidr": "192.0.2.26"}, {"cidr": "192.0.2.27"}]
+    assert gateway.run(networks=wanted, purge=True)["changed"] is True
+    assert gateway.fake.networks == {"192.0.2.25/32": "web", "192.0.2.26/32": "", "192.0.2.27/32": ""}
+    refused = [entry for entry in gateway.fake.log if entry[3] == 500]
+    assert refused == [], "something was asked for twice"
+
+
+@needs_schema
+def test_a_gateway_that_goes_on_breaking_off(gateway: Gateway) -> None:
+    gateway.fake.faults.extend(["", *["596 before"] * 9])
+    said = gateway.run(networks=[WEB, {"cidr": "192.0.2.26"}], fails=True)["msg"]
+    expected = "the network 192.0.2.26/32: the gateway broke off (596 Broken pipe) (1 of 2 changes are done); the next run goes on"
+    assert said == f"{expected} from there"
+    gateway.fake.faults.clear()
+    assert gateway.run(networks=[WEB, {"cidr": "192.0.2.26"}])["changed_networks"] == ["192.0.2.26/32"]
+
+
+@needs_schema
+def test_somebody_else_was_faster(gateway: Gateway) -> None:
+    gateway.fake.faults.append(lambda: gateway.fake.networks.update({"192.0.2.25/32": "theirs"}))
+    said = gateway.run(networks=[WEB], fails=True)["msg"]
+    assert said == (
+        "the network 192.0.2.25/32: the gateway says: add trusted network failed: trusted network '192.0.2.25/32' "
+        "already exists (0 of 1 changes are done)"
+    )
+
+
+@needs_schema
+def test_a_ticket_that_expires_is_renewed(gateway: Gateway) -> None:
+    gateway.fake.faults.append(gateway.fake.tickets.clear)
+    assert len(gateway.run(networks=[WEB, {"cidr": "192.0.2.26"}])["changed_networks"]) == 2
+    assert gateway.fake.logins == 2
+
+
+@needs_schema
+def test_an_auditor_foresees_and_changes_nothing(gateway: Gateway) -> None:
+    who = {"api_user": "auditor@pmg", "api_password": "reads"}
+    assert gateway.run(check=True, networks=[WEB], **who)["changed"] is True
+    said = gateway.run(networks=[WEB], fails=True, **who)["msg"]
+    assert said == (
+        "the network 192.0.2.25/32: the gateway says: Permission check failed (an account needs the role admin to write, "
+        "audit to read) (0 of 1 changes are done)"
+    )
+
+
+@needs_schema
+def test_who_is_not_let_in_is_told_why(gateway: Gateway) -> None:
+    at = f"https://127.0.0.1:{gateway.port}/api2/json"
+    said = gateway.run(networks=[WEB], api_password="wrong", fails=True)["msg"]
+    assert said == f"{at} does not let root@pam in: authentication failure"
+    said = gateway.run(networks=[WEB], api_user="root", fails=True)["msg"]
+    assert said == "the user 'root' has no realm, which the gateway would take for a quarantine's: write root@pmg"
+    said = gateway.run(networks=[WEB], ca_path=None, fails=True)["msg"]
+    assert said == f"{at} shows a certificate that nobody here knows: give its authority's file as ca_path"
+    assert gateway.run(networks=[WEB], ca_path=None, validate_certs=False)["changed"] is True
+    gateway.fake.second_factor = True
+    said = gateway.run(networks=[WEB], fails=True)["msg"]
+    assert said == "root@pam has to show a second factor, which nobody is there to give: name an account without"
+
+
+def test_nobody_answers(pem: Path) -> None:
+    nowhere = Gateway(FakePmg([]), 1, str(pem))
+    said = nowhere.run(networks=[WEB], fails=True)["msg"]
+    assert said.startswith("https://127.0.0.1:1/api2/json cannot be reached: no answer (")
+    assert "Connection refused" in said
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"networks": [WEB, {"cidr": "192.0.2.7/24"}]}, "networks[1]: 192.0.2.7/24 has bits set beyond its prefix"),
+    ({"networks": [{"cidr": "10.0.0.0/8"}]}, "networks[0]: 10.0.0.0/8 is private"),
+    ({"networks": [{**WEB, "comment": "a\n10.0.0.0/8"}]}, "networks[0]: the comment has a line break"),
+    ({"networks": [WEB, {"cidr": "192.0.2.25/32"}]}, "the network 192.0.2.25/32 and 192.0.2.25/32 is given 2 times"),
+    ({"state": "absent", "purge": True}, "purge goes with state present"),
+]
+
+
+@needs_schema
+@pytest.mark.parametrize(("options", "said"), BAD)
+def test_what_is_refused_is_not_sent(gateway: Gateway, options: dict[str, Any], said: str) -> None:
+    assert gateway.run(fails=True, **options)["msg"].startswith(said)
+    assert gateway.fake.log == []
+
+
+@needs_schema
+def test_private_networks_where_nobody_outside_comes(gateway: Gateway) -> None:
+    private = [{"cidr": "10.0.0.0/8"}, {"cidr": "192.168.0.0/16"}]
+    assert gateway.run(networks=private, reachable_from_outside=False)["changed"] is True
+    # Taking them away needs no such word.
+    assert gateway.run(networks=private, state="absent")["changed"] is True
+
+
+@needs_schema
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(cidr=st.text(), comment=st.none() | st.text())
+def test_hostile_values_never_end_in_a_traceback(gateway: Gateway, cidr: str, comment: str | None) -> None:
+    before = dict(gateway.fake.networks)
+    result = gateway.run(networks=[{"cidr": cidr, "comment": comment}], check=True, fails=True)
+    assert "Traceback" not in result["msg"]
+    assert (gateway.fake.networks, gateway.writes()) == (before, 0)
+
+
+class Node(Runner):
+    """A node whose pmgsh does what the fake does, or says that there is none."""
+
+    def __init__(self, fake: FakePmg) -> None:
+        self.fake = fake
+        self.argvs: list[list[str]] = []
+
+    def run(self, argv: Any, **options: Any) -> Result:
+        self.argvs.append(list(argv))
+        verb, path, *words = argv[1:]
+        method = {"get": "GET", "create": "POST", "set": "PUT", "delete": "DELETE"}[verb]
+        given = {word.removeprefix("--"): text for word, text in zip(words[::2], words[1::2], strict=True)}
+        entry, named = self.fake._find(method, path)
+        assert entry is not None
+        said = self.fake._carry_out(method, entry["path"], {**given, **named})
+        if said.status != 200:
+            return Result(tuple(argv), 255, "", f"{said.reason}\n")
+        data = said.body["data"]
+        return Result(tuple(argv), 0, "" if data is None else json.dumps(data), "200 OK\n")
+
+
+@needs_schema
+def test_on_the_node_itself(gateway: Gateway) -> None:
+    node = Node(gateway.fake)
+    params = {
+        "networks": [WEB], "state": "present", "purge": False, "reachable_from_outside": True,
+    }  # fmt: skip
+    for changed in (True, False):
+        assert pmg_network.run(params, Api(Shell(node)), check_mode=False)["changed"] is changed
+    assert node.argvs[:2] == [
+        ["pmgsh", "get", "/config/mynetworks"],
+        ["pmgsh", "create", "/config/mynetworks", "--cidr", "192.0.2.25/32", "--comment", "web"],
+    ]
+    gateway.fake.networks.clear()
+    with pytest.raises(PmgError, match=r"^the gateway says: trusted network 'x' does not exist$"):
+        Api(Shell(node)).get("/config/mynetworks/x")
+
+
+def test_a_host_that_is_no_gateway_is_told() -> None:
+    with pytest.raises(PmgError, match="pmgsh cannot be started: .+ use the transport https$"):
+        Api(Shell(Runner())).get("/config/mynetworks")
+
+
+def test_secrets_are_not_shown() -> None:
+    assert "hunter2" not in repr(Https("pmg.example.org", "root@pam", "hunter2"))
