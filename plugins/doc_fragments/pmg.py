@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Documentation of the way to a Proxmox Mail Gateway."""
+"""Documentation of the way to a Proxmox Mail Gateway, and of what all its lists have."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Fragment ``pmg``."""
+    """Fragments ``pmg`` and ``pmg.list``."""
 
     DOCUMENTATION = r"""
 options:
@@ -61,4 +61,17 @@ attributes:
   idempotent:
     description: Changes nothing when run again.
     support: full
+"""
+
+    LIST = r"""
+options:
+  state:
+    description: Whether the entries should be in the list.
+    type: str
+    choices: [present, absent]
+    default: present
+  purge:
+    description: Whether all others are removed from the list. Without any entry given, that is all there are.
+    type: bool
+    default: false
 """

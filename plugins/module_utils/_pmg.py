@@ -18,6 +18,11 @@ from urllib.parse import quote
 from ansible_collections.postmaster.mail.plugins.module_utils import _networks
 
 SHORTEST_PREFIX = 8  # the API refuses wider networks with an error that does not say so
+TLS_LEVELS = ("none", "may", "encrypt", "dane", "dane-only", "fingerprint", "verify", "secure")
+NAME_LIMIT = 253  # RFC 1035 section 2.3.4
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"\.?(?:{_LABEL}\.)*{_LABEL}")
+_LOCAL_PART = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")  # RFC 5321 section 4.1.2, without quotes
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -25,15 +30,22 @@ class PmgError(Exception):
     """What was asked for cannot be done, or was not; the message is a sentence that names the item."""
 
 
+def _comment(entry: Mapping[str, Any]) -> dict[str, str]:
+    return {"comment": str(entry.get("comment") or "")}
+
+
 @dataclass(frozen=True)
 class Kind:
-    """A kind of list: what an item is called, its path in the API, its key, its other fields, what a key means."""
+    """A kind of list: what an item is called, its path in the API, its key, what a key means, and its other fields.
+
+    ``values`` makes of an item, as the API returns it or as it is sent, the texts that are compared.
+    """
 
     title: str
     path: str
     key: str
-    fields: tuple[str, ...]
     meaning: Callable[[str], Hashable]
+    values: Callable[[Mapping[str, Any]], dict[str, str]] = _comment
 
     def path_of(self, key: str) -> str:
         """The path of one item."""
@@ -68,7 +80,34 @@ def _network_meaning(text: str) -> Hashable:
         return text
 
 
-NETWORKS = Kind("network", "/config/mynetworks", "cidr", ("comment",), _network_meaning)
+def _transport(entry: Mapping[str, Any]) -> dict[str, str]:
+    """With the API's defaults. It looks up no MX of an address, and none for LMTP, whatever it is told."""
+    host, protocol = str(entry.get("host") or ""), str(entry.get("protocol") or "smtp")
+    direct = protocol == "lmtp" or _is_address(host) or str(entry.get("use_mx", 1)) in ("0", "False")
+    found = {"host": host, "port": str(entry.get("port") or 25), "protocol": protocol, "use_mx": str(int(not direct))}
+    return {**found, **_comment(entry)}
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+NETWORKS = Kind("network", "/config/mynetworks", "cidr", _network_meaning)
+# The gateway tells names by case, its Postfix does not.
+DOMAINS = Kind("relay domain", "/config/domains", "domain", str.lower)
+TLS_INBOUND_DOMAINS = Kind("domain", "/config/tls-inbound-domains", "domain", str.lower, lambda dummy: {})
+TLS_POLICIES = Kind(
+    "destination",
+    "/config/tlspolicy",
+    "destination",
+    str.lower,
+    lambda entry: {"policy": str(entry.get("policy") or "")},
+)
+TRANSPORTS = Kind("transport", "/config/transport", "domain", str.lower, _transport)
 
 
 # -- what may be asked for ----------------------------------------------------------------------
@@ -109,6 +148,41 @@ def check_trust(key: str) -> None:
             f"{key} would let a part of the internet send through the gateway: name your own networks; if the trusted "
             "port cannot be reached from outside, say reachable_from_outside: false"
         ) from None
+
+
+def domain_key(text: str) -> str:
+    """A domain as the API takes it; one that begins with a dot stands for all below. Raises :class:`PmgError`."""
+    name = text.strip().lower()
+    if not name.isascii():
+        raise PmgError(f"{text!r} is not ASCII: write international names in their xn-- form")
+    if not _DOMAIN.fullmatch(name) or len(name) > NAME_LIMIT:
+        raise PmgError(f"{text!r} is no domain: write one such as example.org, of letters, digits and hyphens")
+    return name
+
+
+def address_key(text: str) -> str:
+    """A domain or a mail address. Raises :class:`PmgError`."""
+    local, at, domain = text.strip().rpartition("@")
+    if not at:
+        return domain_key(text)
+    if not _LOCAL_PART.fullmatch(local):
+        raise PmgError(f"{text!r} is neither a domain nor a mail address: write example.org or user@example.org")
+    return f"{local}@{domain_key(domain)}"
+
+
+def destination_key(text: str) -> str:
+    """A domain, or a server in brackets. Raises :class:`PmgError`."""
+    plain = text.strip()
+    if "]:" in plain:
+        raise PmgError(f"{text!r} has a port, with which the gateway takes none: leave out what follows the bracket")
+    if plain.startswith("[") and plain.endswith("]"):
+        return f"[{host(plain[1:-1])}]"
+    return domain_key(plain)
+
+
+def host(text: str) -> str:
+    """A server's name or address. Raises :class:`PmgError`."""
+    return text.strip() if _is_address(text.strip()) and "%" not in text else domain_key(text)
 
 
 def check_text(what: str, text: str) -> str:
@@ -161,25 +235,25 @@ def plan(
         spellings = spelled.get(kind.meaning(item.key), [])
         if not spellings:
             params = {kind.key: item.key, **_set(item.values)}
-            made.append(Change("POST", kind.path, params, item.key, None, params))
+            made.append(
+                Change("POST", kind.path, params, item.key, None, {kind.key: item.key, **_set(kind.values(params))})
+            )
             continue
         key = item.key if item.key in spellings else spellings[0]
         kept.add(key)
-        before = {kind.key: key, **_fields(kind, there[key])}
-        differing = {name: text for name, text in item.values.items() if text != before.get(name, "")}
+        before = {kind.key: key, **_set(kind.values(there[key]))}
+        # As the gateway will have it: what it makes of some values is no difference.
+        meant = kind.values({**there[key], **item.values})
+        differing = {name: text for name, text in meant.items() if name in item.values and text != before.get(name, "")}
         if differing:
-            after = _set({**before, **differing})
+            after = _set({kind.key: key, **meant})
             changed.append(Change("PUT", kind.path_of(key), differing, key, before, after))
     leaving = set(there) - kept if purge else {key for text in unwanted for key in spelled.get(kind.meaning(text), [])}
     gone = [
-        Change("DELETE", kind.path_of(key), {}, key, {kind.key: key, **_fields(kind, there[key])}, None)
+        Change("DELETE", kind.path_of(key), {}, key, {kind.key: key, **_set(kind.values(there[key]))}, None)
         for key in sorted(leaving)
     ]
     return [*made, *changed, *gone]
-
-
-def _fields(kind: Kind, entry: Mapping[str, Any]) -> dict[str, str]:
-    return _set({name: str(entry.get(name) or "") for name in kind.fields})
 
 
 def _set(values: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,8 @@
 
 It keeps state, and judges parameters by the schema of pmg-api, which it is given. How it words what the schema does not
 say is held to requests and answers that were recorded from the real daemon (test_fake_pmg.py); it never reads those
-itself. It knows logging in, the version and the trusted networks; of anything else it says that it does not know it.
+itself. It knows logging in, the version and the lists of the mail proxy; of anything else it says that it does not know
+it.
 """
 
 from __future__ import annotations
@@ -32,10 +33,42 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 BASE = "/api2/json"
-NETWORKS = "/config/mynetworks"
 MISSING = "property is missing and it is not optional"
 UNKNOWN = "property is not defined in schema and the schema does not allow additional properties"
-NO_CIDR = "invalid format - value does not look like a valid CIDR network\n"
+LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+DOMAIN = re.compile(rf"\.?(?:{LABEL}\.)*{LABEL}")
+TLS_LEVELS = ("none", "may", "encrypt", "dane", "dane-only", "fingerprint", "verify", "secure")
+
+
+@dataclass(frozen=True)
+class Words:
+    """How one list speaks of itself: its key, what failed, what an entry is called; and whether its errors are wrapped."""
+
+    key: str
+    failed: Mapping[str, str]
+    entry: str
+    wrapped: bool = False
+
+
+def _words(title: str) -> dict[str, str]:
+    return {"POST": f"add {title}", "PUT": f"update {title}", "DELETE": f"delete {title}"}
+
+
+LISTS = {
+    "/config/mynetworks": Words("cidr", _words("trusted network"), "trusted network '{}'"),
+    "/config/domains": Words("domain", _words("relay domain"), "Domain '{}'"),
+    "/config/dkim/domains": Words("domain", _words("DKIM-sign domain"), "Domain '{}'"),
+    "/config/transport": Words("domain", _words("transport map entry"), "Transport map entry '{}'"),
+    "/config/tlspolicy": Words(
+        "destination", _words("tls_policy entry"), "DestinationTLSPolicy entry for '{}'", wrapped=True
+    ),
+    "/config/tls-inbound-domains": Words(
+        "domain",
+        {"POST": "adding tls_inbound_domains entry", "DELETE": "deleting tls_inbound_domains entry"},
+        "InboundTLSDomains entry for '{}'",
+        wrapped=True,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +87,7 @@ def good(data: Any = None) -> Said:
 
 def died(text: str) -> Said:
     """The answer of a handler that gave up."""
-    return Said(500, text, {"data": None, "message": f"{text}\n"})
+    return Said(500, text.partition("\n")[0], {"data": None, "message": f"{text}\n"})
 
 
 @dataclass
@@ -71,7 +104,7 @@ class FakePmg:
         default_factory=lambda: {"root@pam": ("secret", "admin"), "auditor@pmg": ("reads", "audit")}
     )
     second_factor: bool = False
-    networks: dict[str, str] = field(default_factory=dict)
+    lists: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {path: {} for path in LISTS})
     tickets: dict[str, tuple[str, str]] = field(default_factory=dict)  # the role and the second secret of each
     faults: deque[Any] = field(default_factory=deque)
     log: list[tuple[str, str, dict[str, str], int]] = field(default_factory=list)
@@ -101,7 +134,8 @@ class FakePmg:
             return Said(501, "Unexpected content for method 'DELETE'", "Unexpected content for method 'DELETE'")
         entry, named = self._find(method, path)
         if entry is None:
-            return Said(501, f"Method '{method} {path}' not implemented")
+            text = f"Method '{method} {path}' not implemented"
+            return Said(501, text, {"data": None, "message": text})
         role = "" if entry["user"] == "world" else self._role(method, headers)
         if isinstance(role, Said):
             return role
@@ -141,8 +175,8 @@ class FakePmg:
             if name not in given:
                 if not rule.get("optional"):
                     wrong[name] = MISSING
-            elif rule.get("format") == "CIDR" and not _is_cidr(given[name]):
-                wrong[name] = NO_CIDR
+            elif complaint := _complaint(rule, given[name]):
+                wrong[name] = complaint
         return wrong
 
     # -- who asks -------------------------------------------------------------------------------
@@ -176,33 +210,81 @@ class FakePmg:
             return self._log_in(given)
         if (method, path) == ("GET", "/version"):
             return good({"release": self.release, "version": f"{self.release}.0", "repoid": "fake"})
-        if path.startswith(NETWORKS):
-            return self._networks(method, given)
+        for base, words in LISTS.items():
+            if path in (base, f"{base}/{{{words.key}}}"):
+                return self._list(method, base, words, dict(given))
         return Said(501, "this fake does not know it")
 
-    def _networks(self, method: str, given: Mapping[str, str]) -> Said:
-        cidr = given.get("cidr")
-        if cidr is None:
-            return good([self._network(one) for one in sorted(self.networks)])
-        there = cidr in self.networks
-        doing = {"POST": "add", "PUT": "update", "DELETE": "delete"}.get(method)
-        failed = f"{doing} trusted network failed: " if doing else ""
-        if there is (method == "POST"):
-            return died(f"{failed}trusted network '{cidr}' {'already exists' if there else 'does not exist'}")
+    def _list(self, method: str, base: str, words: Words, given: dict[str, Any]) -> Said:
+        entries, key = self.lists[base], given.pop(words.key, None)
+        if key is None:
+            return good([self._shown(base, words, one) for one in sorted(entries)])
+        if method == "PUT" and base == "/config/transport" and not given:
+            return died(f"{words.failed[method]} failed: no options specified")
+        if (key in entries) is (method == "POST"):
+            return self._no(method, base, words, key)
         if method == "GET":
-            return good(self._network(cidr))
+            return good(self._shown(base, words, key))
         if method == "DELETE":
-            del self.networks[cidr]
+            del entries[key]
         else:
-            self.networks[cidr] = given.get("comment", "")
+            entries[key] = {**entries.get(key, {}), **given}
         return good()
 
-    def _network(self, cidr: str) -> dict[str, Any]:
-        found: dict[str, Any] = {"cidr": cidr, "comment": self.networks[cidr]}
-        if self.release.startswith("8."):
-            address, dummy, size = cidr.partition("/")
+    @staticmethod
+    def _no(method: str, base: str, words: Words, key: str) -> Said:
+        entry, there = words.entry.format(key), "already exists" if method == "POST" else "does not exist"
+        if (base, method) == ("/config/transport", "PUT"):
+            entry = words.entry.format("")
+        if (base, method) == ("/config/tls-inbound-domains", "DELETE"):
+            entry = f"tls_inbound_domains entry for '{key}'"
+        if words.wrapped and method == "GET":
+            failed = "Parameter verification failed."
+            return Said(
+                400, failed, {"data": None, "errors": {words.key: f"{entry} {there}"}, "message": f"{failed}\n"}
+            )
+        if words.wrapped:
+            return died(
+                f"{words.failed[method]} failed: 400 Parameter verification failed.\n{words.key}: {entry} {there}"
+            )
+        return died(f"{words.failed[method]} failed: {entry} {there}" if method != "GET" else f"{entry} {there}")
+
+    def _shown(self, base: str, words: Words, key: str) -> dict[str, Any]:
+        entry = self.lists[base][key]
+        found: dict[str, Any] = {words.key: key, **entry}
+        if words.wrapped:
+            return found
+        found["comment"] = entry.get("comment", "")
+        if base == "/config/mynetworks" and self.release.startswith("8."):
+            address, dummy, size = key.partition("/")
             found |= {"network_address": address, "prefix_size": int(size)}
+        if base == "/config/transport":
+            protocol = entry.get("protocol", "smtp")
+            direct = protocol == "lmtp" or _is_address(entry["host"]) or str(entry.get("use_mx", 1)) in ("0", "False")
+            found |= {"port": str(entry.get("port", 25)), "protocol": protocol, "use_mx": int(not direct)}
         return found
+
+
+# -- the schema's formats, as far as the fake needs them ------------------------------------------
+
+
+def _complaint(rule: Mapping[str, Any], value: Any) -> str:
+    """What pmg-api says of a value that breaks a rule of the schema; empty if it does not."""
+    text, kind = str(value), rule.get("type")
+    if kind == "boolean" and text not in ("0", "1", "True", "False"):
+        return f"type check ('boolean') failed - got '{text}'"
+    if kind == "integer" and not re.fullmatch(r"-?\d+", text):
+        return f"type check ('integer') failed - got '{text}'"
+    if "minimum" in rule and int(text) < rule["minimum"]:
+        return f"value must have a minimum value of {rule['minimum']}"
+    if "maximum" in rule and int(text) > rule["maximum"]:
+        return f"value must have a maximum value of {rule['maximum']}"
+    if "enum" in rule and text not in rule["enum"]:
+        return f"value '{text}' does not have a value in the enumeration '{', '.join(rule['enum'])}'"
+    if rule.get("format") == "tls-policy-strict" and text not in TLS_LEVELS:
+        return f"invalid format - value '{text}' does not look like a valid tls policy\n"
+    fits, title = FORMATS.get(rule.get("format", ""), (None, ""))
+    return "" if fits is None or fits(text) else f"invalid format - value does not look like a valid {title}\n"
 
 
 def _is_cidr(text: str) -> bool:
@@ -211,6 +293,39 @@ def _is_cidr(text: str) -> bool:
     except ValueError:
         return False
     return "/" in text and network.prefixlen >= 8
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_domain(text: str) -> bool:
+    return DOMAIN.fullmatch(text) is not None
+
+
+def _is_server(text: str) -> bool:
+    return _is_address(text) or (_is_domain(text) and not text.startswith("."))
+
+
+def _is_next_hop(text: str) -> bool:
+    return _is_domain(text) or _is_server(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+
+
+def _is_domain_or_email(text: str) -> bool:
+    return _is_domain(text.rpartition("@")[2])
+
+
+FORMATS = {
+    "CIDR": (_is_cidr, "CIDR network"),
+    "transport-domain": (_is_domain, "transport domain"),
+    "transport-domain-or-email": (_is_domain_or_email, "transport domain or email address"),
+    "transport-domain-or-nexthop": (_is_next_hop, "domain or next-hop"),
+    "transport-address": (_is_server, "address"),
+}
 
 
 # -- over HTTPS ---------------------------------------------------------------------------------

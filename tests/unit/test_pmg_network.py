@@ -4,58 +4,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_run
 from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg import PmgError
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api, Https, Shell
 from ansible_collections.postmaster.mail.plugins.modules import pmg_network
-from fake_pmg import FakePmg, certificate, serving
+from fake_pmg import FakePmg, certificate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pmg_gateway import NETWORKS, RELEASES, Gateway, gateway_of, needs_schema
 
-DATA = Path(os.environ.get("MAIL_TEST_DATA", "/nowhere")) / "pmg"
-needs_schema = pytest.mark.skipif(not DATA.is_dir(), reason="not run: MAIL_TEST_DATA names no folder with pmg")
 WEB = {"cidr": "192.0.2.25", "comment": "web"}
-
-
-@dataclass
-class Gateway:
-    """The fake, and how to reach it."""
-
-    fake: FakePmg
-    port: int
-    ca_path: str
-
-    def run(self, *, check: bool = False, fails: bool = False, **options: Any) -> dict[str, Any]:
-        """What the module returns."""
-        given = {
-            "api_host": "127.0.0.1", "api_port": self.port, "api_password": "secret", "ca_path": self.ca_path, **options,
-        }  # fmt: skip
-        stream = io.StringIO()
-        with (
-            patch_module_args({**given, "_ansible_check_mode": check, "_ansible_diff": True}),
-            contextlib.redirect_stdout(stream),
-            contextlib.suppress(SystemExit),
-        ):
-            pmg_network.main()
-        result: dict[str, Any] = json.loads(stream.getvalue().strip().splitlines()[-1])
-        assert bool(result.get("failed")) is fails, result
-        return result
-
-    def writes(self) -> int:
-        """How many requests came that may change something."""
-        return sum(self.fake.count(method) for method in ("POST", "PUT", "DELETE"))
 
 
 @pytest.fixture(scope="module")
@@ -63,25 +28,23 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return certificate(tmp_path_factory.mktemp("tls"))
 
 
-@pytest.fixture(params=["9.1", "8.2"])
+@pytest.fixture(params=RELEASES)
 def gateway(request: pytest.FixtureRequest, pem: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     monkeypatch.setattr(_pmg_run, "WAITS", (0, 0, 0))
-    methods = json.loads((DATA / "pmg_api_schema.json").read_text())["methods"]
-    fake = FakePmg(methods, release=request.param)
-    with serving(fake, pem) as port:
-        yield Gateway(fake, port, str(pem))
+    with gateway_of(request.param, pem) as running:
+        yield running
 
 
 @needs_schema
 def test_foreseen_done_and_done_with(gateway: Gateway) -> None:
-    gateway.fake.networks = {"198.51.100.0/24": "old", "2001:DB8::/32": ""}
+    gateway.networks = {"198.51.100.0/24": "old", "2001:DB8::/32": ""}
     wanted = {"networks": [WEB, {"cidr": "2001:db8::/32"}], "purge": True}
     foreseen = gateway.run(check=True, **wanted)
     assert (foreseen["changed"], gateway.writes()) == (True, 0)
     done = gateway.run(**wanted)
     for said in (foreseen, done):
-        assert said["changed_networks"] == ["192.0.2.25/32", "198.51.100.0/24"]
-        assert said["networks"] == [
+        assert said["changed_entries"] == ["192.0.2.25/32", "198.51.100.0/24"]
+        assert said["entries"] == [
             {"cidr": "192.0.2.25/32", "comment": "web"},
             {"cidr": "2001:DB8::/32", "comment": ""},
         ]
@@ -89,7 +52,7 @@ def test_foreseen_done_and_done_with(gateway: Gateway) -> None:
             "before": "198.51.100.0/24  old\n2001:DB8::/32\n",
             "after": "192.0.2.25/32  web\n2001:DB8::/32\n",
         }
-    assert gateway.fake.networks == {"192.0.2.25/32": "web", "2001:DB8::/32": ""}
+    assert gateway.networks == {"192.0.2.25/32": "web", "2001:DB8::/32": ""}
     writes = gateway.writes()
     for check in (True, False):
         assert gateway.run(check=check, **wanted)["changed"] is False
@@ -98,10 +61,10 @@ def test_foreseen_done_and_done_with(gateway: Gateway) -> None:
 
 @needs_schema
 def test_every_spelling_goes(gateway: Gateway) -> None:
-    gateway.fake.networks = {"192.0.2.7/24": "a", "192.0.2.0/24": "b", "2001:DB8::/32": "", "203.0.113.0/24": ""}
+    gateway.networks = {"192.0.2.7/24": "a", "192.0.2.0/24": "b", "2001:DB8::/32": "", "203.0.113.0/24": ""}
     leaving = {"networks": [{"cidr": "192.0.2.0/24"}, {"cidr": "2001:db8::/32"}], "state": "absent"}
-    assert gateway.run(**leaving)["changed_networks"] == ["192.0.2.0/24", "192.0.2.7/24", "2001:DB8::/32"]
-    assert gateway.fake.networks == {"203.0.113.0/24": ""}
+    assert gateway.run(**leaving)["changed_entries"] == ["192.0.2.0/24", "192.0.2.7/24", "2001:DB8::/32"]
+    assert gateway.networks == {"203.0.113.0/24": ""}
     assert gateway.run(**leaving)["changed"] is False
 
 
@@ -110,7 +73,7 @@ def test_a_thousand_networks(gateway: Gateway) -> None:
     many = [
         {"cidr": f"192.0.{number // 250}.{number % 250 + 1}", "comment": f"host {number}"} for number in range(1000)
     ]
-    assert len(gateway.run(networks=many)["changed_networks"]) == 1000
+    assert len(gateway.run(networks=many)["changed_entries"]) == 1000
     assert (gateway.fake.logins, gateway.fake.count("GET"), gateway.writes()) == (1, 1, 1000)
     gateway.fake.log.clear()
     assert gateway.run(networks=many)["changed"] is False
@@ -123,11 +86,11 @@ def test_a_thousand_networks(gateway: Gateway) -> None:
 @needs_schema
 @pytest.mark.parametrize("fault", ["596 before", "596 after", "drop before", "drop after"])
 def test_a_lost_answer_is_no_change_too_many(gateway: Gateway, fault: str) -> None:
-    gateway.fake.networks = {"203.0.113.0/24": ""}
+    gateway.networks = {"203.0.113.0/24": ""}
     gateway.fake.faults.extend([fault, fault, fault])
     wanted = [WEB, {"cidr": "192.0.2.26"}, {"cidr": "192.0.2.27"}]
     assert gateway.run(networks=wanted, purge=True)["changed"] is True
-    assert gateway.fake.networks == {"192.0.2.25/32": "web", "192.0.2.26/32": "", "192.0.2.27/32": ""}
+    assert gateway.networks == {"192.0.2.25/32": "web", "192.0.2.26/32": "", "192.0.2.27/32": ""}
     refused = [entry for entry in gateway.fake.log if entry[3] == 500]
     assert refused == [], "something was asked for twice"
 
@@ -139,12 +102,12 @@ def test_a_gateway_that_goes_on_breaking_off(gateway: Gateway) -> None:
     expected = "the network 192.0.2.26/32: the gateway broke off (596 Broken pipe) (1 of 2 changes are done); the next run goes on"
     assert said == f"{expected} from there"
     gateway.fake.faults.clear()
-    assert gateway.run(networks=[WEB, {"cidr": "192.0.2.26"}])["changed_networks"] == ["192.0.2.26/32"]
+    assert gateway.run(networks=[WEB, {"cidr": "192.0.2.26"}])["changed_entries"] == ["192.0.2.26/32"]
 
 
 @needs_schema
 def test_somebody_else_was_faster(gateway: Gateway) -> None:
-    gateway.fake.faults.append(lambda: gateway.fake.networks.update({"192.0.2.25/32": "theirs"}))
+    gateway.fake.faults.append(lambda: gateway.fake.lists[NETWORKS].update({"192.0.2.25/32": {"comment": "theirs"}}))
     said = gateway.run(networks=[WEB], fails=True)["msg"]
     assert said == (
         "the network 192.0.2.25/32: the gateway says: add trusted network failed: trusted network '192.0.2.25/32' "
@@ -155,7 +118,7 @@ def test_somebody_else_was_faster(gateway: Gateway) -> None:
 @needs_schema
 def test_a_ticket_that_expires_is_renewed(gateway: Gateway) -> None:
     gateway.fake.faults.append(gateway.fake.tickets.clear)
-    assert len(gateway.run(networks=[WEB, {"cidr": "192.0.2.26"}])["changed_networks"]) == 2
+    assert len(gateway.run(networks=[WEB, {"cidr": "192.0.2.26"}])["changed_entries"]) == 2
     assert gateway.fake.logins == 2
 
 
@@ -220,10 +183,10 @@ def test_private_networks_where_nobody_outside_comes(gateway: Gateway) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 @given(cidr=st.text(), comment=st.none() | st.text())
 def test_hostile_values_never_end_in_a_traceback(gateway: Gateway, cidr: str, comment: str | None) -> None:
-    before = dict(gateway.fake.networks)
+    before = gateway.networks
     result = gateway.run(networks=[{"cidr": cidr, "comment": comment}], check=True, fails=True)
     assert "Traceback" not in result["msg"]
-    assert (gateway.fake.networks, gateway.writes()) == (before, 0)
+    assert (gateway.networks, gateway.writes()) == (before, 0)
 
 
 class Node(Runner):
@@ -254,12 +217,12 @@ def test_on_the_node_itself(gateway: Gateway) -> None:
         "networks": [WEB], "state": "present", "purge": False, "reachable_from_outside": True,
     }  # fmt: skip
     for changed in (True, False):
-        assert pmg_network.run(params, Api(Shell(node)), check_mode=False)["changed"] is changed
+        assert pmg_network.run(params, Api(Shell(node)), False)["changed"] is changed
     assert node.argvs[:2] == [
         ["pmgsh", "get", "/config/mynetworks"],
         ["pmgsh", "create", "/config/mynetworks", "--cidr", "192.0.2.25/32", "--comment", "web"],
     ]
-    gateway.fake.networks.clear()
+    gateway.networks = {}
     with pytest.raises(PmgError, match=r"^the gateway says: trusted network 'x' does not exist$"):
         Api(Shell(node)).get("/config/mynetworks/x")
 

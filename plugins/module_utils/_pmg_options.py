@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules for a Proxmox Mail Gateway share: the way to it, and how they keep one of its lists. Private.
+
+The options are documented in the fragments ``pmg`` and ``pmg.list``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, env_fallback
+from ansible_collections.postmaster.mail.plugins.module_utils import _pmg
+from ansible_collections.postmaster.mail.plugins.module_utils._command import Runner
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg import Item, Kind, PmgError
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api, Https, Shell
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_run import Outcome, bring_about
+
+CONNECTION: dict[str, Any] = {
+    "api_transport": {"type": "str", "choices": ["https", "pmgsh"], "default": "https"},
+    "api_host": {"type": "str"},
+    "api_port": {"type": "int", "default": 8006},
+    "api_user": {"type": "str", "default": "root@pam"},
+    "api_password": {"type": "str", "no_log": True, "fallback": (env_fallback, ["PMG_PASSWORD"])},
+    "ca_path": {"type": "path"},
+    "validate_certs": {"type": "bool", "default": True},
+    "api_timeout": {"type": "int", "default": 30},
+}
+LIST: dict[str, Any] = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "purge": {"type": "bool", "default": False},
+}
+
+
+def api_of(params: Mapping[str, Any]) -> Api:
+    """The way to the gateway that the options name; raises :class:`PmgError`."""
+    if params["api_transport"] == "pmgsh":
+        return Api(Shell(Runner(), timeout=params["api_timeout"]))
+    return Api(
+        Https(
+            params["api_host"],
+            params["api_user"],
+            params["api_password"],
+            port=params["api_port"],
+            ca_path=params["ca_path"],
+            validate_certs=params["validate_certs"],
+            timeout=params["api_timeout"],
+        )
+    )
+
+
+def items_of(kind: Kind, option: str, given: Iterable[Any], read: Callable[[Any], Item]) -> list[Item]:
+    """The items that an option asks for, each once; raises :class:`PmgError`, which says which one is wrong."""
+    items = []
+    for index, one in enumerate(given):
+        try:
+            items.append(read(one))
+        except PmgError as err:
+            raise PmgError(f"{option}[{index}]: {err}") from err
+    _pmg.once_each(kind, [item.key for item in items])
+    return items
+
+
+def comment_of(one: Mapping[str, Any]) -> dict[str, str]:
+    """The comment, if one is given; raises :class:`PmgError`."""
+    comment = one.get("comment")
+    return {} if comment is None else {"comment": _pmg.check_text("the comment", comment)}
+
+
+def keep(kind: Kind, items: Sequence[Item], params: Mapping[str, Any], api: Api, *, check_mode: bool) -> dict[str, Any]:
+    """Have the list be as the options say, and tell what changed; raises :class:`PmgError`."""
+    absent = params["state"] == "absent"
+    if absent and params["purge"]:
+        raise PmgError("purge goes with state present: name those that stay, or none")
+    outcome = bring_about(
+        api,
+        kind,
+        wanted=() if absent else items,
+        unwanted=[item.key for item in items] if absent else (),
+        purge=params["purge"],
+        check_mode=check_mode,
+    )
+    before, after = _before(kind, outcome), _after(kind, outcome)
+    return {
+        "changed": bool(outcome.changes),
+        "changed_entries": [change.key for change in outcome.changes],
+        "entries": after,
+        "requests": outcome.requests,
+        "diff": {"before": _lines(kind, before), "after": _lines(kind, after)},
+    }
+
+
+def _before(kind: Kind, outcome: Outcome) -> list[dict[str, str]]:
+    found = [{kind.key: str(entry[kind.key]), **kind.values(entry)} for entry in outcome.before]
+    return sorted(found, key=lambda entry: entry[kind.key])
+
+
+def _after(kind: Kind, outcome: Outcome) -> list[dict[str, str]]:
+    found: dict[str, Mapping[str, Any]] = {str(entry[kind.key]): entry for entry in outcome.before}
+    for change in outcome.changes:
+        found.pop(change.key, None)
+        if change.after is not None:
+            found[change.key] = change.after
+    return [{kind.key: key, **kind.values(found[key])} for key in sorted(found)]
+
+
+def _lines(kind: Kind, entries: Iterable[Mapping[str, str]]) -> str:
+    """A list for people to compare."""
+    return "".join("  ".join(filter(None, entry.values())) + "\n" for entry in entries)
+
+
+def run_module(options: Mapping[str, Any], run: Callable[[dict[str, Any], Api, bool], dict[str, Any]]) -> None:
+    """Start a module with these options beside those of the connection, and end it with what ``run`` returns."""
+    module = AnsibleModule(
+        argument_spec={**CONNECTION, **options},
+        required_if=[("api_transport", "https", ["api_host", "api_password"])],
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**run(module.params, api_of(module.params), module.check_mode))
+    except PmgError as err:
+        module.fail_json(msg=str(err))

@@ -1,0 +1,119 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pmg_domain
+short_description: Domains that a Proxmox Mail Gateway takes mail for
+version_added: 0.1.0
+author: The postmaster.mail authors (@postmaster-mail)
+description:
+  - Has a gateway take mail from everybody for the given domains and pass it on - the list that its web interface shows
+    under Configuration, Mail Proxy, Relay Domains. M(postmaster.mail.pmg_transport) says where it goes.
+  - A gateway that only sends has none.
+  - Asks for what is there first and sends only what differs. Domains are compared without regard to case, as Postfix
+    does; removing one removes every spelling of it.
+  - Made for Proxmox Mail Gateway 8 and 9.
+extends_documentation_fragment:
+  - postmaster.mail.pmg
+  - postmaster.mail.pmg.list
+options:
+  domains:
+    description: The domains. Two that mean the same are refused.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      domain:
+        description: The domain. One that begins with a dot stands for all below.
+        type: str
+        required: true
+      comment:
+        description: What the list says beside it. Without it, the comment stays as it is; an empty one is removed.
+        type: str
+seealso:
+  - name: Proxmox Mail Gateway API
+    description: Reference of the API.
+    link: https://pmg.proxmox.com/pmg-docs/api-viewer/
+"""
+
+EXAMPLES = r"""
+- name: The gateway takes mail for one domain
+  postmaster.mail.pmg_domain:
+    api_host: pmg.example.org
+    api_password: "{{ vault_pmg_password }}"
+    domains: [{domain: example.org, comment: our own}]
+  delegate_to: localhost
+
+- name: A gateway that only sends
+  postmaster.mail.pmg_domain:
+    api_host: pmg.example.org
+    api_password: "{{ vault_pmg_password }}"
+    purge: true
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+entries:
+  description: The list after the run, in check mode as it would be.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"domain": "example.org", "comment": "our own"}]
+changed_entries:
+  description: The keys of those that were (in check mode - would be) added, changed or removed.
+  returned: success
+  type: list
+  elements: str
+  sample: [example.org]
+requests:
+  description: How many requests that took, logging in not counted.
+  returned: success
+  type: int
+  sample: 2
+"""
+
+from typing import Any
+
+from ansible_collections.postmaster.mail.plugins.module_utils import _pmg
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_options import (
+    LIST,
+    comment_of,
+    items_of,
+    keep,
+    run_module,
+)
+
+OPTIONS: dict[str, Any] = {
+    "domains": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"domain": {"type": "str", "required": True}, "comment": {"type": "str"}},
+    },
+    **LIST,
+}
+
+
+def run(params: dict[str, Any], api: Api, check_mode: bool) -> dict[str, Any]:
+    """What the module returns; raises :class:`PmgError`."""
+
+    def read(one: dict[str, Any]) -> _pmg.Item:
+        return _pmg.Item(_pmg.domain_key(one["domain"]), comment_of(one))
+
+    return keep(
+        _pmg.DOMAINS, items_of(_pmg.DOMAINS, "domains", params["domains"], read), params, api, check_mode=check_mode
+    )
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(OPTIONS, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Modules for a Proxmox Mail Gateway, run by HTTPS against the fake of one."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.postmaster.mail.plugins.modules import pmg_network
+from fake_pmg import FakePmg, serving
+
+DATA = Path(os.environ.get("MAIL_TEST_DATA", "/nowhere")) / "pmg"
+needs_schema = pytest.mark.skipif(not DATA.is_dir(), reason="not run: MAIL_TEST_DATA names no folder with pmg")
+NETWORKS = "/config/mynetworks"
+RELEASES = ("9.1", "8.2")
+
+
+@dataclass
+class Gateway:
+    """The fake, and how to reach it."""
+
+    fake: FakePmg
+    port: int
+    ca_path: str
+
+    def run(
+        self, *, module: ModuleType = pmg_network, check: bool = False, fails: bool = False, **options: Any
+    ) -> dict[str, Any]:
+        """What the module returns."""
+        given = {
+            "api_host": "127.0.0.1", "api_port": self.port, "api_password": "secret", "ca_path": self.ca_path, **options,
+        }  # fmt: skip
+        stream = io.StringIO()
+        with (
+            patch_module_args({**given, "_ansible_check_mode": check, "_ansible_diff": True}),
+            contextlib.redirect_stdout(stream),
+            contextlib.suppress(SystemExit),
+        ):
+            module.main()
+        result: dict[str, Any] = json.loads(stream.getvalue().strip().splitlines()[-1])
+        assert bool(result.get("failed")) is fails, result
+        return result
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """The comments of the trusted networks."""
+        return {cidr: entry.get("comment", "") for cidr, entry in self.fake.lists[NETWORKS].items()}
+
+    @networks.setter
+    def networks(self, wanted: dict[str, str]) -> None:
+        self.fake.lists[NETWORKS] = {cidr: {"comment": comment} for cidr, comment in wanted.items()}
+
+    def writes(self) -> int:
+        """How many requests came that may change something."""
+        return sum(self.fake.count(method) for method in ("POST", "PUT", "DELETE"))
+
+
+@contextmanager
+def gateway_of(release: str, pem: Path) -> Iterator[Gateway]:
+    """A gateway of a release, while it runs."""
+    fake = FakePmg(json.loads((DATA / "pmg_api_schema.json").read_text())["methods"], release=release)
+    with serving(fake, pem) as port:
+        yield Gateway(fake, port, str(pem))
