@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan and port together: have a list of a Proxmox Mail Gateway be as it should. Private."""
+"""Plan and port together: have lists and sections of a Proxmox Mail Gateway be as they should. Private."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg import Change, Item, Kind, PmgError, plan
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api, Interrupted
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_sections import SectionChange, change
 
 # Seconds before each look at what became of a request whose answer was lost; concurrent writers make that happen.
 WAITS = (1, 3, 9)
@@ -59,6 +60,48 @@ def bring_about(
     return Outcome(tuple(first), tuple(before), api.requests)
 
 
+CHANGED_MEANWHILE = "detected modified configuration"
+
+
+def configure(
+    api: Api,
+    wanted: Mapping[str, Mapping[str, str]],
+    *,
+    check_mode: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[SectionChange]:
+    """Have sections of the configuration say what is wanted of them; what was changed. Raises :class:`PmgError`.
+
+    Each is read before it is written, and written only if nobody has changed it since; else it is read again.
+    """
+    done: list[SectionChange] = []
+    for section, options in wanted.items():
+        waits, found = iter(WAITS), None
+        while (todo := change(section, _section(api, section), options)) is not None:
+            found = found or todo
+            if check_mode:
+                break
+            try:
+                api.call("PUT", f"/config/{section}", todo.params)
+                break
+            except PmgError as err:
+                wait = next(waits, None)
+                if wait is None or not (isinstance(err, Interrupted) or CHANGED_MEANWHILE in str(err)):
+                    told = ", ".join(one.section for one in done) or "none"
+                    raise PmgError(f"the section {section}: {err} (sections that are done: {told})") from err
+                sleep(wait)
+        if found:
+            done.append(found)
+    return done
+
+
+def _section(api: Api, section: str) -> Mapping[str, Any]:
+    present = api.get(f"/config/{section}")
+    if not isinstance(present, dict):
+        raise PmgError(f"the gateway's section {section} cannot be read: is this a Proxmox Mail Gateway?")
+    return present
+
+
 def _listed(api: Api, kind: Kind) -> list[Mapping[str, Any]]:
     listed = api.get(kind.path)
     if not isinstance(listed, list) or not all(isinstance(one, dict) and kind.key in one for one in listed):
@@ -68,10 +111,10 @@ def _listed(api: Api, kind: Kind) -> list[Mapping[str, Any]]:
 
 def _send(api: Api, kind: Kind, changes: Sequence[Change], total: int) -> None:
     done = total - len(changes)
-    for change in changes:
+    for one in changes:
         try:
-            api.call(change.method, change.path, change.params)
+            api.call(one.method, one.path, one.params)
         except PmgError as err:
-            said = f"the {kind.title} {change.key}: {err} ({done} of {total} changes are done)"
+            said = f"the {kind.title} {one.key}: {err} ({done} of {total} changes are done)"
             raise type(err)(said) from err
         done += 1

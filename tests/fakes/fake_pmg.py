@@ -4,13 +4,14 @@
 
 It keeps state, and judges parameters by the schema of pmg-api, which it is given. How it words what the schema does not
 say is held to requests and answers that were recorded from the real daemon (test_fake_pmg.py); it never reads those
-itself. It knows logging in, the version and the lists of the mail proxy; of anything else it says that it does not know
+itself. It knows logging in, the version, the lists of the mail proxy and the sections of the configuration; of anything else it says that it does not know
 it.
 """
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
 import json
 import re
@@ -48,6 +49,9 @@ class Words:
     failed: Mapping[str, str]
     entry: str
     wrapped: bool = False
+
+
+SECTIONS = ("mail", "admin", "spam", "spamquar", "virusquar", "clamav")
 
 
 def _words(title: str) -> dict[str, str]:
@@ -105,6 +109,7 @@ class FakePmg:
     )
     second_factor: bool = False
     lists: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {path: {} for path in LISTS})
+    sections: dict[str, dict[str, Any]] = field(default_factory=lambda: {name: {} for name in SECTIONS})
     tickets: dict[str, tuple[str, str]] = field(default_factory=dict)  # the role and the second secret of each
     faults: deque[Any] = field(default_factory=deque)
     log: list[tuple[str, str, dict[str, str], int]] = field(default_factory=list)
@@ -213,7 +218,30 @@ class FakePmg:
         for base, words in LISTS.items():
             if path in (base, f"{base}/{{{words.key}}}"):
                 return self._list(method, base, words, dict(given))
+        section = path.removeprefix("/config/")
+        if section in SECTIONS:
+            return self._section(method, section, dict(given))
         return Said(501, "this fake does not know it")
+
+    @property
+    def digest(self) -> str:
+        """What the whole configuration is known by."""
+        return hashlib.sha1(json.dumps(self.sections, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+
+    def _section(self, method: str, section: str, given: dict[str, Any]) -> Said:
+        if method == "GET":
+            return good({**self.sections[section], "digest": self.digest})
+        failed, digest = f"update config section '{section}' failed: ", given.pop("digest", "")
+        if not given:
+            return died(f"{failed}no options specified")
+        if digest and digest != self.digest:
+            return died(f"{failed}detected modified configuration - file changed by other user? Try again.")
+        leaving = [name for name in given.pop("delete", "").split(",") if name]
+        if any("\n" in str(value) for value in given.values()):
+            return died(f"{failed}property contains a line feed")
+        changed = {**self.sections[section], **{name: _as_shown(value) for name, value in given.items()}}
+        self.sections[section] = {k: v for k, v in changed.items() if v != "" and k not in leaving}
+        return good()
 
     def _list(self, method: str, base: str, words: Words, given: dict[str, Any]) -> Said:
         entries, key = self.lists[base], given.pop(words.key, None)
@@ -283,6 +311,8 @@ def _complaint(rule: Mapping[str, Any], value: Any) -> str:
         return f"value '{text}' does not have a value in the enumeration '{', '.join(rule['enum'])}'"
     if rule.get("format") == "tls-policy-strict" and text not in TLS_LEVELS:
         return f"invalid format - value '{text}' does not look like a valid tls policy\n"
+    if rule.get("format") == "address" and not _is_server(text):
+        return f"invalid format - value does not look like a valid address: {text}\n"
     fits, title = FORMATS.get(rule.get("format", ""), (None, ""))
     return "" if fits is None or fits(text) else f"invalid format - value does not look like a valid {title}\n"
 
@@ -319,7 +349,17 @@ def _is_domain_or_email(text: str) -> bool:
     return _is_domain(text.rpartition("@")[2])
 
 
+def _as_shown(value: Any) -> Any:
+    """Numbers and truth come back as numbers, whatever they came as."""
+    return int(value) if isinstance(value, bool) or re.fullmatch(r"-?\d+", str(value)) else value
+
+
+def _is_email(text: str) -> bool:
+    return re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", text) is not None
+
+
 FORMATS = {
+    "email": (_is_email, "email address"),
     "CIDR": (_is_cidr, "CIDR network"),
     "transport-domain": (_is_domain, "transport domain"),
     "transport-domain-or-email": (_is_domain_or_email, "transport domain or email address"),

@@ -15,7 +15,8 @@ from fake_pmg import FakePmg, Said
 
 DATA = Path(os.environ.get("MAIL_TEST_DATA", "/nowhere")) / "pmg"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="not run: MAIL_TEST_DATA names no folder with pmg")
-FIRST, LAST = 9, 91  # the recorded requests about lists of the mail proxy, by somebody who was let in
+FIRST, LAST = 9, 110  # the recorded requests about lists and sections, by somebody who was let in
+SECTIONS = ("/config/mail", "/config/admin")
 
 
 def schema() -> list[dict[str, Any]]:
@@ -51,9 +52,16 @@ def replay(text: str) -> None:
     headers = admin(fake)
     exchanges = json.loads(text)
     assert len(exchanges) == LAST - FIRST + 1
+    digest = ""
     for one in exchanges:
-        said = ask(fake, one["req"], headers)
-        assert (said.status, said.reason, said.body) == (
+        method, path, params = one["req"]
+        if params and "digest" in params and path in SECTIONS:  # which was left out of the recording
+            params["digest"] = digest
+        said = ask(fake, [method, path, params], headers)
+        body = said.body
+        if method == "GET" and path in SECTIONS:
+            digest, body = body["data"]["digest"], {"data": {**body["data"], "digest": "SHA1"}}
+        assert (said.status, said.reason, body) == (
             one["res"]["status"],
             one["res"]["reason"],
             one["res"]["body"],
