@@ -145,7 +145,7 @@ SECTIONS = {section: _parse(table) for section, table in _TABLE.items()}
 
 @dataclass(frozen=True)
 class SectionChange:
-    """What is to be sent for one section; the options that differ, each with its text before and after (empty: none)."""
+    """What is to be sent for one section, and the options that differ: each with its text before and after, or none."""
 
     section: str
     params: Mapping[str, str]

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
+from ansible.module_utils import basic
 from ansible_collections.postmaster.mail.plugins.modules import pmg_network
 from fake_pmg import FakePmg, serving
 
@@ -42,12 +42,13 @@ class Gateway:
             "api_host": "127.0.0.1", "api_port": self.port, "api_password": "secret", "ca_path": self.ca_path, **options,
         }  # fmt: skip
         stream = io.StringIO()
-        with (
-            patch_module_args({**given, "_ansible_check_mode": check, "_ansible_diff": True}),
-            contextlib.redirect_stdout(stream),
-            contextlib.suppress(SystemExit),
-        ):
-            module.main()
+        arguments = {"ANSIBLE_MODULE_ARGS": {**given, "_ansible_check_mode": check, "_ansible_diff": True}}
+        with pytest.MonkeyPatch.context() as patched:
+            # What ansible.module_utils.testing does from ansible-core 2.19 on; 2.18 has no such thing.
+            patched.setattr(basic, "_ANSIBLE_ARGS", json.dumps(arguments).encode())
+            patched.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+            with contextlib.redirect_stdout(stream), contextlib.suppress(SystemExit):
+                module.main()
         result: dict[str, Any] = json.loads(stream.getvalue().strip().splitlines()[-1])
         assert bool(result.get("failed")) is fails, result
         return result
