@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 from ansible.module_utils.urls import open_url
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg import PmgError
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg import host as server
 
 # What a proxy in front of the API answers where the one behind it went away; the request may have been carried out.
 INTERRUPTED = range(595, 600)
@@ -102,6 +103,7 @@ class Https:
             raise PmgError(
                 f"the user {user!r} has no realm, which the gateway would take for a quarantine's: write {user}@pmg"
             )
+        host = server(host)
         name = f"[{host}]" if ":" in host else host
         self._base = f"https://{name}:{port}/api2/json"
         self._user, self._password = user, password
@@ -153,6 +155,7 @@ class Https:
             **({"Content-Type": "application/x-www-form-urlencoded"} if body is not None else {}),
         }
         options = {"method": method, "headers": headers, "data": body, "timeout": self._timeout, "use_proxy": False}
+        options["follow_redirects"] = "none"  # which could lead the ticket to somebody else
         try:
             with self._open(url, **options, **self._tls) as response:
                 return _answer(response.status, response.reason, response.read())

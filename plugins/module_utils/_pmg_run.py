@@ -46,7 +46,7 @@ def bring_about(
     first = todo = plan(kind, before, wanted=wanted, unwanted=unwanted, purge=purge)
     if check_mode:
         todo = []
-    waits = iter(WAITS)
+    waits, left = iter(WAITS), len(todo)
     while todo:
         try:
             _send(api, kind, todo, len(first))
@@ -57,6 +57,8 @@ def bring_about(
                 raise PmgError(f"{err}; the next run goes on from there") from err
             sleep(wait)
             todo = plan(kind, _listed(api, kind), wanted=wanted, unwanted=unwanted, purge=purge)
+            if len(todo) < left:  # it goes on, if by fits and starts
+                waits, left = iter(WAITS), len(todo)
     return Outcome(tuple(first), tuple(before), api.requests)
 
 

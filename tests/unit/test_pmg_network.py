@@ -113,6 +113,14 @@ def test_a_lost_answer_is_no_change_too_many(gateway: Gateway, fault: str) -> No
 
 
 @needs_schema
+def test_answers_that_are_lost_now_and_then(gateway: Gateway) -> None:
+    gateway.fake.faults.extend(["", "596 after", "drop before"] * 12)
+    many = [{"cidr": f"192.0.2.{number}"} for number in range(20)]
+    assert len(gateway.run(networks=many)["changed_entries"]) == 20
+    assert len(gateway.networks) == 20
+
+
+@needs_schema
 def test_a_gateway_that_goes_on_breaking_off(gateway: Gateway) -> None:
     gateway.fake.faults.extend(["", *["596 before"] * 9])
     said = gateway.run(networks=[WEB, {"cidr": "192.0.2.26"}], fails=True)["msg"]
@@ -247,6 +255,27 @@ def test_on_the_node_itself(gateway: Gateway) -> None:
 def test_a_host_that_is_no_gateway_is_told() -> None:
     with pytest.raises(PmgError, match="pmgsh cannot be started: .+ use the transport https$"):
         Api(Shell(Runner())).get("/config/mynetworks")
+
+
+def test_a_ticket_follows_no_other_address() -> None:
+    """Somebody who answers with a redirection is not told the password or the ticket again."""
+    seen: list[dict[str, Any]] = []
+
+    def opener(url: str, **options: Any) -> Any:
+        seen.append({"url": url, **options})
+        raise OSError("nobody there")
+
+    with pytest.raises(PmgError, match="cannot be reached"):
+        Api(Https("2001:db8::1", "root@pam", "hunter2", opener=opener)).get("/version")
+    (one,) = seen
+    assert one["url"] == "https://[2001:db8::1]:8006/api2/json/access/ticket"
+    assert (one["follow_redirects"], one["validate_certs"], one["use_proxy"]) == ("none", True, False)
+
+
+@pytest.mark.parametrize("host", ["pmg.example.org/evil", "user@pmg.example.org", "pmg example", ""])
+def test_a_host_that_is_none(host: str) -> None:
+    with pytest.raises(PmgError, match="is no domain: write one such as"):
+        Https(host, "root@pam", "x")
 
 
 def test_secrets_are_not_shown() -> None:
