@@ -53,7 +53,6 @@ class Transport(Protocol):
 
     def request(self, method: str, path: str, params: Mapping[str, str]) -> Answer:
         """Ask once. Raises :class:`Interrupted` where the answer is lost, :class:`PmgError` where there is no way."""
-        ...
 
 
 class Api:
