@@ -135,14 +135,14 @@ def network_key(text: str) -> str:
 
 def check_trust(key: str) -> None:
     """Raise :class:`PmgError` for a network that must not be trusted on a port that the internet reaches."""
-    network = ipaddress.ip_network(key)
+    network = _networks.parse(key)  # one that is mapped into IPv6 is what it means
     if any(network.version == one.version and network.overlaps(one) for one in _networks.PRIVATE):
         raise PmgError(
             f"{key} is private: behind a translation of addresses strangers come with such ones, and could send "
             "through the gateway; if the trusted port cannot be reached from outside, say reachable_from_outside: false"
         )
     try:
-        _networks.judge(_networks.parse(key))
+        _networks.judge(network)
     except _networks.NetworkError:
         raise PmgError(
             f"{key} would let a part of the internet send through the gateway: name your own networks; if the trusted "
@@ -165,7 +165,7 @@ def address_key(text: str) -> str:
     local, at, domain = text.strip().rpartition("@")
     if not at:
         return domain_key(text)
-    if not _LOCAL_PART.fullmatch(local):
+    if not _LOCAL_PART.fullmatch(local) or domain.startswith("."):
         raise PmgError(f"{text!r} is neither a domain nor a mail address: write example.org or user@example.org")
     return f"{local}@{domain_key(domain)}"
 
@@ -182,7 +182,10 @@ def destination_key(text: str) -> str:
 
 def host(text: str) -> str:
     """A server's name or address. Raises :class:`PmgError`."""
-    return text.strip() if _is_address(text.strip()) and "%" not in text else domain_key(text)
+    plain = text.strip()
+    if plain.startswith("."):
+        raise PmgError(f"{text!r} is no domain: write one such as example.org, without the dot before it")
+    return plain if _is_address(plain) and "%" not in plain else domain_key(plain)
 
 
 def check_text(what: str, text: str) -> str:

@@ -57,7 +57,10 @@ def test_what_is_no_network_is_told(text: str, said: str) -> None:
     assert str(caught.value) == said
 
 
-@pytest.mark.parametrize("key", ["10.0.0.0/8", "10.1.0.1/32", "172.16.0.0/12", "192.168.3.0/24", "fd00::/8", "::1/128"])
+@pytest.mark.parametrize(
+    "key",
+    ["10.0.0.0/8", "10.1.0.1/32", "172.16.0.0/12", "192.168.3.0/24", "fd00::/8", "::1/128", "::ffff:10.0.0.0/104"],
+)
 def test_private_networks_are_not_trusted_on_a_public_port(key: str) -> None:
     with pytest.raises(PmgError, match=f"^{key} is private: .+ say reachable_from_outside: false$"):
         check_trust(key)

@@ -272,7 +272,7 @@ def test_a_ticket_follows_no_other_address() -> None:
     assert (one["follow_redirects"], one["validate_certs"], one["use_proxy"]) == ("none", True, False)
 
 
-@pytest.mark.parametrize("host", ["pmg.example.org/evil", "user@pmg.example.org", "pmg example", ""])
+@pytest.mark.parametrize("host", ["pmg.example.org/evil", "user@pmg.example.org", "pmg example", ".example.org", ""])
 def test_a_host_that_is_none(host: str) -> None:
     with pytest.raises(PmgError, match="is no domain: write one such as"):
         Https(host, "root@pam", "x")
