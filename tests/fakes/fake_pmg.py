@@ -4,8 +4,8 @@
 
 It keeps state, and judges parameters by the schema of pmg-api, which it is given. How it words what the schema does not
 say is held to requests and answers that were recorded from the real daemon (test_fake_pmg.py); it never reads those
-itself. It knows logging in, the version, the lists of the mail proxy and the sections of the configuration; of anything else it says that it does not know
-it.
+itself. It knows logging in, the version, the lists of the mail proxy and the sections of the configuration. Other files
+beside this one add parts (PARTS); of anything else it says that it does not know it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import secrets
 import ssl
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from cryptography import x509
@@ -94,6 +94,20 @@ def died(text: str) -> Said:
     return Said(500, text.partition("\n")[0], {"data": None, "message": f"{text}\n"})
 
 
+class Part(Protocol):
+    """A part of the API with a state of its own. Its file puts it into PARTS; tests find it in ``fake.parts``."""
+
+    def handle(self, method: str, path: str, given: dict[str, Any], user: str) -> Said | None:
+        """Answer a request that the schema allows; None for one that is not this part's.
+
+        ``path`` is the schema's, with names in braces, whose values are in ``given`` beside the parameters. ``user`` is
+        who asks.
+        """
+
+
+PARTS: dict[str, Callable[[FakePmg], Part]] = {}
+
+
 @dataclass
 class FakePmg:
     """The state, and what each request does to it.
@@ -104,15 +118,19 @@ class FakePmg:
 
     schema: Sequence[Mapping[str, Any]]
     release: str = "9.1"
-    users: dict[str, tuple[str, str]] = field(
-        default_factory=lambda: {"root@pam": ("secret", "admin"), "auditor@pmg": ("reads", "audit")}
+    users: dict[str, tuple[str, str]] = field(  # the password and the role of each
+        default_factory=lambda: {"root@pam": ("secret", "root"), "auditor@pmg": ("reads", "audit")}
     )
     second_factor: bool = False
     lists: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {path: {} for path in LISTS})
     sections: dict[str, dict[str, Any]] = field(default_factory=lambda: {name: {} for name in SECTIONS})
-    tickets: dict[str, tuple[str, str]] = field(default_factory=dict)  # the role and the second secret of each
+    tickets: dict[str, tuple[str, str]] = field(default_factory=dict)  # the user and the second secret of each
     faults: deque[Any] = field(default_factory=deque)
     log: list[tuple[str, str, dict[str, str], int]] = field(default_factory=list)
+    parts: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.parts = {name: make(self) for name, make in PARTS.items()}
 
     def count(self, method: str) -> int:
         """How many requests of a method came, logging in not counted."""
@@ -141,11 +159,11 @@ class FakePmg:
         if entry is None:
             text = f"Method '{method} {path}' not implemented"
             return Said(501, text, {"data": None, "message": text})
-        role = "" if entry["user"] == "world" else self._role(method, headers)
-        if isinstance(role, Said):
-            return role
-        if entry["roles"] and role not in entry["roles"]:
-            return Said(403, "Permission check failed", {"data": None, "message": "Permission check failed\n"})
+        user = "" if entry["user"] == "world" else self._user(method, headers)
+        if isinstance(user, Said):
+            return user
+        if (barred := self._barred(entry, user)) is not None:
+            return barred
         given = {**params, **named}
         if wrong := self._violations(entry, given):
             failed = "Parameter verification failed."
@@ -157,7 +175,7 @@ class FakePmg:
             fault = ""
         if fault.endswith("before"):
             return None if fault.startswith("drop") else Said(596, "Broken pipe")
-        said = self._carry_out(method, entry["path"], given)
+        said = self._carry_out(method, entry["path"], given, user)
         if fault.endswith("after"):
             return None if fault.startswith("drop") else Said(596, "Broken pipe")
         return said
@@ -185,7 +203,18 @@ class FakePmg:
         return wrong
 
     # -- who asks -------------------------------------------------------------------------------
-    def _role(self, method: str, headers: Mapping[str, str]) -> str | Said:
+    def _barred(self, entry: Mapping[str, Any], user: str) -> Said | None:
+        """The answer to a user who may not do this; root@pam may do all, and what names no role is for it alone."""
+        if entry["user"] in ("world", "all") or user == "root@pam":
+            return None
+        role = self.users.get(user, ("", ""))[1]
+        roles = {role, "audit", "qmanager"} if role == "helpdesk" else {role}
+        if entry["roles"] and roles & set(entry["roles"]):
+            return None
+        why = "Permission check failed" if entry["roles"] else "Permission check failed (user != root@pam)"
+        return Said(403, why, {"data": None, "message": f"{why}\n"})
+
+    def _user(self, method: str, headers: Mapping[str, str]) -> str | Said:
         cookie = SimpleCookie(headers.get("cookie", ""))
         if headers.get("authorization", "").startswith("PVEAPIToken"):
             return Said(401, "API tokens not implemented")
@@ -206,11 +235,11 @@ class FakePmg:
         if self.second_factor:
             return good({"username": user, "NeedTFA": 1, "ticket": "PMG:!tfa!"})
         ticket, second = f"PMG:{user}:{secrets.token_hex(8)}::{secrets.token_urlsafe(24)}==", secrets.token_hex(16)
-        self.tickets[ticket] = (role, second)
+        self.tickets[ticket] = (user, second)
         return good({"ticket": ticket, "CSRFPreventionToken": second, "username": user, "role": role})
 
     # -- what is done ---------------------------------------------------------------------------
-    def _carry_out(self, method: str, path: str, given: Mapping[str, str]) -> Said:
+    def _carry_out(self, method: str, path: str, given: Mapping[str, str], user: str = "root@pam") -> Said:
         if (method, path) == ("POST", "/access/ticket"):
             return self._log_in(given)
         if (method, path) == ("GET", "/version"):
@@ -221,6 +250,9 @@ class FakePmg:
         section = path.removeprefix("/config/")
         if section in SECTIONS:
             return self._section(method, section, dict(given))
+        for part in self.parts.values():
+            if (said := part.handle(method, path, dict(given), user)) is not None:
+                return said
         return Said(501, "this fake does not know it")
 
     @property
