@@ -38,7 +38,8 @@ def _comment(entry: Mapping[str, Any]) -> dict[str, str]:
 class Kind:
     """A kind of list: what an item is called, its path in the API, its key, what a key means, and its other fields.
 
-    ``values`` makes of an item, as the API returns it or as it is sent, the texts that are compared.
+    ``values`` makes of an item, as the API returns it or as it is sent, the texts that are compared. Where ``deletes``,
+    a text that is to be empty is not sent as such but named to be deleted. ``hidden`` are fields that nobody is shown.
     """
 
     title: str
@@ -46,18 +47,39 @@ class Kind:
     key: str
     meaning: Callable[[str], Hashable]
     values: Callable[[Mapping[str, Any]], dict[str, str]] = _comment
+    deletes: bool = False
+    hidden: frozenset[str] = frozenset()
 
-    def path_of(self, key: str) -> str:
-        """The path of one item."""
-        return f"{self.path}/{quote(key, safe='')}"
+    def listed(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+        """An item of the list with its key, from what the API returned. Raises KeyError or ValueError for what is none."""
+        return {**entry, self.key: str(entry[self.key])}
+
+    def path_of(self, entry: Mapping[str, Any]) -> str:
+        """The path of one item of the list."""
+        return f"{self.path}/{quote(entry[self.key], safe='')}"
+
+    def made(self, item: Item) -> tuple[str, dict[str, str]]:
+        """Path and parameters of the request that makes an item. Raises :class:`PmgError` for what cannot be made."""
+        return self.path, {self.key: item.key, **item.at_first, **set_texts(item.values)}
+
+    def changed(self, differing: Mapping[str, str]) -> dict[str, str]:
+        """The parameters of the request that changes these fields."""
+        empty = sorted(name for name, text in differing.items() if not text)
+        if not self.deletes or not empty:
+            return dict(differing)
+        return {**set_texts(differing), "delete": ",".join(empty)}
 
 
 @dataclass(frozen=True)
 class Item:
-    """An item as it should be; fields that are not in ``values`` stay as they are."""
+    """An item as it should be; fields that are not in ``values`` stay as they are.
+
+    ``at_first`` is sent beside them when it is made. What of it is no field of the list is shown nowhere.
+    """
 
     key: str
     values: Mapping[str, str] = field(default_factory=dict)
+    at_first: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -66,7 +88,7 @@ class Change:
 
     method: str
     path: str
-    params: Mapping[str, str]
+    params: Mapping[str, str] = field(repr=False)
     key: str
     before: Mapping[str, str] | None
     after: Mapping[str, str] | None
@@ -237,28 +259,27 @@ def plan(
     for item in wanted:
         spellings = spelled.get(kind.meaning(item.key), [])
         if not spellings:
-            params = {kind.key: item.key, **_set(item.values)}
-            made.append(
-                Change("POST", kind.path, params, item.key, None, {kind.key: item.key, **_set(kind.values(params))})
-            )
+            path, params = kind.made(item)
+            after = {kind.key: item.key, **set_texts(kind.values({**params, kind.key: item.key}))}
+            made.append(Change("POST", path, params, item.key, None, after))
             continue
         key = item.key if item.key in spellings else spellings[0]
         kept.add(key)
-        before = {kind.key: key, **_set(kind.values(there[key]))}
+        before = {kind.key: key, **set_texts(kind.values(there[key]))}
         # As the gateway will have it: what it makes of some values is no difference.
         meant = kind.values({**there[key], **item.values})
         differing = {name: text for name, text in meant.items() if name in item.values and text != before.get(name, "")}
         if differing:
-            after = _set({kind.key: key, **meant})
-            changed.append(Change("PUT", kind.path_of(key), differing, key, before, after))
+            after = set_texts({kind.key: key, **meant})
+            changed.append(Change("PUT", kind.path_of(there[key]), kind.changed(differing), key, before, after))
     leaving = set(there) - kept if purge else {key for text in unwanted for key in spelled.get(kind.meaning(text), [])}
     gone = [
-        Change("DELETE", kind.path_of(key), {}, key, {kind.key: key, **_set(kind.values(there[key]))}, None)
+        Change("DELETE", kind.path_of(there[key]), {}, key, {kind.key: key, **set_texts(kind.values(there[key]))}, None)
         for key in sorted(leaving)
     ]
     return [*made, *changed, *gone]
 
 
-def _set(values: Mapping[str, str]) -> dict[str, str]:
+def set_texts(values: Mapping[str, str]) -> dict[str, str]:
     """What is not empty: to the gateway, empty and absent are the same."""
     return {name: text for name, text in values.items() if text}

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import urllib.error
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
@@ -24,11 +25,21 @@ from ansible_collections.postmaster.mail.plugins.module_utils._pmg import host a
 # What a proxy in front of the API answers where the one behind it went away; the request may have been carried out.
 INTERRUPTED = range(595, 600)
 VERBS = {"GET": "get", "POST": "create", "PUT": "set", "DELETE": "delete"}
+NO_HANDLER = re.compile("no '.+' handler for ")
+SECRET = frozenset({"password", "crypt_pass", "keys"})
 NO_ANSWER = (urllib.error.URLError, http.client.HTTPException, OSError)
 
 
 class Interrupted(PmgError):
     """The connection ended before the answer: nobody knows whether the request was carried out."""
+
+
+class Forbidden(PmgError):
+    """The account may not do this."""
+
+
+class Unknown(PmgError):
+    """This release has no such path."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +60,15 @@ class Answer:
 
 
 class Transport(Protocol):
-    """A way to the API."""
+    """A way to the API. ``login`` is who asks."""
+
+    login: str
 
     def request(self, method: str, path: str, params: Mapping[str, str]) -> Answer:
         """Ask once. Raises :class:`Interrupted` where the answer is lost, :class:`PmgError` where there is no way."""
+
+    def lets_in(self, user: str, password: str) -> bool:
+        """Whether a user could log in with a password. Raises what :meth:`request` raises."""
 
 
 class Api:
@@ -61,6 +77,16 @@ class Api:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.requests = 0
+
+    @property
+    def login(self) -> str:
+        """Who asks."""
+        return self._transport.login
+
+    def lets_in(self, user: str, password: str) -> bool:
+        """Whether a user could log in with a password. Raises :class:`PmgError`."""
+        self.requests += 1
+        return self._transport.lets_in(user, password)
 
     def get(self, path: str) -> Any:
         """The data at ``path``. Raises :class:`PmgError`."""
@@ -73,11 +99,13 @@ class Api:
         if answer.status in INTERRUPTED:
             raise Interrupted(f"the gateway broke off ({answer.status} {answer.reason})")
         if answer.status != 200:
-            raise PmgError(_explained(answer))
+            raise {403: Forbidden, 501: Unknown}.get(answer.status, PmgError)(_explained(answer))
         return answer.body.get("data") if isinstance(answer.body, dict) else None
 
 
 def _explained(answer: Answer) -> str:
+    if answer.status == 403 and "root@pam" in answer.complaint:
+        return f"the gateway says: {answer.complaint} (it lets nobody but root@pam do this: log in as that one)"
     if answer.status == 403:
         return f"the gateway says: {answer.complaint} (an account needs the role admin to write, audit to read)"
     return f"the gateway says: {answer.complaint}"
@@ -105,7 +133,7 @@ class Https:
         host = server(host)
         name = f"[{host}]" if ":" in host else host
         self._base = f"https://{name}:{port}/api2/json"
-        self._user, self._password = user, password
+        self.login, self._password = user, password
         self._tls = {"ca_path": ca_path, "validate_certs": validate_certs}
         self._timeout, self._open = timeout, opener
         self._headers: dict[str, str] = {}
@@ -123,10 +151,20 @@ class Https:
             raise PmgError(f"{self._base} refuses its own ticket: {answer.complaint}")
         return answer
 
+    def lets_in(self, user: str, password: str) -> bool:
+        """See :class:`Transport`."""
+        answer = self._ask_for_ticket(user, password)
+        if answer.status in INTERRUPTED:
+            raise Interrupted(f"the gateway broke off ({answer.status} {answer.reason})")
+        return answer.status == 200
+
+    def _ask_for_ticket(self, user: str, password: str) -> Answer:
+        return self._ask("POST", "/access/ticket", {"username": user, "password": password}, headers={})
+
     def _log_in(self) -> None:
         self._headers = {}
         try:
-            answer = self._ask("POST", "/access/ticket", {"username": self._user, "password": self._password})
+            answer = self._ask_for_ticket(self.login, self._password)
         except Interrupted as err:
             raise PmgError(f"{self._base} cannot be reached: {err}") from err
         self.logins += 1
@@ -134,23 +172,25 @@ class Https:
         data = body.get("data") or {}
         if answer.status == 200 and data.get("NeedTFA"):
             raise PmgError(
-                f"{self._user} has to show a second factor, which nobody is there to give: name an account without"
+                f"{self.login} has to show a second factor, which nobody is there to give: name an account without"
             )
         if answer.status != 200 or not data.get("ticket"):
-            raise PmgError(f"{self._base} does not let {self._user} in: {answer.complaint}")
+            raise PmgError(f"{self._base} does not let {self.login} in: {answer.complaint}")
         self._headers = {
             "Cookie": f"PMGAuthCookie={quote(str(data['ticket']), safe='')}",
             "CSRFPreventionToken": str(data.get("CSRFPreventionToken") or ""),
         }
 
-    def _ask(self, method: str, path: str, params: Mapping[str, str]) -> Answer:
+    def _ask(
+        self, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> Answer:
         encoded = urlencode(params)
         url = self._base + path
         if encoded and method in ("GET", "DELETE"):  # a DELETE with a body is refused
             url, encoded = f"{url}?{encoded}", ""
         body = encoded if method in ("POST", "PUT") else None
         headers = {
-            **self._headers,
+            **(self._headers if headers is None else headers),
             **({"Content-Type": "application/x-www-form-urlencoded"} if body is not None else {}),
         }
         options = {"method": method, "headers": headers, "data": body, "timeout": self._timeout, "use_proxy": False}
@@ -180,17 +220,30 @@ def _answer(status: int, reason: str, content: bytes) -> Answer:
 class Shell:
     """``pmgsh`` on the node, which asks for no password; the module has to run there as root."""
 
+    login = "root@pam"
+
     def __init__(self, runner: Runner, *, timeout: float = 60) -> None:
         self._runner, self._timeout = runner, timeout
 
+    def lets_in(self, user: str, password: str) -> bool:
+        """It could not without a secret on its command line. Raises :class:`PmgError`."""
+        self.request("POST", "/access/ticket", {"username": user, "password": password})
+        return True
+
     def request(self, method: str, path: str, params: Mapping[str, str]) -> Answer:
         """See :class:`Transport`."""
+        if secret := SECRET & {*params}:
+            raise PmgError(
+                f"pmgsh takes {' and '.join(sorted(secret))} on its command line, which all users of the host can read: "
+                "use the transport https"
+            )
         options = [word for name, value in params.items() for word in (f"--{name}", value)]
-        try:
-            done = self._runner.run(["pmgsh", VERBS[method], path, *options], timeout=self._timeout)
+        try:  # it takes paths as they are, not as a URL has them
+            done = self._runner.run(["pmgsh", VERBS[method], unquote(path), *options], timeout=self._timeout)
         except CommandError as err:
             raise PmgError(f"{err}: on a host that is no Proxmox Mail Gateway, use the transport https") from err
         if done.code:
-            return _answer(500, " ".join(done.stderr.split()), b"")
+            said = " ".join(done.stderr.split())
+            return _answer(501 if NO_HANDLER.match(said) else 500, said, b"")
         text = done.stdout.strip()
         return _answer(200, "OK", b'{"data": %s}' % (text.encode() if text else b"null"))

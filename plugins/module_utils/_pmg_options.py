@@ -13,7 +13,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 from ansible_collections.postmaster.mail.plugins.module_utils import _pmg
 from ansible_collections.postmaster.mail.plugins.module_utils._command import Runner
-from ansible_collections.postmaster.mail.plugins.module_utils._pmg import Item, Kind, PmgError
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg import Change, Item, Kind, PmgError
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api, Https, Shell
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_run import Outcome, bring_about
 
@@ -68,8 +68,16 @@ def comment_of(one: Mapping[str, Any]) -> dict[str, str]:
     return {} if comment is None else {"comment": _pmg.check_text("the comment", comment)}
 
 
-def keep(kind: Kind, items: Sequence[Item], params: Mapping[str, Any], api: Api, *, check_mode: bool) -> dict[str, Any]:
-    """Have the list be as the options say, and tell what changed; raises :class:`PmgError`."""
+def keep(
+    kind: Kind,
+    items: Sequence[Item],
+    params: Mapping[str, Any],
+    api: Api,
+    *,
+    check_mode: bool,
+    judge: Callable[[Change], None] = lambda dummy: None,
+) -> dict[str, Any]:
+    """Have the list be as the options say, and tell what changed; raises :class:`PmgError`, as ``judge`` may."""
     absent = params["state"] == "absent"
     if absent and params["purge"]:
         raise PmgError("purge goes with state present: name those that stay, or none")
@@ -80,7 +88,13 @@ def keep(kind: Kind, items: Sequence[Item], params: Mapping[str, Any], api: Api,
         unwanted=[item.key for item in items] if absent else (),
         purge=params["purge"],
         check_mode=check_mode,
+        judge=judge,
     )
+    return told(kind, outcome)
+
+
+def told(kind: Kind, outcome: Outcome) -> dict[str, Any]:
+    """What a module says of a list."""
     before, after = _before(kind, outcome), _after(kind, outcome)
     return {
         "changed": bool(outcome.changes),
@@ -92,7 +106,7 @@ def keep(kind: Kind, items: Sequence[Item], params: Mapping[str, Any], api: Api,
 
 
 def _before(kind: Kind, outcome: Outcome) -> list[dict[str, str]]:
-    found = [{kind.key: str(entry[kind.key]), **kind.values(entry)} for entry in outcome.before]
+    found = [_shown(kind, entry) for entry in outcome.before]
     return sorted(found, key=lambda entry: entry[kind.key])
 
 
@@ -102,7 +116,12 @@ def _after(kind: Kind, outcome: Outcome) -> list[dict[str, str]]:
         found.pop(change.key, None)
         if change.after is not None:
             found[change.key] = change.after
-    return [{kind.key: key, **kind.values(found[key])} for key in sorted(found)]
+    return [_shown(kind, {**found[key], kind.key: key}) for key in sorted(found)]
+
+
+def _shown(kind: Kind, entry: Mapping[str, Any]) -> dict[str, str]:
+    fields = {name: text for name, text in kind.values(entry).items() if name not in kind.hidden}
+    return {kind.key: str(entry[kind.key]), **fields}
 
 
 def _lines(kind: Kind, entries: Iterable[Mapping[str, str]]) -> str:

@@ -34,9 +34,12 @@ def bring_about(
     unwanted: Iterable[str] = (),
     purge: bool = False,
     check_mode: bool = False,
+    judge: Callable[[Change], None] = lambda dummy: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
     """Send what differs, and nothing twice. Raises :class:`PmgError`, which says how many changes are done.
+
+    ``judge`` sees each change before the first is sent, and raises :class:`PmgError` for one that must not be.
 
     Where an answer is lost, the list is read again: what was carried out is not asked for once more. A run that was cut
     off is completed by the next, as each begins with what is there.
@@ -44,6 +47,8 @@ def bring_about(
     unwanted = list(unwanted)
     before = _listed(api, kind)
     first = todo = plan(kind, before, wanted=wanted, unwanted=unwanted, purge=purge)
+    for one in first:
+        judge(one)
     if check_mode:
         todo = []
     waits, left = iter(WAITS), len(todo)
@@ -106,9 +111,29 @@ def _section(api: Api, section: str) -> Mapping[str, Any]:
 
 def _listed(api: Api, kind: Kind) -> list[Mapping[str, Any]]:
     listed = api.get(kind.path)
-    if not isinstance(listed, list) or not all(isinstance(one, dict) and kind.key in one for one in listed):
-        raise PmgError(f"the gateway's list of {kind.title}s cannot be read: is this a Proxmox Mail Gateway?")
-    return listed
+    try:
+        return [kind.listed(one) for one in listed]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise PmgError(
+            f"the gateway's list of {kind.title}s cannot be read: is this a Proxmox Mail Gateway?"
+        ) from None
+
+
+def insist(send: Callable[[], object], done: Callable[[], bool], *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Send one request that stands by itself; where its answer is lost, look whether it is done, and else send it again.
+
+    Raises :class:`PmgError`.
+    """
+    for wait in (*WAITS, None):
+        try:
+            send()
+            return
+        except Interrupted:
+            if wait is None:
+                raise
+            sleep(wait)
+            if done():
+                return
 
 
 def _send(api: Api, kind: Kind, changes: Sequence[Change], total: int) -> None:

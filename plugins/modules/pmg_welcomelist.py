@@ -102,4 +102,41 @@ requests:
 
 from typing import Any
 
-OPTIONS: dict[str, Any] = {}
+from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_welcome
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg import Item
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api, Unknown
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_options import LIST, items_of, keep, run_module
+
+OPTIONS: dict[str, Any] = {
+    **{option: {"type": "list", "elements": "str", "default": []} for option, *dummy in _pmg_welcome.KINDS.values()},
+    **LIST,
+}
+
+
+def run(params: dict[str, Any], api: Api, check_mode: bool) -> dict[str, Any]:
+    """What the module returns; raises :class:`PmgError`."""
+    items = [
+        item
+        for kind, (option, *dummy) in _pmg_welcome.KINDS.items()
+        for item in items_of(
+            _pmg_welcome.WELCOME_LIST,
+            option,
+            params[option],
+            lambda value, kind=kind: Item(_pmg_welcome.key_of(kind, value)),
+        )
+    ]
+    try:
+        done = keep(_pmg_welcome.WELCOME_LIST, items, params, api, check_mode=check_mode)
+    except Unknown:
+        done = keep(_pmg_welcome.WHITELIST, items, params, api, check_mode=check_mode)
+    pairs = [_pmg_welcome.split_key(one["entry"]) for one in done["entries"]]
+    return {**done, "entries": [{"kind": kind, "value": value} for kind, value in pairs]}
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(OPTIONS, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 BASE = "/api2/json"
+WELCOME = "/config/welcomelist"
 MISSING = "property is missing and it is not optional"
 UNKNOWN = "property is not defined in schema and the schema does not allow additional properties"
 LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
@@ -183,6 +184,9 @@ class FakePmg:
     # -- the schema -----------------------------------------------------------------------------
     def _find(self, method: str, path: str) -> tuple[Mapping[str, Any] | None, dict[str, str]]:
         """The schema's entry of a request, and what its path names. A name at the end may hold slashes."""
+        if path.startswith(f"{WELCOME}/") and self.release.startswith("8."):
+            return None, {}
+        path = path.replace("/config/whitelist", WELCOME)  # the name of release 8, which 9 still knows
         for entry in self.schema:
             pattern = re.sub(r"\\\{(\w+)\\\}$", r"(?P<\1>.+)", re.escape(entry["path"]))
             pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", pattern)
@@ -335,6 +339,12 @@ def _complaint(rule: Mapping[str, Any], value: Any) -> str:
         return f"type check ('boolean') failed - got '{text}'"
     if kind == "integer" and not re.fullmatch(r"-?\d+", text):
         return f"type check ('integer') failed - got '{text}'"
+    if "pattern" in rule and not re.fullmatch(_pattern(rule["pattern"]), text):
+        return "value does not match the regex pattern"
+    if len(text) > rule.get("maxLength", len(text)):
+        return f"value may only be {rule['maxLength']} characters long"
+    if len(text) < rule.get("minLength", 0):
+        return f"value must be at least {rule['minLength']} characters long"
     if "minimum" in rule and int(text) < rule["minimum"]:
         return f"value must have a minimum value of {rule['minimum']}"
     if "maximum" in rule and int(text) > rule["maximum"]:
@@ -345,8 +355,15 @@ def _complaint(rule: Mapping[str, Any], value: Any) -> str:
         return f"invalid format - value '{text}' does not look like a valid tls policy\n"
     if rule.get("format") == "address" and not _is_server(text):
         return f"invalid format - value does not look like a valid address: {text}\n"
+    if rule.get("format") == "pmg-userid" and not _is_userid(text):
+        return f"invalid format - value '{text}' does not look like a valid user name\n"
     fits, title = FORMATS.get(rule.get("format", ""), (None, ""))
     return "" if fits is None or fits(text) else f"invalid format - value does not look like a valid {title}\n"
+
+
+def _pattern(text: str) -> str:
+    """A pattern of Perl as Python has it."""
+    return text.replace("(?^:", "(?:").replace(r"\p{PosixPrint}", r"[^\x00-\x1f\x7f]")
 
 
 def _is_cidr(text: str) -> bool:
@@ -387,11 +404,21 @@ def _as_shown(value: Any) -> Any:
 
 
 def _is_email(text: str) -> bool:
-    return re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", text) is not None
+    return re.fullmatch(r"[\w+~-]+(?:\.[\w+~-]+)*@[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)*", text) is not None
+
+
+def _is_userid(text: str) -> bool:
+    return re.fullmatch(r"[^\s:/]+@[A-Za-z][A-Za-z0-9._-]+", text) is not None
+
+
+def _is_dns_name(text: str) -> bool:
+    return _is_domain(text) and not text.startswith(".")
 
 
 FORMATS = {
     "email": (_is_email, "email address"),
+    "dns-name": (_is_dns_name, "DNS name"),
+    "ip": (_is_address, "IP address"),
     "CIDR": (_is_cidr, "CIDR network"),
     "transport-domain": (_is_domain, "transport domain"),
     "transport-domain-or-email": (_is_domain_or_email, "transport domain or email address"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import fake_pmg_lists  # noqa: F401  (it adds its parts)
 import pytest
 from ansible.module_utils import basic
 from ansible_collections.postmaster.mail.plugins.modules import pmg_network
