@@ -68,7 +68,12 @@ def comment_of(one: Mapping[str, Any]) -> dict[str, str]:
     return {} if comment is None else {"comment": _pmg.check_text("the comment", comment)}
 
 
-def keep(
+def keep(kind: Kind, items: Sequence[Item], params: Mapping[str, Any], api: Api, *, check_mode: bool) -> dict[str, Any]:
+    """Have the list be as the options say, and tell what changed; raises :class:`PmgError`."""
+    return told(kind, outcome_of(kind, items, params, api, check_mode=check_mode))
+
+
+def outcome_of(
     kind: Kind,
     items: Sequence[Item],
     params: Mapping[str, Any],
@@ -76,12 +81,12 @@ def keep(
     *,
     check_mode: bool,
     judge: Callable[[Change], None] = lambda dummy: None,
-) -> dict[str, Any]:
-    """Have the list be as the options say, and tell what changed; raises :class:`PmgError`, as ``judge`` may."""
+) -> Outcome:
+    """Have the list be as the options say; raises :class:`PmgError`, as ``judge`` may for a change."""
     absent = params["state"] == "absent"
     if absent and params["purge"]:
         raise PmgError("purge goes with state present: name those that stay, or none")
-    outcome = bring_about(
+    return bring_about(
         api,
         kind,
         wanted=() if absent else items,
@@ -90,7 +95,6 @@ def keep(
         check_mode=check_mode,
         judge=judge,
     )
-    return told(kind, outcome)
 
 
 def told(kind: Kind, outcome: Outcome) -> dict[str, Any]:

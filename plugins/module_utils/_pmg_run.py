@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg import Change, Item, Kind, PmgError, plan
@@ -115,7 +116,7 @@ def _listed(api: Api, kind: Kind) -> list[Mapping[str, Any]]:
         return [kind.listed(one) for one in listed]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise PmgError(
-            f"the gateway's list of {kind.title}s cannot be read: is this a Proxmox Mail Gateway?"
+            f"the gateway's list {kind.path} cannot be read: is this a Proxmox Mail Gateway?"
         ) from None
 
 
@@ -145,3 +146,30 @@ def _send(api: Api, kind: Kind, changes: Sequence[Change], total: int) -> None:
             said = f"the {kind.title} {one.key}: {err} ({done} of {total} changes are done)"
             raise type(err)(said) from err
         done += 1
+
+
+def change_passwords(
+    api: Api, wanted: Mapping[str, str], *, check_mode: bool = False, sleep: Callable[[float], None] = time.sleep
+) -> list[str]:
+    """Give users their passwords where they have others; who was given one. Raises :class:`PmgError`."""
+    done = []
+    for user, password in wanted.items():
+        try:
+            if _lets_in(api, user, password, sleep):
+                continue
+            if not check_mode:
+                insist(
+                    partial(api.call, "PUT", "/access/password", {"userid": user, "password": password}),
+                    partial(api.lets_in, user, password),
+                    sleep=sleep,
+                )
+        except PmgError as err:
+            raise PmgError(f"the password of {user}: {err}") from err
+        done.append(user)
+    return done
+
+
+def _lets_in(api: Api, user: str, password: str, sleep: Callable[[float], None]) -> bool:
+    found: list[bool] = []
+    insist(lambda: found.append(api.lets_in(user, password)), lambda: False, sleep=sleep)
+    return found[0]

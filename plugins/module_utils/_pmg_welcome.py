@@ -103,7 +103,7 @@ class WelcomeList(Kind):
     def listed(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
         """See :class:`Kind`."""
         kinds = _ABOUT_RECEIVERS if str(entry.get("receivertest") or 0) == "1" else _ABOUT_SENDERS
-        field = next(name for name in kinds if name in entry)
+        field = next((name for name in kinds if name in entry), "")
         return {"id": int(entry["id"]), self.key: f"{kinds[field]} {entry[field]}"}
 
     def path_of(self, entry: Mapping[str, Any]) -> str:
@@ -117,7 +117,7 @@ class WelcomeList(Kind):
 
 
 def _list(name: str) -> WelcomeList:
-    return WelcomeList("welcome list's", f"/config/{name}/objects", "entry", _meaning, lambda dummy: {})
+    return WelcomeList("entry", f"/config/{name}/objects", "entry", _meaning, lambda dummy: {})
 
 
 WELCOME_LIST, WHITELIST = _list("welcomelist"), _list("whitelist")  # the latter is the name of release 8

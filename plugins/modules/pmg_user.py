@@ -132,6 +132,73 @@ requests:
   sample: 2
 """
 
+import time
 from typing import Any
 
-OPTIONS: dict[str, Any] = {}
+from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_users
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg import Item
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_options import (
+    LIST,
+    items_of,
+    outcome_of,
+    run_module,
+    told,
+)
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_run import change_passwords
+
+OPTIONS: dict[str, Any] = {
+    "users": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "userid": {"type": "str", "required": True},
+            "role": {"type": "str", "choices": list(_pmg_users.ROLES)},
+            "enable": {"type": "bool"},
+            "expire": {"type": "int"},
+            "email": {"type": "str"},
+            "firstname": {"type": "str"},
+            "lastname": {"type": "str"},
+            "comment": {"type": "str"},
+            "keys": {"type": "str", "no_log": True},
+            "password": {"type": "str", "no_log": True},
+            "crypt_pass": {"type": "str", "no_log": True},
+        },
+    },
+    "update_password": {"type": "str", "choices": ["always", "on_create"], "default": "always", "no_log": False},
+    **LIST,
+}
+
+
+def run(params: dict[str, Any], api: Api, check_mode: bool) -> dict[str, Any]:
+    """What the module returns; raises :class:`PmgError`."""
+    absent = params["state"] == "absent"
+    items = items_of(_pmg_users.USERS, "users", params["users"], lambda one: _pmg_users.read(one, absent=absent))
+    kept = list(items)
+    if params["purge"] and all(item.key != _pmg_users.ROOT for item in items):
+        kept.append(Item(_pmg_users.ROOT))  # which cannot be removed
+    judge = _pmg_users.spare(api.login)
+    outcome = outcome_of(_pmg_users.USERS, kept, params, api, check_mode=check_mode, judge=judge)
+    done = told(_pmg_users.USERS, outcome)
+    passwords = []
+    if params["update_password"] == "always" and not absent:
+        there = {str(entry["userid"]) for entry in outcome.before}
+        states = [outcome.before, done["entries"]] if check_mode else [done["entries"]]
+        old = _pmg_users.comparable((item for item in items if item.key in there), states, now=time.time())
+        passwords = change_passwords(api, old, check_mode=check_mode)
+    return {
+        **done,
+        "changed": done["changed"] or bool(passwords),
+        "changed_passwords": passwords,
+        "requests": api.requests,
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(OPTIONS, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
 import fake_pmg_lists  # noqa: F401  (it adds its parts)
 import pytest
 from ansible.module_utils import basic
+from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
 from ansible_collections.postmaster.mail.plugins.modules import pmg_network
 from fake_pmg import FakePmg, serving
 
@@ -66,6 +68,29 @@ class Gateway:
     def writes(self) -> int:
         """How many requests came that may change something."""
         return sum(self.fake.count(method) for method in ("POST", "PUT", "DELETE"))
+
+
+class Node(Runner):
+    """A node whose pmgsh does what the fake does."""
+
+    def __init__(self, fake: FakePmg) -> None:
+        self.fake = fake
+        self.argvs: list[list[str]] = []
+
+    def run(self, argv: Any, **options: Any) -> Result:
+        self.argvs.append(list(argv))
+        verb, path, *words = argv[1:]
+        method = {"get": "GET", "create": "POST", "set": "PUT", "delete": "DELETE"}[verb]
+        given = {word.removeprefix("--"): text for word, text in zip(words[::2], words[1::2], strict=True)}
+        entry, named = self.fake._find(method, quote(path))  # it takes no escapes in a path
+        if entry is None:
+            return Result(tuple(argv), 255, "", f"no '{verb}' handler for '{path.lstrip('/')}'\n")
+        said = self.fake._carry_out(method, entry["path"], {**given, **named})
+        self.fake.log.append((method, path, given, said.status))
+        if said.status != 200:
+            return Result(tuple(argv), 255, "", f"{said.reason}\n")
+        data = said.body["data"]
+        return Result(tuple(argv), 0, "" if data is None else json.dumps(data), "200 OK\n")
 
 
 @contextmanager

@@ -12,14 +12,14 @@ from urllib.parse import quote
 
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_run
-from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
+from ansible_collections.postmaster.mail.plugins.module_utils._command import Runner
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg import PmgError
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Answer, Api, Https, Shell
 from ansible_collections.postmaster.mail.plugins.modules import pmg_network
 from fake_pmg import FakePmg, certificate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pmg_gateway import NETWORKS, RELEASES, Gateway, gateway_of, needs_schema
+from pmg_gateway import NETWORKS, RELEASES, Gateway, Node, gateway_of, needs_schema
 
 WEB = {"cidr": "192.0.2.25", "comment": "web"}
 
@@ -214,27 +214,6 @@ def test_hostile_values_never_end_in_a_traceback(gateway: Gateway, cidr: str, co
     assert (gateway.networks, gateway.writes()) == (before, 0)
 
 
-class Node(Runner):
-    """A node whose pmgsh does what the fake does, or says that there is none."""
-
-    def __init__(self, fake: FakePmg) -> None:
-        self.fake = fake
-        self.argvs: list[list[str]] = []
-
-    def run(self, argv: Any, **options: Any) -> Result:
-        self.argvs.append(list(argv))
-        verb, path, *words = argv[1:]
-        method = {"get": "GET", "create": "POST", "set": "PUT", "delete": "DELETE"}[verb]
-        given = {word.removeprefix("--"): text for word, text in zip(words[::2], words[1::2], strict=True)}
-        entry, named = self.fake._find(method, path)
-        assert entry is not None
-        said = self.fake._carry_out(method, entry["path"], {**given, **named})
-        if said.status != 200:
-            return Result(tuple(argv), 255, "", f"{said.reason}\n")
-        data = said.body["data"]
-        return Result(tuple(argv), 0, "" if data is None else json.dumps(data), "200 OK\n")
-
-
 @needs_schema
 def test_on_the_node_itself(gateway: Gateway) -> None:
     node = Node(gateway.fake)
@@ -247,7 +226,9 @@ def test_on_the_node_itself(gateway: Gateway) -> None:
         ["pmgsh", "get", "/config/mynetworks"],
         ["pmgsh", "create", "/config/mynetworks", "--cidr", "192.0.2.25/32", "--comment", "web"],
     ]
-    gateway.networks = {}
+    assert pmg_network.run({**params, "state": "absent"}, Api(Shell(node)), False)["changed"] is True
+    assert node.argvs[-1] == ["pmgsh", "delete", "/config/mynetworks/192.0.2.25/32"]  # not as a URL has it
+    assert gateway.networks == {}
     with pytest.raises(PmgError, match=r"^the gateway says: trusted network 'x' does not exist$"):
         Api(Shell(node)).get("/config/mynetworks/x")
 
