@@ -51,7 +51,7 @@ class Kind:
     hidden: frozenset[str] = frozenset()
 
     def listed(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
-        """An item of the list with its key, from what the API returned. Raises KeyError or ValueError for what is none."""
+        """An item of the list with its key, from what the API returned. Raises KeyError or ValueError."""
         return {**entry, self.key: str(entry[self.key])}
 
     def path_of(self, entry: Mapping[str, Any]) -> str:
@@ -121,6 +121,7 @@ def _is_address(text: str) -> bool:
 NETWORKS = Kind("network", "/config/mynetworks", "cidr", _network_meaning)
 # The gateway tells names by case, its Postfix does not.
 DOMAINS = Kind("relay domain", "/config/domains", "domain", str.lower)
+DKIM_DOMAINS = Kind("signing domain", "/config/dkim/domains", "domain", str.lower)
 TLS_INBOUND_DOMAINS = Kind("domain", "/config/tls-inbound-domains", "domain", str.lower, lambda dummy: {})
 TLS_POLICIES = Kind(
     "destination",

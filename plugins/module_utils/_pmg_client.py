@@ -234,8 +234,8 @@ class Shell:
         """See :class:`Transport`."""
         if secret := SECRET & {*params}:
             raise PmgError(
-                f"pmgsh takes {' and '.join(sorted(secret))} on its command line, which all users of the host can read: "
-                "use the transport https"
+                f"pmgsh takes {' and '.join(sorted(secret))} on its command line, which all users of the host can "
+                "read: use the transport https"
             )
         options = [word for name, value in params.items() for word in (f"--{name}", value)]
         try:  # it takes paths as they are, not as a URL has them

@@ -115,13 +115,13 @@ def _listed(api: Api, kind: Kind) -> list[Mapping[str, Any]]:
     try:
         return [kind.listed(one) for one in listed]
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise PmgError(
-            f"the gateway's list {kind.path} cannot be read: is this a Proxmox Mail Gateway?"
-        ) from None
+        raise PmgError(f"the gateway's list {kind.path} cannot be read: is this a Proxmox Mail Gateway?") from None
 
 
-def insist(send: Callable[[], object], done: Callable[[], bool], *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Send one request that stands by itself; where its answer is lost, look whether it is done, and else send it again.
+def insist(
+    send: Callable[[], object], done: Callable[[], bool], *, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Send one request that stands by itself; where its answer is lost, see whether it is done, else send it again.
 
     Raises :class:`PmgError`.
     """

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pure: the users of a Proxmox Mail Gateway. Private.
 
-Facts: pmg-api 8.2 and 9.1. They are kept in a file of lines whose fields stand between colons, in Latin-1; an empty field
-and ``0`` come back as if nothing had been set. Passwords are set by requests of their own, and never told.
+Facts: pmg-api 8.2 and 9.1. They are kept in a file of lines whose fields stand between colons, in Latin-1; an empty
+field and ``0`` come back as if nothing had been set. Passwords are set by requests of their own, and never told.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def read(one: Mapping[str, Any], *, absent: bool = False) -> Item:
     given = {name: value for name, value in one.items() if value is not None and name != "userid"}
     if key == ROOT and (fixed := [name for name in _FIXED_FOR_ROOT if name in given]):
         raise PmgError(f"{key} is the gateway's own, its {' and '.join(fixed)} cannot be set: leave that out")
-    secrets = {name: given.pop(name) for name in ("password", "crypt_pass") if name in given}
+    secrets: dict[str, str] = {name: given.pop(name) for name in ("password", "crypt_pass") if name in given}
     try:
         values = {name: _READERS[name](name, value) for name, value in given.items()}
     except PmgError as err:
@@ -176,11 +176,7 @@ def spare(login: str) -> Callable[[Change], None]:
 def comparable(items: Iterable[Item], states: Iterable[Iterable[Mapping[str, str]]], *, now: float) -> dict[str, str]:
     """The passwords of users who can log in, in each of the states of the list; of others nothing can be told."""
     able = [
-        {
-            str(entry["userid"])
-            for entry in state
-            if str(entry["enable"]) == "1" and not 0 < int(entry["expire"]) < now
-        }
+        {str(entry["userid"]) for entry in state if str(entry["enable"]) == "1" and not 0 < int(entry["expire"]) < now}
         for state in states
     ]
     return {

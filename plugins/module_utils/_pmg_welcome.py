@@ -32,7 +32,9 @@ def _email(text: str) -> str:
     if not at or not _LOCAL_PART.fullmatch(local) or domain.startswith("."):
         raise PmgError(f"{text!r} is no mail address that the gateway takes: write one such as user@example.org")
     if local.startswith("+") or "+++" in local:
-        raise PmgError(f"{text!r} has a + where the gateway takes it for an operator: give it as an expression, with \\+")
+        raise PmgError(
+            f"{text!r} has a + where the gateway takes it for an operator: give it as an expression, with \\+"
+        )
     return f"{local}@{_domain(domain)}".lower()
 
 

@@ -63,8 +63,8 @@ options:
         type: str
       password:
         description:
-          - The password, 8 to 64 characters. Needs O(api_transport=https), as C(pmgsh) would show it to all users of the
-            host.
+          - The password, 8 to 64 characters. Needs O(api_transport=https), as C(pmgsh) would show it to all users of
+            the host.
           - To see whether it differs, the module tries to log in with it. That cannot be had of a user who is disabled
             or has expired, whose password then stays as it is.
         type: str

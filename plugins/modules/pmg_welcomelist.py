@@ -100,6 +100,7 @@ requests:
   sample: 2
 """
 
+from functools import partial
 from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_welcome
@@ -113,17 +114,16 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+def _item(kind: str, value: str) -> Item:
+    return Item(_pmg_welcome.key_of(kind, value))
+
+
 def run(params: dict[str, Any], api: Api, check_mode: bool) -> dict[str, Any]:
     """What the module returns; raises :class:`PmgError`."""
     items = [
         item
         for kind, (option, *dummy) in _pmg_welcome.KINDS.items()
-        for item in items_of(
-            _pmg_welcome.WELCOME_LIST,
-            option,
-            params[option],
-            lambda value, kind=kind: Item(_pmg_welcome.key_of(kind, value)),
-        )
+        for item in items_of(_pmg_welcome.WELCOME_LIST, option, params[option], partial(_item, kind))
     ]
     try:
         done = keep(_pmg_welcome.WELCOME_LIST, items, params, api, check_mode=check_mode)

@@ -132,7 +132,12 @@ def test_and_with_other_names(old: str, new: str) -> None:
     assert old in text
     text = text.replace(old, new).replace(old.lower(), new.lower())
     if old == '"probe"':  # and where the selector stands within a text
-        text = text.replace("probe.", "s1.mail.").replace("probe_", "s1.mail_").replace("key probe", "key s1.mail").replace("(probe ", "(s1.mail ")
+        text = (
+            text.replace("probe.", "s1.mail.")
+            .replace("probe_", "s1.mail_")
+            .replace("key probe", "key s1.mail")
+            .replace("(probe ", "(s1.mail ")
+        )
     replay(json.loads(text))
 
 
@@ -153,7 +158,9 @@ def test_who_is_not_let_in() -> None:
 def test_root_alone_changes_users() -> None:
     """The schema names no role for it. (From the source: it was not recorded.)"""
     fake = FakePmg(schema())
-    said = ask(fake, ["POST", "/access/users", {"userid": "a@pmg", "role": "audit"}], admin(fake, "auditor@pmg", "reads"))
+    said = ask(
+        fake, ["POST", "/access/users", {"userid": "a@pmg", "role": "audit"}], admin(fake, "auditor@pmg", "reads")
+    )
     assert (said.status, said.reason) == (403, "Permission check failed (user != root@pam)")
     assert ask(fake, ["POST", "/access/users", {"userid": "a@pmg", "role": "audit"}], admin(fake)).status == 200
 
@@ -173,5 +180,8 @@ def test_the_two_names_of_the_welcome_list() -> None:
     """Release 8 knows the old one alone. (From the source.)"""
     for release, known in (("8.2", ["whitelist"]), ("9.1", ["welcomelist", "whitelist"])):
         fake = FakePmg(schema(), release=release)
-        said = {name: ask(fake, ["GET", f"/config/{name}/objects", None], admin(fake)).status for name in ("welcomelist", "whitelist")}
+        said = {
+            name: ask(fake, ["GET", f"/config/{name}/objects", None], admin(fake)).status
+            for name in ("welcomelist", "whitelist")
+        }
         assert [name for name, status in said.items() if status == 200] == known

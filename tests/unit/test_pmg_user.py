@@ -19,7 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pmg_gateway import RELEASES, Gateway, Node, gateway_of, needs_schema
 
-ANSIBLE: dict[str, Any] = {"userid": "ansible@pmg", "role": "admin", "password": "hunter2-hunter2", "comment": "runs playbooks"}
+ANSIBLE: dict[str, Any] = {
+    "userid": "ansible@pmg",
+    "role": "admin",
+    "password": "hunter2-hunter2",
+    "comment": "runs playbooks",
+}
 HASH = "$6$saltsalt$" + "a" * 86
 
 
@@ -52,7 +57,14 @@ def sent(gateway: Gateway) -> list[tuple[str, str, dict[str, str]]]:
 @needs_schema
 def test_foreseen_done_and_done_with(gateway: Gateway) -> None:
     users = part(gateway)
-    users.entries["old@pmg"] = {"enable": 1, "expire": 0, "role": "audit", "email": "old@example.org", "keys": "k1", "firstname": "Old"}
+    users.entries["old@pmg"] = {
+        "enable": 1,
+        "expire": 0,
+        "role": "audit",
+        "email": "old@example.org",
+        "keys": "k1",
+        "firstname": "Old",
+    }
     users.entries["gone@pmg"] = {"enable": 0, "expire": 0, "role": "helpdesk"}
     users.entries["auditor@pmg"]["comment"] = "kept"
     wanted: dict[str, Any] = {
@@ -72,7 +84,13 @@ def test_foreseen_done_and_done_with(gateway: Gateway) -> None:
     assert foreseen["changed_entries"] == done["changed_entries"] == changed
     assert (foreseen["entries"], foreseen["diff"]) == (done["entries"], done["diff"])
     assert users.entries == {
-        "root@pam": {"enable": 1, "expire": 0, "role": "root", "comment": "Unix Superuser", "email": "root@example.org"},
+        "root@pam": {
+            "enable": 1,
+            "expire": 0,
+            "role": "root",
+            "comment": "Unix Superuser",
+            "email": "root@example.org",
+        },
         "ansible@pmg": {"enable": 1, "expire": 0, "role": "admin", "comment": "runs playbooks"},
         "hashed@pmg": {"enable": 0, "expire": 0, "role": "audit", "crypt_pass": HASH},
         "old@pmg": {"enable": 1, "expire": 0, "role": "qmanager", "lastname": "Hand", "keys": "k2", "firstname": "Old"},
@@ -107,7 +125,9 @@ def test_foreseen_done_and_done_with(gateway: Gateway) -> None:
         ("", {}, "always", ["a@pmg"]),
     ],
 )  # fmt: skip
-def test_a_password_is_set_where_it_differs(gateway: Gateway, stored: str, entry: dict[str, Any], update: str, changed: list[str]) -> None:
+def test_a_password_is_set_where_it_differs(
+    gateway: Gateway, stored: str, entry: dict[str, Any], update: str, changed: list[str]
+) -> None:
     users = part(gateway)
     users.entries["a@pmg"] = {"enable": 1, "expire": 0, "role": "audit", **entry}
     users.passwords["a@pmg"] = stored
@@ -185,7 +205,9 @@ def test_root_stays_and_an_auditor_only_looks(gateway: Gateway) -> None:
     )
     assert run(gateway, ANSIBLE, purge=True)["changed_entries"] == ["ansible@pmg", "auditor@pmg"]
     assert sorted(part(gateway).entries) == ["ansible@pmg", "root@pam"]
-    assert run(gateway, {"userid": "root@pam"}, state="absent", fails=True)["msg"].startswith("root@pam is who is logged in")
+    assert run(gateway, {"userid": "root@pam"}, state="absent", fails=True)["msg"].startswith(
+        "root@pam is who is logged in"
+    )
 
 
 @needs_schema
@@ -196,7 +218,10 @@ def test_a_password_is_not_for_the_command_line(gateway: Gateway, monkeypatch: p
     for secret in ("password", "crypt_pass", "keys"):
         given = {"userid": "a@pmg", "role": "audit", secret: {"crypt_pass": HASH}.get(secret, "hunter2-hunter2")}
         said = run(gateway, given, fails=True, **there)["msg"]
-        assert f"pmgsh takes {secret} on its command line, which all users of the host can read: use the transport https" in said
+        assert (
+            f"pmgsh takes {secret} on its command line, which all users of the host can read: use the transport https"
+            in said
+        )
     run(gateway, {"userid": "a@pmg", "role": "audit"}, **there)
     run(gateway, {"userid": "a@pmg", "comment": "x"}, **there)
     run(gateway, {"userid": "a@pmg"}, state="absent", **there)

@@ -64,7 +64,11 @@ def test_foreseen_done_and_done_with(gateway: Gateway) -> None:
     foreseen = run(gateway, **ALL, purge=True, check=True)
     assert (foreseen["changed"], gateway.writes()) == (True, 0)
     done = run(gateway, **ALL, purge=True)
-    assert (foreseen["changed_entries"], foreseen["entries"], foreseen["diff"]) == (done["changed_entries"], done["entries"], done["diff"])
+    assert (foreseen["changed_entries"], foreseen["entries"], foreseen["diff"]) == (
+        done["changed_entries"],
+        done["entries"],
+        done["diff"],
+    )
     # What is there in another spelling stays as it is.
     assert welcome.objects[kept] == ("domain", "Partner.EXAMPLE")
     assert [(kind, value.lower()) for kind, value in welcome.values()] == STORED
@@ -98,7 +102,13 @@ def test_some_go(gateway: Gateway) -> None:
         ("network", "192.0.2.7/28"), ("network", "192.0.2.0/28"), ("regex", "A.*"), ("ip", "2001:db8:0::1"),
     ):  # fmt: skip
         welcome.add(kind, value)
-    wanted: dict[str, Any] = {"emails": ["a@x.example"], "networks": ["192.0.2.0/28"], "regexes": ["a.*"], "addresses": ["2001:db8::1"], "state": "absent"}  # fmt: skip
+    wanted: dict[str, Any] = {
+        "emails": ["a@x.example"],
+        "networks": ["192.0.2.0/28"],
+        "regexes": ["a.*"],
+        "addresses": ["2001:db8::1"],
+    }
+    wanted["state"] = "absent"
     assert len(run(gateway, **wanted, check=True)["changed_entries"]) == 5
     assert run(gateway, **wanted)["changed"] is True
     assert welcome.values() == [("receiver", "a@x.example"), ("regex", "A.*")]
@@ -109,7 +119,10 @@ def test_some_go(gateway: Gateway) -> None:
 @pytest.mark.parametrize("fault", ["596 before", "596 after", "drop before", "drop after"])
 def test_lost_answers(gateway: Gateway, fault: str) -> None:
     gateway.fake.faults.extend([fault, fault])
-    assert run(gateway, domains=["a.example", "b.example"])["changed_entries"] == ["domain a.example", "domain b.example"]
+    assert run(gateway, domains=["a.example", "b.example"])["changed_entries"] == [
+        "domain a.example",
+        "domain b.example",
+    ]
     assert part(gateway).values() == [("domain", "a.example"), ("domain", "b.example")]
     gateway.fake.faults.extend(["596 before"] * 4)
     said = run(gateway, domains=["c.example"], fails=True)["msg"]
@@ -163,13 +176,18 @@ def test_what_is_refused_is_not_sent(gateway: Gateway, options: dict[str, Any], 
 @needs_schema
 def test_perl_has_the_last_word_on_expressions(gateway: Gateway) -> None:
     said = run(gateway, domains=["a.example"], regexes=["(x"], fails=True)["msg"]
-    assert said.startswith("the entry regex (x: the gateway says: invalid regex: ") and said.endswith("(1 of 2 changes are done)")
+    assert said.startswith("the entry regex (x: the gateway says: invalid regex: ") and said.endswith(
+        "(1 of 2 changes are done)"
+    )
     assert run(gateway, domains=["a.example"], regexes=["(x)"])["changed_entries"] == ["regex (x)"]
 
 
 @needs_schema
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
-@given(option=st.sampled_from(sorted(set(ALL) - {"regexes", "receiver_regexes"})), value=st.text() | st.from_regex(r"[a-z+~_.@:/0-9-]{1,20}", fullmatch=True))
+@given(
+    option=st.sampled_from(sorted(set(ALL) - {"regexes", "receiver_regexes"})),
+    value=st.text() | st.from_regex(r"[a-z+~_.@:/0-9-]{1,20}", fullmatch=True),
+)
 def test_hostile_values_are_refused_or_taken_by_the_gateway(gateway: Gateway, option: str, value: str) -> None:
     gateway.fake.log.clear()
     try:
