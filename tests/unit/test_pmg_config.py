@@ -88,7 +88,7 @@ def test_somebody_changes_another_option_meanwhile(gateway: Gateway) -> None:
 
 @needs_schema
 def test_what_the_gateway_refuses_is_told_with_what_is_done(gateway: Gateway) -> None:
-    said = run(gateway, mail={"tls": True}, admin={"email": "nobody@nowhere"}, fails=True)["msg"]
+    said = run(gateway, mail={"tls": True}, admin={"email": "nobody@no_where.example"}, fails=True)["msg"]
     assert said == (
         "the section admin: the gateway says: email: invalid format - value does not look like a valid email address "
         "(sections that are done: mail)"
