@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,10 +35,13 @@ MODE = 0o640  # the gateway gives it to a key that it makes
 
 
 class KeyFiles:
-    """The private keys that lie where the gateway itself looks for them; this host has to be the gateway."""
+    """The private keys that lie where the gateway itself looks for them; this host has to be the gateway.
 
-    def __init__(self, directory: str = "/etc/pmg/dkim", group: str = "pmg") -> None:
-        self.directory, self._group = directory, group
+    The directory's group is that of the filter which signs: root in release 8, pmg in 9.
+    """
+
+    def __init__(self, directory: str = "/etc/pmg/dkim") -> None:
+        self.directory = directory
 
     def path(self, selector: str) -> str:
         """The file of a selector's key."""
@@ -55,10 +59,14 @@ class KeyFiles:
 
     def place(self, selector: str, key: DkimKey) -> None:
         """Write that file. Raises :class:`PmgError`."""
-        if not os.path.isdir(self.directory):
-            raise PmgError(f"there is no {self.directory} here: give a key where the gateway itself runs")
         try:
-            _files.write_atomic(self.path(selector), key.pem, mode=MODE, group=self._group)
+            group = grp.getgrgid(os.stat(self.directory).st_gid).gr_name
+        except (OSError, KeyError):
+            raise PmgError(
+                f"there is no {self.directory} here, of a known group: give a key where the gateway itself runs"
+            ) from None
+        try:
+            _files.write_atomic(self.path(selector), key.pem, mode=MODE, group=group)
         except _files.FileError as err:
             raise PmgError(str(err)) from err
 

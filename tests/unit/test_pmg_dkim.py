@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import grp
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -40,8 +38,7 @@ def gateway(request: pytest.FixtureRequest, pem: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(_pmg_run, "WAITS", (0, 0, 0))
     with gateway_of(request.param, pem) as running:
         monkeypatch.setattr(_pmg_options, "Runner", lambda: Node(running.fake))
-        group = grp.getgrgid(os.getgid()).gr_name
-        monkeypatch.setattr(pmg_dkim, "KeyFiles", partial(KeyFiles, str(part(running).folder), group))
+        monkeypatch.setattr(pmg_dkim, "KeyFiles", partial(KeyFiles, str(part(running).folder)))
         yield running
 
 
@@ -324,7 +321,7 @@ def test_keys_that_no_gateway_signs_with(gateway: Gateway, tmp_path: Path) -> No
 
 
 def test_a_host_that_is_no_gateway_gets_no_key(tmp_path: Path) -> None:
-    with pytest.raises(PmgError, match=r"^there is no .+/dkim here: give a key where the gateway itself runs$"):
+    with pytest.raises(PmgError, match=r"^there is no .+/dkim here, of a known group: give a key where"):
         KeyFiles(str(tmp_path / "dkim")).place("s1", KEY)
 
 
