@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the modules for a Proxmox Mail Gateway share: the way to it, and how they keep one of its lists. Private.
 
-The options are documented in the fragments ``pmg`` and ``pmg.list``.
+The options are documented in the fragments ``pmg``, ``pmg.list`` and ``pmg.progress``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ LIST: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "purge": {"type": "bool", "default": False},
 }
+PROGRESS: dict[str, Any] = {"progress": {"type": "int"}}
 
 
 def api_of(params: Mapping[str, Any]) -> Api:
@@ -94,6 +95,7 @@ def outcome_of(
         purge=params["purge"],
         check_mode=check_mode,
         judge=judge,
+        at_most=max(0, params.get("progress") or 0),
     )
 
 
@@ -105,6 +107,7 @@ def told(kind: Kind, outcome: Outcome) -> dict[str, Any]:
         "changed_entries": [change.key for change in outcome.changes],
         "entries": after,
         "requests": outcome.requests,
+        **({"left": outcome.left} if outcome.left else {}),  # for the action plugin, which goes on
         "diff": {"before": _lines(kind, before), "after": _lines(kind, after)},
     }
 

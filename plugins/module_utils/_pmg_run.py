@@ -20,11 +20,12 @@ WAITS = (1, 3, 9)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a list was, what it is (or would be), and what made the difference."""
+    """What a list was, what it is (or would be), and what made the difference; ``left`` are changes that remain."""
 
     changes: tuple[Change, ...]
     before: tuple[Mapping[str, Any], ...]
     requests: int
+    left: int = 0
 
 
 def bring_about(
@@ -36,11 +37,13 @@ def bring_about(
     purge: bool = False,
     check_mode: bool = False,
     judge: Callable[[Change], None] = lambda dummy: None,
+    at_most: int = 0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
     """Send what differs, and nothing twice. Raises :class:`PmgError`, which says how many changes are done.
 
-    ``judge`` sees each change before the first is sent, and raises :class:`PmgError` for one that must not be.
+    ``judge`` sees each change before the first is sent, and raises :class:`PmgError` for one that must not be. If
+    ``at_most`` is not 0, no more changes than that are made.
 
     Where an answer is lost, the list is read again: what was carried out is not asked for once more. A run that was cut
     off is completed by the next, as each begins with what is there.
@@ -50,12 +53,12 @@ def bring_about(
     first = todo = plan(kind, before, wanted=wanted, unwanted=unwanted, purge=purge)
     for one in first:
         judge(one)
-    if check_mode:
-        todo = []
+    rest = max(0, len(first) - at_most) if at_most and not check_mode else 0
+    todo = [] if check_mode else first[: len(first) - rest]
     waits, left = iter(WAITS), len(todo)
     while todo:
         try:
-            _send(api, kind, todo, len(first))
+            _send(api, kind, todo, len(first) - rest)
             todo = []
         except Interrupted as err:
             wait = next(waits, None)
@@ -63,9 +66,10 @@ def bring_about(
                 raise PmgError(f"{err}; the next run goes on from there") from err
             sleep(wait)
             todo = plan(kind, _listed(api, kind), wanted=wanted, unwanted=unwanted, purge=purge)
+            todo = todo[: max(0, len(todo) - rest)]
             if len(todo) < left:  # it goes on, if by fits and starts
                 waits, left = iter(WAITS), len(todo)
-    return Outcome(tuple(first), tuple(before), api.requests)
+    return Outcome(tuple(first[: len(first) - rest]), tuple(before), api.requests, rest)
 
 
 CHANGED_MEANWHILE = "detected modified configuration"

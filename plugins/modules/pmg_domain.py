@@ -20,6 +20,7 @@ description:
 extends_documentation_fragment:
   - postmaster.mail.pmg
   - postmaster.mail.pmg.list
+  - postmaster.mail.pmg.progress
 options:
   domains:
     description: The domains. Two that mean the same are refused.
@@ -82,6 +83,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _pmg
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_options import (
     LIST,
+    PROGRESS,
     comment_of,
     items_of,
     keep,
@@ -96,6 +98,7 @@ OPTIONS: dict[str, Any] = {
         "options": {"domain": {"type": "str", "required": True}, "comment": {"type": "str"}},
     },
     **LIST,
+    **PROGRESS,
 }
 
 

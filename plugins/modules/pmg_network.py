@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - postmaster.mail.pmg
   - postmaster.mail.pmg.list
+  - postmaster.mail.pmg.progress
 options:
   networks:
     description: The networks. Two that mean the same are refused.
@@ -101,6 +102,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _pmg
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_options import (
     LIST,
+    PROGRESS,
     comment_of,
     items_of,
     keep,
@@ -116,6 +118,7 @@ OPTIONS: dict[str, Any] = {
     },
     "reachable_from_outside": {"type": "bool", "default": True},
     **LIST,
+    **PROGRESS,
 }
 
 

@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - postmaster.mail.pmg
   - postmaster.mail.pmg.list
+  - postmaster.mail.pmg.progress
 options:
   domains:
     description: The domains. Two that mean the same are refused. One that begins with a dot stands for all below.
@@ -64,9 +65,15 @@ from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _pmg
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api
-from ansible_collections.postmaster.mail.plugins.module_utils._pmg_options import LIST, items_of, keep, run_module
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_options import (
+    LIST,
+    PROGRESS,
+    items_of,
+    keep,
+    run_module,
+)
 
-OPTIONS: dict[str, Any] = {"domains": {"type": "list", "elements": "str", "default": []}, **LIST}
+OPTIONS: dict[str, Any] = {"domains": {"type": "list", "elements": "str", "default": []}, **LIST, **PROGRESS}
 
 
 def run(params: dict[str, Any], api: Api, check_mode: bool) -> dict[str, Any]:

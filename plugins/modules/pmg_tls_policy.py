@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - postmaster.mail.pmg
   - postmaster.mail.pmg.list
+  - postmaster.mail.pmg.progress
 options:
   policies:
     description: The destinations. Two that mean the same are refused.
@@ -75,7 +76,13 @@ from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _pmg
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api
-from ansible_collections.postmaster.mail.plugins.module_utils._pmg_options import LIST, items_of, keep, run_module
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_options import (
+    LIST,
+    PROGRESS,
+    items_of,
+    keep,
+    run_module,
+)
 
 OPTIONS: dict[str, Any] = {
     "policies": {
@@ -88,6 +95,7 @@ OPTIONS: dict[str, Any] = {
         },
     },
     **LIST,
+    **PROGRESS,
 }
 
 

@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - postmaster.mail.pmg
   - postmaster.mail.pmg.list
+  - postmaster.mail.pmg.progress
 options:
   transports:
     description: What goes where. Two for the same are refused.
@@ -95,6 +96,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _pmg
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_options import (
     LIST,
+    PROGRESS,
     comment_of,
     items_of,
     keep,
@@ -116,6 +118,7 @@ OPTIONS: dict[str, Any] = {
         },
     },
     **LIST,
+    **PROGRESS,
 }
 
 

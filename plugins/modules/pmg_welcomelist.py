@@ -20,6 +20,7 @@ description:
 extends_documentation_fragment:
   - postmaster.mail.pmg
   - postmaster.mail.pmg.list
+  - postmaster.mail.pmg.progress
 options:
   emails:
     description: Mail addresses of senders.
@@ -106,11 +107,18 @@ from typing import Any
 from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_welcome
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg import Item
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api, Unknown
-from ansible_collections.postmaster.mail.plugins.module_utils._pmg_options import LIST, items_of, keep, run_module
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_options import (
+    LIST,
+    PROGRESS,
+    items_of,
+    keep,
+    run_module,
+)
 
 OPTIONS: dict[str, Any] = {
     **{option: {"type": "list", "elements": "str", "default": []} for option, *dummy in _pmg_welcome.KINDS.values()},
     **LIST,
+    **PROGRESS,
 }
 
 
