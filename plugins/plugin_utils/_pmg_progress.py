@@ -30,7 +30,8 @@ class Progress(ActionBase):
             results.append(dict(self._execute_module(module_args=given, task_vars=task_vars)))
             if left := results[-1].get("left"):
                 done = changes(results)
-                Display().display(f"[{task_vars['inventory_hostname']}] {done} of {done + left} changes are done")
+                host = (task_vars or {}).get("inventory_hostname", "")
+                Display().display(f"[{host}] {done} of {done + left} changes are done")
         return together(results)
 
 
