@@ -29,6 +29,7 @@ class Progress(ActionBase):
         while not results or results[-1].get("left"):
             results.append(dict(self._execute_module(module_args=given, task_vars=task_vars)))
             if left := results[-1].get("left"):
+                given |= {"backup": False} if given.get("backup") else {}  # it was made before the first change
                 done = changes(results)
                 host = (task_vars or {}).get("inventory_hostname", "")
                 Display().display(f"[{host}] {done} of {done + left} changes are done")
