@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Fragments ``pmg``, ``pmg.list`` and ``pmg.progress``."""
+    """Fragments ``pmg`` and ``pmg.list``."""
 
     DOCUMENTATION = r"""
 options:
@@ -63,6 +63,15 @@ attributes:
     support: full
 """
 
+    PROGRESS = r"""
+options:
+  progress:
+    description:
+      - After how many changes the run says how far it is, as long as some are left. Each time it logs in again.
+      - 25 if left out, which takes the gateway some 50 seconds. With V(0), nothing is said.
+    type: int
+"""
+
     LIST = r"""
 options:
   state:
@@ -74,13 +83,4 @@ options:
     description: Whether all others are removed from the list. Without any entry given, that is all there are.
     type: bool
     default: false
-"""
-
-    PROGRESS = r"""
-options:
-  progress:
-    description:
-      - After how many changes the run says how far it is, as long as some are left. Each time it logs in again.
-      - 25 if left out, which takes the gateway some 50 seconds. With V(0), nothing is said.
-    type: int
 """

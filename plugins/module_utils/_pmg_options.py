@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the modules for a Proxmox Mail Gateway share: the way to it, and how they keep one of its lists. Private.
 
-The options are documented in the fragments ``pmg``, ``pmg.list`` and ``pmg.progress``.
+The options are documented in the fragments ``pmg`` and ``pmg.list``.
 """
 
 from __future__ import annotations

@@ -54,11 +54,12 @@ def bring_about(
     for one in first:
         judge(one)
     rest = max(0, len(first) - at_most) if at_most and not check_mode else 0
-    todo = [] if check_mode else first[: len(first) - rest]
+    if check_mode:
+        todo = []
     waits, left = iter(WAITS), len(todo)
-    while todo:
+    while len(todo) > rest:
         try:
-            _send(api, kind, todo, len(first) - rest)
+            _send(api, kind, todo[: len(todo) - rest], len(first) - rest)
             todo = []
         except Interrupted as err:
             wait = next(waits, None)
@@ -66,7 +67,6 @@ def bring_about(
                 raise PmgError(f"{err}; the next run goes on from there") from err
             sleep(wait)
             todo = plan(kind, _listed(api, kind), wanted=wanted, unwanted=unwanted, purge=purge)
-            todo = todo[: max(0, len(todo) - rest)]
             if len(todo) < left:  # it goes on, if by fits and starts
                 waits, left = iter(WAITS), len(todo)
     return Outcome(tuple(first[: len(first) - rest]), tuple(before), api.requests, rest)
