@@ -38,6 +38,8 @@ from ansible_collections.postmaster.mail.plugins.module_utils import (
     _mta_sts,
     _mx,
     _networks,
+    _pmg,
+    _pmg_dkim,
     _postfix,
     _preflight,
     _public_suffix,
@@ -477,6 +479,12 @@ PARSERS: dict[str, Parser] = {
         (":", "\n", "#", "{SSHA}", "\x85", "\u2028"),
         (),
         _credentials.render,
+    ),
+    "record of a gateway's key": Parser(
+        _pmg_dkim.record_of,
+        ('s._domainkey\tIN\tTXT\t( "v=DKIM1; h=sha256; k=rsa; "\n\t  "p=MCowBQYDK2Vw"\n\t  "AyEA" )  ; ----- DKIM key s',),
+        ('"', "(", ")", ";", "p=", "\\", "\t", "v=DKIM1"),
+        (_pmg.PmgError,),
     ),
     "hash of a password": Parser(
         _hashes.readable,
