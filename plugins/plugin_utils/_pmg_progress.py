@@ -20,11 +20,16 @@ AT_A_TIME = 25
 
 
 class Progress(ActionBase):
-    """Runs the module until no change is left."""
+    """Runs the module until no change is left; in the background, where nobody watches, once for all."""
+
+    _supports_async = True
 
     def run(self, tmp: Any = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         given = {"progress": AT_A_TIME, **self._task.args}
+        if self._task.async_val:
+            given["progress"] = 0
+            return dict(self._execute_module(module_args=given, task_vars=task_vars, wrap_async=True))
         results: list[dict[str, Any]] = []
         while not results or results[-1].get("left"):
             results.append(dict(self._execute_module(module_args=given, task_vars=task_vars)))

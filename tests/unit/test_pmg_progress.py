@@ -36,8 +36,12 @@ PLAY = """
       register: again
     - postmaster.mail.pmg_network: {state: absent, networks: "{{ wanted[:30] }}", progress: 0}
       register: quiet
+    - postmaster.mail.pmg_network: {networks: "{{ wanted }}", purge: true}
+      async: 60
+      poll: 1
+      register: background
     - ansible.builtin.copy:
-        content: "{{ [foreseen, done, again, quiet] | to_json }}"
+        content: "{{ [foreseen, done, again, quiet, background] | to_json }}"
         dest: "PLACE/told.json"
         mode: "0600"
 """
@@ -66,15 +70,16 @@ def test_it_says_how_far_it_is(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
         said = [line for line in done.stdout.splitlines() if "changes are done" in line]
         assert said == ["[gateway] 25 of 65 changes are done", "[gateway] 50 of 65 changes are done"]
-        foreseen, first, again, quiet = json.loads((tmp_path / "told.json").read_text())
+        foreseen, first, again, quiet, background = json.loads((tmp_path / "told.json").read_text())
         # As if all had been done at once, but for two more looks.
         for name in ("changed", "changed_entries", "entries", "diff"):
             assert foreseen[name] == first[name]
         assert (len(first["changed_entries"]), first["requests"], "left" in first) == (65, 65 + 3, False)
         assert (again["changed"], again["requests"]) == (False, 1)
         assert (len(quiet["changed_entries"]), quiet["requests"]) == (30, 31)
+        assert (len(background["changed_entries"]), background["requests"]) == (30, 31)
         # One login each, and two more for the slices.
-        assert (gateway.fake.logins, len(gateway.networks)) == (4 + 2, COUNT - 30)
+        assert (gateway.fake.logins, len(gateway.networks)) == (5 + 2, COUNT)
 
 
 @needs_schema
