@@ -482,7 +482,9 @@ PARSERS: dict[str, Parser] = {
     ),
     "record of a gateway's key": Parser(
         _pmg_dkim.record_of,
-        ('s._domainkey\tIN\tTXT\t( "v=DKIM1; h=sha256; k=rsa; "\n\t  "p=MCowBQYDK2Vw"\n\t  "AyEA" )  ; ----- DKIM key s',),
+        (
+            's._domainkey\tIN\tTXT\t( "v=DKIM1; h=sha256; k=rsa; "\n\t  "p=MCowBQYDK2Vw"\n\t  "AyEA" )  ; ----- DKIM key s',
+        ),
         ('"', "(", ")", ";", "p=", "\\", "\t", "v=DKIM1"),
         (_pmg.PmgError,),
     ),
