@@ -131,6 +131,15 @@ class Aliases:
 
 
 @dataclass(frozen=True)
+class Connection:
+    """A try to connect to ``address``: the ``own`` address then, or why it failed."""
+
+    address: str
+    own: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Reply:
     """A server's answer to a command; code 0 where it was not asked."""
 
@@ -145,7 +154,7 @@ class Reply:
 class Dialogue:
     """A session up to RCPT. ``error`` says how it broke off, ``trouble`` why the certificate does not hold.
 
-    ``login`` is "ok", empty where none was tried, or what was said. ``client`` is the own address in it.
+    ``login`` is "ok", empty where none was tried, or what was said.
     """
 
     error: str = ""
@@ -158,7 +167,6 @@ class Dialogue:
     login: str = ""
     mail: Reply = field(default=Reply())
     rcpt: Reply = field(default=Reply())
-    client: str = ""
 
     @property
     def starttls(self) -> bool:
@@ -191,7 +199,9 @@ def judge_relayhost(request: Request, mta: Mta) -> Step:
         return skipped("relayhost", "there is no program whose configuration can be read")
     if not mta.readable:
         return step("relayhost", UNKNOWN, mta.trouble, ROOT)
-    setting = {"postfix": "relayhost in /etc/postfix/main.cf", "exim": "dc_smarthost in update-exim4.conf.conf"}[mta.name]
+    setting = {"postfix": "relayhost in /etc/postfix/main.cf", "exim": "dc_smarthost in update-exim4.conf.conf"}[
+        mta.name
+    ]
     if mta.trouble:
         return step("relayhost", FAIL, mta.trouble, f"set {setting}, or run the playbook satellite.yml")
     if mta.hop is None:
@@ -275,10 +285,10 @@ def judge_ping(address: str, answer: str, error: str, *, absent: bool, port_open
     return step("ping", WARN, f"{address}: {error}", f"traceroute {address}: is the host up, is there a route?")
 
 
-def judge_port(hop: Hop, results: Mapping[str, str]) -> Step:
-    """A TCP connection can be opened; ``results`` has why not by address, an empty text where it can."""
-    bad = [f"{address}: {error}" for address, error in results.items() if error]
-    good = [address for address, error in results.items() if not error]
+def judge_port(hop: Hop, tries: Sequence[Connection]) -> Step:
+    """A TCP connection can be opened."""
+    bad = [f"{one.address}: {one.error}" for one in tries if one.error]
+    good = [one.address for one in tries if not one.error]
     remedy = (
         f"let the gateway listen on port {hop.port}, and open it for this host on the gateway, the edge and in between"
     )
@@ -310,11 +320,13 @@ def judge_tls(hop: Hop, talk: Dialogue, now: datetime) -> Step:
         remedy = "see that both speak TLS 1.2 or later, and the gateway's log: "
         return step("tls", FAIL if insists else WARN, seen, remedy + "openssl s_client -starttls smtp")
     if talk.trouble:
-        seen = f"{talk.tls}, but the certificate does not hold for {hop.host}: {talk.trouble}"
+        if not verifies:
+            return step(
+                "tls", OK, f"{talk.tls}; the certificate does not hold ({talk.trouble}), as this host asks for none"
+            )
+        seen = f"{talk.tls}, but the certificate does not hold for {hop.host}: {talk.trouble}; nothing is sent without"
         remedy = f"give the gateway a certificate for {hop.host}, or name its authority in satellite_tls_ca_file"
-        if verifies:
-            return step("tls", FAIL, f"{seen}; this host sends nothing without", remedy)
-        return step("tls", WARN, f"{seen}; mail goes all the same", remedy)
+        return step("tls", FAIL, seen, remedy)
     if talk.expires and talk.expires < now + timedelta(days=CERTIFICATE_DAYS):
         seen = f"{talk.tls}, but the certificate ends on {talk.expires:%Y-%m-%d}"
         return step("tls", WARN, seen, "renew it on the gateway (certbot renew)")
@@ -324,7 +336,8 @@ def judge_tls(hop: Hop, talk: Dialogue, now: datetime) -> Step:
 
 # What a refusal says, and what mends it.
 HINTS = (
-    (("relay access denied", "relaying denied", "relay not permitted", "not permitted to relay", "client host rejected"),
+    (("relay access denied", "relaying denied", "relay not permitted", "not permitted to relay",
+      "client host rejected"),
      "let the gateway take mail from {client} (relay_networks, pmg_network), or log in there"),
     (("authentication required", "must issue a starttls", "authenticate"),
      "set satellite_username, satellite_password and satellite_tls: encrypt, or let the gateway trust {client}"),
@@ -334,7 +347,11 @@ HINTS = (
      "see that the sender's domain exists: /etc/mailname and satellite_domain"),
     (("user unknown", "no such user", "recipient address rejected", "5.1.1", "unrouteable", "unknown user"),
      "correct where mail to root goes (satellite_root_address), or make that mailbox"),
-    (("blocked", "listed", "blacklist", "denylist"), "find out who lists {client}, and ask for removal after mending why"),
+    (("connection refused", "timed out", "no route", "unreachable", "host not found", "name service error",
+      "host lookup", "could not connect"), "see the steps resolve and port"),
+    (("certificate", "tls", "ssl"), "see the step tls"),
+    (("blocked", "listed", "blacklist", "denylist"),
+     "find out who lists {client}, and ask for removal after mending why"),
 )  # fmt: skip
 
 
@@ -344,7 +361,7 @@ def hint(text: str, client: str) -> str:
     return (found or "ask who runs the gateway, and show this reply").format(client=client or "this host's address")
 
 
-def judge_recipient(hop: Hop, recipient: str, talk: Dialogue) -> Step:
+def judge_recipient(hop: Hop, recipient: str, talk: Dialogue, client: str) -> Step:
     """The gateway takes mail for where root's mail goes; a message is not sent."""
     if talk.login not in ("", "ok"):
         if talk.login.startswith("unseen: "):
@@ -358,8 +375,10 @@ def judge_recipient(hop: Hop, recipient: str, talk: Dialogue) -> Step:
             return step("recipient", FAIL, f"{hop} {talk.error or 'ends the session'}", "see the gateway's log")
         seen = f"it answers {command} with {reply}"
         if 400 <= reply.code < 500:
-            return step("recipient", WARN, f"{seen}: not now", f"mail waits and is tried again; {hint(reply.text, talk.client)}")
-        return step("recipient", FAIL, seen, hint(reply.text, talk.client))
+            return step(
+                "recipient", WARN, f"{seen}: not now", f"mail waits and is tried again; {hint(reply.text, client)}"
+            )
+        return step("recipient", FAIL, seen, hint(reply.text, client))
     login = "after a login " if talk.login else ""
     return step("recipient", OK, f"{login}it takes mail for {recipient} ({talk.rcpt})")
 
@@ -404,9 +423,7 @@ def judge_queue(request: Request, queue: Sequence[ml.Queued], mta: Mta, now: dat
     return step("queue", FAIL if age >= request.queue_age else WARN, seen, remedy)
 
 
-def judge_log(
-    request: Request, events: Sequence[ml.Event], queue: Sequence[ml.Queued] | None
-) -> Step:
+def judge_log(request: Request, events: Sequence[ml.Event], queue: Sequence[ml.Queued] | None) -> Step:
     """The last that left did arrive at the gateway. What waits is the queue's affair, where that is known."""
     known = wanted(request, events)
     if request.queue_id or request.log_recipient:
@@ -431,7 +448,8 @@ def wanted(request: Request, events: Sequence[ml.Event]) -> list[ml.Event]:
     return [
         one
         for one in events
-        if (not request.queue_id or one.id == request.queue_id) and (not recipient or one.recipient.lower() == recipient)
+        if (not request.queue_id or one.id == request.queue_id)
+        and (not recipient or one.recipient.lower() == recipient)
     ]
 
 
@@ -454,21 +472,25 @@ def judge_sessions(clients: Sequence[str], seen: ml.Sessions, hours: int) -> Ste
     """The gateway's side: whether it saw the client, and took what it brought."""
     names = ", ".join(clients)
     if not seen.lines:
-        remedy = "it talks to another host, or what lies between changes its address (masquerading): compare with the log"
+        remedy = (
+            "it talks to another host, or what lies between changes its address (masquerading): compare with the log"
+        )
         return step("gateway", WARN, f"no session of {names} in the log of {hours} hours", remedy)
     if seen.refused_last:
         return step("gateway", FAIL, f"refused {seen.refusals[-1]}", hint(seen.refusals[-1].text, names))
     if seen.events:
         last = seen.events[-1]
         verdict = OK if last.outcome == ml.DELIVERED else WARN
-        remedy = "" if verdict == OK else hint(last.reply, "")
-        return step("gateway", verdict, f"{len(seen.taken)} taken from {names}; the last {_told(last)}", remedy)
-    return step("gateway", OK, f"{len(seen.taken)} taken from {names}, none refused; last seen {seen.lines[-1]}")
+        where = {ml.DEFERRED: "waits here", ml.BOUNCED: "went back to its sender"}.get(last.outcome)
+        remedy = f"it {where}: the reply says why" if where else ""
+        return step("gateway", verdict, f"{seen.messages} messages of {names}; the last {_told(last)}", remedy)
+    return step("gateway", OK, f"{seen.messages} messages of {names}, none refused; last seen {seen.lines[-1]}")
 
 
 # --- the whole -----------------------------------------------------------------------------------
 
 LEADS = {
+    "relayhost": "Mail does not take its way from {host}",
     "mailname": "Mail from {host} carries a wrong name",
     "aliases": "Mail to root on {host} does not arrive",
     "queue": "Mail waits on {host}",
@@ -529,13 +551,13 @@ class Report:
 
     def table(self, width: int = 100) -> list[str]:
         """All of it as lines for people."""
-        lines = [self.host + (f", seen from {', '.join(self.client)}" if self.client else "")]
-        if self.client:
-            lines = [f"{self.host}, of the sessions with {', '.join(self.client)}"]
+        lines = [self.host + (f", on the sessions of {', '.join(self.client)}" if self.client else "")]
         for one in self.steps:
             head = f"  {one.verdict:<7}  {one.id:<9}  "
             indent = " " * len(head)
-            wrapped = textwrap.wrap(one.seen, width, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False)
+            wrapped = textwrap.wrap(
+                one.seen, width, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False
+            )
             lines += wrapped or [head.rstrip()]
             # A command to paste must stay on its line.
             lines += [f"{indent}-> {one.remedy}"] if one.remedy else []

@@ -44,11 +44,12 @@ _TIME = re.compile(r"time=([0-9.]+ ?ms)")
 
 
 class _Session(smtplib.SMTP):
-    """A session with one address of a server whose certificate must carry the name ``host``."""
+    """A session with one address of a server, whose certificate must carry its name."""
 
-    def __init__(self, address: str, **options: Any) -> None:
+    def __init__(self, address: str, name: str, **options: Any) -> None:
         self._address = address
         super().__init__(**options)
+        self._host = name  # what starttls compares the certificate with
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         return socket.create_connection((self._address, port), timeout)
@@ -63,7 +64,7 @@ class _TlsSession(smtplib.SMTP_SSL):
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         plain = socket.create_connection((self._address, port), timeout)
-        return self.context.wrap_socket(plain, server_hostname=host)  # type: ignore[attr-defined,no-any-return]
+        return self.context.wrap_socket(plain, server_hostname=host)
 
 
 class SatelliteHost:
@@ -72,7 +73,9 @@ class SatelliteHost:
     ``timeout`` is in seconds, for each connection and each answer. ``ca_file`` stands in for what the program trusts.
     """
 
-    def __init__(self, *, timeout: float = 10, ca_file: str = "", root: str = "/", runner: Runner | None = None) -> None:
+    def __init__(
+        self, *, timeout: float = 10, ca_file: str = "", root: str = "/", runner: Runner | None = None
+    ) -> None:
         self._timeout = timeout
         self._root = root
         self._runner = runner or Runner()
@@ -144,7 +147,8 @@ class SatelliteHost:
         except OSError:
             return False
         return any(
-            (self._proc(pid, "comm") or "").strip() == program and word in (self._proc(pid, "cmdline") or "") for pid in pids
+            (self._proc(pid, "comm") or "").strip() == program and word in (self._proc(pid, "cmdline") or "")
+            for pid in pids
         )
 
     def _proc(self, pid: str, name: str) -> str | None:
@@ -290,13 +294,13 @@ class SatelliteHost:
             return Ping(error="this user may not send pings", absent=True)
         return Ping(error="no answer to ping")
 
-    def connect(self, address: str, port: int) -> str:
-        """Open and close a connection; why that failed, empty if it worked."""
+    def connect(self, address: str, port: int) -> dg.Connection:
+        """Open and close a connection."""
         try:
-            socket.create_connection((address, port), self._timeout).close()
+            with socket.create_connection((address, port), self._timeout) as opened:
+                return dg.Connection(address, own=str(opened.getsockname()[0]))
         except OSError as err:
-            return explain_socket_error(err)
-        return ""
+            return dg.Connection(address, error=explain_socket_error(err))
 
     # --- the dialogue ------------------------------------------------------------------------
 
@@ -323,15 +327,13 @@ class SatelliteHost:
     ) -> None:
         """Fills ``known`` with the fields of a :class:`Dialogue` as far as the session goes."""
         options: dict[str, Any] = {"local_hostname": self._helo or self.name(), "timeout": self._timeout}
-        session: smtplib.SMTP
-        if hop.port == 465:
-            session = _TlsSession(address, context=context, **options)
-        else:
-            session = _Session(address, **options)
-        session._host = hop.host  # type: ignore[attr-defined]  # the name that the certificate must carry
+        session: smtplib.SMTP = (
+            _TlsSession(address, context=context, **options)
+            if hop.port == 465
+            else _Session(address, hop.host, **options)
+        )
         try:
             code, banner = session.connect(hop.host, hop.port)
-            known["client"] = str(session.sock.getsockname()[0]) if session.sock else ""
             if code != 220:
                 known["error"] = f"greets with {code} {_text(banner)}"
                 return

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the steps of a diagnosis in their order: what a failure explains is not tried. Private, pure but for its port."""
+"""Runs the steps of a diagnosis in their order; what a failure explains is not tried. Private."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Host(Protocol):
     def aliases(self) -> dg.Aliases: ...
     def addresses(self, host: str) -> tuple[list[str], str]: ...
     def ping(self, address: str) -> Ping: ...
-    def connect(self, address: str, port: int) -> str: ...
+    def connect(self, address: str, port: int) -> dg.Connection: ...
     def talk(self, hop: dg.Hop, address: str, sender: str, recipient: str) -> dg.Dialogue: ...
     def queue(self) -> list[ml.Queued]: ...
     def log(self, hours: int) -> list[ml.Line]: ...
@@ -52,7 +52,9 @@ def validate(request: dg.Request) -> None:
         if value and not is_address(value):
             raise dg.DiagnoseError(f"{name}: {value!r} is no address such as root@example.org")
     if request.queue_id and not ml.is_queue_id(request.queue_id):
-        raise dg.DiagnoseError(f"queue_id: {request.queue_id!r} is no id of a queue: take it from postqueue -p or exim4 -bp")
+        raise dg.DiagnoseError(
+            f"queue_id: {request.queue_id!r} is no id of a queue: take it from postqueue -p or exim4 -bp"
+        )
     for name, low in (("hours", 1), ("limit", 0), ("queue_age", 0)):
         if getattr(request, name) < low:
             option = {"hours": "log_hours", "limit": "log_limit"}.get(name, name)
@@ -70,7 +72,7 @@ class _Satellite:
 
     def __init__(self, request: dg.Request, host: Host) -> None:
         self.request, self.host, self.now = request, host, host.now()
-        self.details: dict[str, Any] = {"client": ""}
+        self.details: dict[str, Any] = {"client": []}
         self.mta = host.mta()
         self.hop = dg.next_hop(request, self.mta)
         self.mailname: str | None = None
@@ -109,10 +111,11 @@ class _Satellite:
         if not addresses:
             yield from (dg.skipped(name, resolved) for name in steps[1:])
             return
-        results = {address: self.host.connect(address, self.hop.port) for address in addresses}
-        reached = [address for address, error in results.items() if not error]
+        tries = [self.host.connect(address, self.hop.port) for address in addresses]
+        reached = [one for one in tries if not one.error]
+        self.details["client"] = list(dict.fromkeys(one.own for one in reached))
         ping = self.host.ping(addresses[0])
-        port = dg.judge_port(self.hop, results)
+        port = dg.judge_port(self.hop, tries)
         yield dg.judge_ping(addresses[0], ping.answer, ping.error, absent=ping.absent, port_open=bool(reached))
         yield port
         if reached:
@@ -120,11 +123,10 @@ class _Satellite:
         else:
             yield from (dg.skipped(name, port) for name in steps[3:])
 
-    def _dialogue(self, hop: dg.Hop, address: str) -> Iterator[dg.Step]:
+    def _dialogue(self, hop: dg.Hop, connection: dg.Connection) -> Iterator[dg.Step]:
         domain = self.request.mailname or self.mailname or self.host.name()
         sender = self.request.sender or f"root@{domain}"
-        talk = self.host.talk(hop, address, sender if is_address(sender) else "", self.recipient)
-        self.details["client"] = talk.client
+        talk = self.host.talk(hop, connection.address, sender if is_address(sender) else "", self.recipient)
         smtp = dg.judge_smtp(hop, talk)
         yield smtp
         if smtp.verdict == dg.FAIL:
@@ -139,7 +141,7 @@ class _Satellite:
             cause: dg.Step | str = self.aliases if bad and self.aliases else "mail to root does not leave this host"
             yield dg.skipped("recipient", cause)
         else:
-            yield dg.judge_recipient(hop, self.recipient, talk)
+            yield dg.judge_recipient(hop, self.recipient, talk, connection.own)
 
     def _past(self) -> Iterator[dg.Step]:
         lines, blind = _log(self.host, self.request.hours)
@@ -161,10 +163,10 @@ class _Satellite:
         if not self.request.gateway_log:
             seen = "no log of the gateway was given: run this module there with client, or give gateway_log"
             return dg.skipped("gateway", seen)
-        names = tuple(filter(None, (str(self.details["client"]), self.host.name())))
-        seen = ml.sessions(ml.parse_log("\n".join(self.request.gateway_log), self.now), names)
-        self.details["sessions"] = _shown(seen.lines, self.host)
-        return dg.judge_sessions(names, seen, self.request.hours)
+        names = (*self.details["client"], self.host.name())
+        found = ml.sessions(ml.parse_log("\n".join(self.request.gateway_log), self.now), names)
+        self.details["sessions"] = _shown(found.lines, self.host)
+        return dg.judge_sessions(names, found, self.request.hours)
 
 
 class _Gateway:
@@ -182,7 +184,11 @@ class _Gateway:
         else:
             judged = dg.judge_sessions(self.request.client, seen, self.request.hours)
         steps = [dg.judge_mta(mta), judged]
-        details = {"client": "", "sessions": _shown(seen.lines, self.host), **_outcomes(self.request, seen.events, self.host)}
+        details = {
+            "client": [],
+            "sessions": _shown(seen.lines, self.host),
+            **_outcomes(self.request, seen.events, self.host),
+        }
         name = self.host.name()
         return dg.Report(name, mta.name, None, _clean(steps, self.host), self.request.client, details)
 

@@ -56,7 +56,9 @@ _DELIVERED_MARK = re.compile(r" {4,}D ")
 # What must not leave a host, wherever it was written; what is named stays, what follows goes.
 _SECRETS = (
     re.compile(r"(?i)(\bAUTH\s+(?:PLAIN|LOGIN|XOAUTH2|CRAM-MD5|OAUTHBEARER)\s+)[^\s,;)\"']+"),
-    re.compile(r"(?i)(\b[a-z0-9_-]{0,30}(?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key)\s{0,3}[=:]\s{0,3})[^\s,;]+"),
+    re.compile(
+        r"(?i)(\b[a-z0-9_-]{0,30}(?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key)\s{0,3}[=:]\s{0,3})[^\s,;]+"
+    ),
     re.compile(r"(://[^/\s:@]{0,200}:)[^/\s@]+(?=@)"),
 )
 HIDDEN = "***"
@@ -266,7 +268,7 @@ def _postqueue_line(text: str) -> Queued | None:
 
 def parse_exim_queue(text: str, now: datetime) -> list[Queued]:
     """What ``exim4 -bp`` prints, whose ages are whole minutes, hours or days."""
-    found = []
+    found: list[Queued] = []
     for line in text.split("\n"):
         match = _EXIM_QUEUED.match(line[:LINE_LIMIT])
         if match and len(found) < QUEUE_LIMIT:
@@ -308,7 +310,8 @@ class Sessions:
 
     lines: tuple[Line, ...]
     refusals: tuple[Line, ...]
-    taken: tuple[Line, ...]
+    taken: tuple[Line, ...]  # envelopes that it would have, of which a diagnosis sends no message
+    messages: int
     events: tuple[Event, ...]
 
     @property
@@ -319,10 +322,11 @@ class Sessions:
 
 _REFUSED = re.compile(
     r"\b(?:reject|milter-reject|discard): | rejected (?:RCPT|MAIL|after DATA|connection|EHLO or HELO|DATA)\b|"
-    r"authentication failed|authenticator failed|TLS error|SSL_accept error",
+    r"authentication failed|authenticator failed",
     re.IGNORECASE,
 )
 _TAKEN = re.compile(rf"({POSTFIX_ID}): client=|({EXIM_ID}) <= ")
+_MESSAGE = re.compile(rf"(?:({POSTFIX_ID}): message-id=|({EXIM_ID}) <= )")
 _PASSED_ON = re.compile(rf"queued as ({POSTFIX_ID})\b")
 
 
@@ -330,18 +334,25 @@ def sessions(lines: Iterable[Line], clients: Sequence[str]) -> Sessions:
     """The sessions of ``clients``, addresses or names, in a server's log, and the way of the mail they brought."""
     listed = sorted(lines, key=_order)
     # A name in brackets or parentheses is one that the client gave itself; addresses stand in brackets.
-    wanted = re.compile("|".join(rf"(?<![\w.:-]){re.escape(name)}(?![\w.:-])" for name in clients if name) or r"(?!)", re.I)
+    wanted = re.compile(
+        "|".join(rf"(?<![\w.:-]){re.escape(name)}(?![\w.:-])" for name in clients if name) or r"(?!)", re.I
+    )
     mine = [line for line in listed if wanted.search(line.text)]
     taken = [line for line in mine if _TAKEN.match(line.text)]
-    ids = {number for line in taken if (match := _TAKEN.match(line.text)) for number in match.groups() if number}
-    found = []
+    ids = _ids(_TAKEN, taken)
+    messages = len(ids & _ids(_MESSAGE, listed))
+    found: list[Event] = []
     for one in events(listed):
         if one.id in ids:
             found.append(one)
             ids |= set(_PASSED_ON.findall(one.reply))  # by a filter, to the same server again
-    return Sessions(
-        tuple(mine), tuple(line for line in mine if _REFUSED.search(line.text)), tuple(taken), tuple(found)
-    )
+    refusals = [line for line in mine if _REFUSED.search(line.text)]
+    return Sessions(tuple(mine), tuple(refusals), tuple(taken), messages, tuple(found))
+
+
+def _ids(pattern: re.Pattern[str], lines: Iterable[Line]) -> set[str]:
+    matches = filter(None, (pattern.match(line.text) for line in lines))
+    return {number for match in matches for number in match.groups() if number}
 
 
 def is_queue_id(text: str) -> bool:

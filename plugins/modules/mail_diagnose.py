@@ -96,7 +96,7 @@ EXAMPLES = r"""
 
 - name: See what the gateway says of it
   postmaster.mail.mail_diagnose:
-    client: ["{{ diagnosis.client }}"]
+    client: "{{ diagnosis.client + [diagnosis.host] }}"
   delegate_to: relay1.example.org
   register: other_side
 
@@ -164,10 +164,11 @@ gateway:
   type: str
   sample: relay1.example.org port 25
 client:
-  description: The host's own address in the dialogue with the gateway, or an empty string.
+  description: The host's own addresses in connections with the gateway.
   returned: success
-  type: str
-  sample: 192.0.2.31
+  type: list
+  elements: str
+  sample: [192.0.2.31, "2001:db8::31"]
 queue:
   description:
     - How many messages are in the queue, how many of them wait, the age of the oldest in seconds, and why how many
