@@ -523,18 +523,24 @@ class Report:
         if not worst:
             return f"Nothing wrong was found on {self.host}{self._way}{unsaid}."
         first = worst[0]
-        if first.verdict == FAIL:
-            lead = LEADS.get(first.id, "Mail does not leave {host}").format(host=self.host)
-        else:
-            lead = f"Mail of {self.host} passes, with a warning of {first.id}"
+        lead = self._refusal(first) if first.verdict == FAIL else self._warning(first)
         others = [one.id for one in (*self.of(FAIL), *self.of(WARN)) if one is not first]
         also = f"; see also {', '.join(others)}" if others else ""
         return f"{lead}: {first.seen}; remedy: {first.remedy}{also}{unsaid}."
 
+    def _refusal(self, first: Step) -> str:
+        if self.client and first.id == "gateway":
+            return f"{self.host} refused mail of {self.client[-1]}"
+        return LEADS.get(first.id, "Mail does not leave {host}").format(host=self.host)
+
+    def _warning(self, first: Step) -> str:
+        who = f"{self.client[-1]} through {self.host}" if self.client else self.host
+        return f"Mail of {who} passes, with a warning of {first.id}"
+
     @property
     def _way(self) -> str:
         if self.client:
-            return f" for {', '.join(self.client)}"
+            return f" with mail of {self.client[-1]}"
         return f", whose mail leaves through {self.hop}" if self.hop else ""
 
     def as_dict(self) -> dict[str, Any]:
