@@ -8,7 +8,7 @@ A step is judged out of plain values; :mod:`_diagnose_run` has them collected in
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -52,10 +52,14 @@ class Step:
         """The shape a module returns."""
         return {"id": self.id, "verdict": self.verdict, "seen": self.seen, "remedy": self.remedy}
 
+    def shown(self, hidden: Callable[[str], str]) -> Step:
+        """The step without what ``hidden`` takes away, and fit for a terminal, for much of it comes from strangers."""
+        return Step(self.id, self.verdict, visible(hidden(self.seen)), visible(hidden(self.remedy), 1000))
+
 
 def step(number: str, verdict: str, seen: str, remedy: str = "") -> Step:
-    """A step whose texts are fit for a terminal, for much of them comes from strangers."""
-    return Step(number, verdict, visible(" ".join(seen.split())), visible(remedy, 1000))
+    """A step as it was seen; see :meth:`Step.shown`."""
+    return Step(number, verdict, " ".join(seen.split()), remedy)
 
 
 def skipped(number: str, cause: Step | str) -> Step:

@@ -201,8 +201,7 @@ def _log(host: Host, hours: int) -> tuple[list[ml.Line], dg.Unseen | None]:
 
 
 def _clean(steps: Sequence[dg.Step], host: Host) -> tuple[dg.Step, ...]:
-    """The steps without any password."""
-    return tuple(dg.Step(one.id, one.verdict, host.hidden(one.seen), one.remedy) for one in steps)
+    return tuple(one.shown(host.hidden) for one in steps)
 
 
 def _shown(lines: Sequence[ml.Line], host: Host) -> list[str]:
