@@ -416,7 +416,7 @@ def judge_queue(request: Request, queue: Sequence[ml.Queued], mta: Mta, now: dat
     if not late:
         return step("queue", OK, f"{len(queue)} on their way, none waits" if queue else "it is empty")
     first = oldest(late)
-    age = (now - first).total_seconds() if first else 0.0
+    age = max(0.0, (now - first).total_seconds()) if first else 0.0
     held = sum(one.held for one in late)
     counted = f"{len(late)} message{'s' * (len(late) > 1)} wait{'s' * (len(late) == 1)}, the oldest for {duration(age)}"
     why = "; ".join(f"{count} x {reason}" for reason, count in ml.reasons(late)[:3])

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils import basic
 from ansible_collections.postmaster.mail.plugins.module_utils import _diagnose as dg
 from ansible_collections.postmaster.mail.plugins.module_utils import _diagnose_client as client
 from ansible_collections.postmaster.mail.plugins.module_utils import _diagnose_run as run
 from ansible_collections.postmaster.mail.plugins.module_utils import _mail_log as ml
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Result, Runner
+from ansible_collections.postmaster.mail.plugins.modules import mail_diagnose
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -65,6 +69,8 @@ class FakeHost:
     waits: list[ml.Queued] | dg.Unseen = field(default_factory=list)
     logged: list[ml.Line] | dg.Unseen = field(default_factory=lambda: [ml.Line(NOON, "postfix/smtp", SENT)])
     envelope: tuple[str, str] | None = None
+    notes: list[str] = field(default_factory=list)
+    secrets: set[str] = field(default_factory=lambda: {"xyzzy1"})
 
     def now(self) -> datetime:
         return NOON
@@ -339,6 +345,11 @@ def test_a_host_with_neither_program(packages: tuple[str, ...], verdict: str, se
     report = examine(FakeHost(program=dg.Mta(packages=packages)))
     assert report.steps[0] == replace(report.steps[0], verdict=verdict, seen=seen)
     assert wrong(report) == {"mta": verdict, "relayhost": "skipped", "queue": "skipped"}
+
+
+def test_a_clock_that_is_a_moment_behind_makes_no_message_young() -> None:
+    queue = [replace(WAITS, arrival=NOON + timedelta(seconds=1))]
+    assert wrong(examine(FakeHost(waits=queue), replace(REQUEST, queue_age=0))) == {"queue": "fail"}
 
 
 def test_without_expectations_what_is_there_will_do() -> None:
@@ -739,3 +750,31 @@ def test_nobody_listens() -> None:
         port = server.getsockname()[1]
         assert client.SatelliteHost().connect("127.0.0.1", port) == dg.Connection("127.0.0.1", own="127.0.0.1")
     assert client.SatelliteHost().connect("127.0.0.1", port).error == "connection refused"
+
+
+# --- the module --------------------------------------------------------------------------------
+
+
+def module(monkeypatch: pytest.MonkeyPatch, host: FakeHost, **params: object) -> dict[str, Any]:
+    """What the module prints on a host that answers as a test says."""
+    printed = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", printed)
+    monkeypatch.setattr(mail_diagnose, "SatelliteHost", lambda **options: host)
+    # What ansible.module_utils.testing does from ansible-core 2.19 on; 2.18 has no such thing.
+    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": params}).encode())
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+    with pytest.raises(SystemExit):
+        mail_diagnose.main()
+    return dict(json.loads(printed.getvalue()))
+
+
+def test_the_module_returns_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = module(monkeypatch, FakeHost(mail_name="xyzzy1.example"), mailname="example.org", _ansible_check_mode=True)
+    assert (found["verdicts"]["mailname"], found["changed"], found["unseen"]) == ("fail", False, [])
+    assert found["table"][0] == "web1.example.org" and len(found["steps"]) == len(dg.STEPS)
+    assert "xyzzy1" not in json.dumps(found)
+
+
+def test_the_module_says_what_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert module(monkeypatch, FakeHost(), queue_id="x y")["msg"].startswith("queue_id: 'x y' is no id of a queue")
+    assert "failed" not in module(monkeypatch, FakeHost(), queue_id="18F891AA7F9")

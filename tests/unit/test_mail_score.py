@@ -5,18 +5,23 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ansible.module_utils import basic
+from ansible_collections.postmaster.mail.plugins.module_utils import _check_client as client
 from ansible_collections.postmaster.mail.plugins.module_utils import _check_view as v
 from ansible_collections.postmaster.mail.plugins.module_utils import _score
 from ansible_collections.postmaster.mail.plugins.module_utils._check import CheckError
 from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import Mail
 from ansible_collections.postmaster.mail.plugins.module_utils._score_run import score
+from ansible_collections.postmaster.mail.plugins.modules import mail_score
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -253,3 +258,79 @@ def test_parts_within_parts_have_an_end(count: int) -> None:
     nested = "".join(f"Content-Type: multipart/mixed; boundary=b{i}\r\n\r\n--b{i}\r\n" for i in range(count))
     found = judged(signed(letter(f"MIME-Version: 1.0\r\n{nested}")))
     assert lost(found)["mime"] == 0.5
+
+
+# --- the module --------------------------------------------------------------------------------
+
+
+class Known(client.Collector):
+    """The made-up internet instead of the real one."""
+
+    async def ask(self, questions: Any) -> None:
+        for question in questions:
+            self.facts[question] = World().answer(question)
+
+
+def module(monkeypatch: pytest.MonkeyPatch, **params: object) -> dict[str, Any]:
+    """What the module prints."""
+    printed = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", printed)
+    monkeypatch.setattr(client, "Collector", Known)
+    lists = {"dnsbl_ip": [LIST], "dnsbl_domain": [NAME_LIST]}
+    # What ansible.module_utils.testing does from ansible-core 2.19 on; 2.18 has no such thing.
+    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": {**lists, **params}}).encode())
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+    with pytest.raises(SystemExit):
+        mail_score.main()
+    return dict(json.loads(printed.getvalue()))
+
+
+TOKEN = "probe-0123456789abcdef"
+
+
+@pytest.fixture
+def maildir(tmp_path: Path) -> Path:
+    """A maildir with a probe."""
+    (tmp_path / "new").mkdir()
+    (tmp_path / "cur").mkdir()
+    (tmp_path / "new" / "1").write_bytes(signed(LETTER.replace("<1@example.org>", f"<{TOKEN}@example.org>")).raw)
+    return tmp_path
+
+
+def test_a_file_and_a_probe_in_a_maildir_are_scored(monkeypatch: pytest.MonkeyPatch, maildir: Path) -> None:
+    by_file = module(monkeypatch, message_file=str(maildir / "new" / "1"))
+    by_token = module(monkeypatch, maildir=str(maildir), token=TOKEN, sender="root@example.org")
+    assert (by_file["score"], by_file["domain"], by_file["changed"]) == (10, "example.org", False)
+    assert by_file["table"] == by_token["table"]
+    assert [row["id"] for row in by_file["rows"]] == [row.id for row in _score.ROWS]
+
+
+def test_a_minimum(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "m.eml"
+    path.write_bytes((RECEIVED + LETTER).encode())
+    failed = module(monkeypatch, message_file=str(path), minimum=9)
+    assert failed["msg"].startswith("fewer points than 9: 8.5 of 10 points; most is lost by dkim: not signed by")
+    assert failed["failed"] and failed["score"] == 8.5
+    assert "failed" not in module(monkeypatch, message_file=str(path), minimum=8.5)
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({}, "one of the following is required: message_file, maildir, imap"),
+        ({"maildir": "/x"}, "missing parameter(s) required by 'maildir': token, sender"),
+        ({"maildir": "/x", "token": "a b", "sender": "a@b.example"}, "token 'a b' is not 8 to 64 letters"),
+        ({"maildir": "/x", "token": TOKEN, "sender": "root"}, "sender 'root' is no address such as probe@example.org"),
+        ({"message_file": "/x"}, "message_file: /x cannot be read: No such file or directory"),
+        ({"message_file": "/x", "resolver": ["ns"]}, "resolver 'ns' is no address"),
+    ],
+)
+def test_what_makes_no_sense_is_said(monkeypatch: pytest.MonkeyPatch, params: dict[str, object], said: str) -> None:
+    assert said in module(monkeypatch, **params)["msg"]
+
+
+def test_a_probe_that_is_not_there(monkeypatch: pytest.MonkeyPatch, maildir: Path) -> None:
+    said = module(monkeypatch, maildir=str(maildir), token="probe-other", sender="root@example.org")["msg"]
+    assert said == (
+        "there is no message probe-other of root@example.org: send one with mail_probe, and wait until it arrives"
+    )
