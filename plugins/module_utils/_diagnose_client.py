@@ -86,6 +86,7 @@ class SatelliteHost:
         self._helo = ""
         self._login: tuple[str, str] | None = None
         self._login_hidden = ""
+        self._logs = 0  # of the journal and the files, those that are there
         self.notes: list[str] = []
 
     # --- files and programs ------------------------------------------------------------------
@@ -416,6 +417,10 @@ class SatelliteHost:
         for name in LOG_FILES:
             lines += ml.parse_log(self._tail(f"/var/log/{name}", since), now)
         found = [line for line in lines if line.time is None or line.time >= since]
+        if not self._logs:
+            raise dg.Unseen(
+                "there is neither a journal nor a file such as /var/log/mail.log", "see where syslog writes"
+            )
         if not found and self.notes:
             raise dg.Unseen("; ".join(self.notes), ROOT_OR_GROUP)
         return found
@@ -429,12 +434,14 @@ class SatelliteHost:
             return  # a host without systemd
         if "not seeing messages" in result.stderr or "ermission" in result.stderr:
             self.notes.append("the journal cannot be read by this user")
+        self._logs += result.code == 0
         yield result.stdout
 
     def _tail(self, path: str, since: datetime) -> str:
         place = self._path(path)
         try:
             info = os.stat(place)
+            self._logs += 1
             if datetime.fromtimestamp(info.st_mtime, UTC) < since:
                 return ""
             with open(place, "rb") as handle:

@@ -610,6 +610,12 @@ def test_a_log_that_this_user_cannot_read(tmp_path: Path) -> None:
     assert str(caught.value) == "the journal cannot be read by this user"
 
 
+def test_no_log_at_all_is_not_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(dg.Unseen, match="there is neither a journal nor a file such as /var/log/mail.log"):
+        postfix(tmp_path).log(24)
+    assert postfix(tmp_path, {"journalctl": (0, "", "")}).log(24) == []
+
+
 def test_queues(tmp_path: Path) -> None:
     line = '{"queue_id": "18F891AA7F9", "arrival_time": 1795176000, "recipients": []}\n'
     assert postfix(tmp_path, {"postqueue": (0, line, "")}).queue() == [ml.Queued("18F891AA7F9", "", NOON)]
