@@ -82,6 +82,7 @@ class SatelliteHost:
         self._local = LocalHost(root=root, runner=self._runner)
         self._ca_file = ca_file
         self._protocols = "all"
+        self._domain = ""  # what relayhost names without brackets: Postfix takes its MX, where it has some
         self._alias_maps = ""
         self._helo = ""
         self._login: tuple[str, str] | None = None
@@ -175,6 +176,7 @@ class SatelliteHost:
         if not text:
             return mta
         host, port = _adopt_postfix.split_next_hop(text)
+        self._domain = "" if text.startswith("[") else host
         if not host or port is None:
             return _with(mta, text=text, trouble=f"relayhost is {text!r}, which names no host and port")
         login = values.get("smtp_sasl_auth_enable") == "yes" and bool(values.get("smtp_sasl_password_maps"))
@@ -275,12 +277,25 @@ class SatelliteHost:
     def addresses(self, host: str) -> tuple[list[str], str]:
         """Addresses of the families that the program speaks, IPv4 first, and why there are none."""
         family = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}.get(self._protocols, socket.AF_UNSPEC)
+        found, trouble = set(), ""
+        for name in self._exchangers(host) or [host]:
+            try:
+                infos = socket.getaddrinfo(name, None, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+                found |= {str(info[4][0]) for info in infos}
+            except (socket.gaierror, UnicodeError) as err:
+                trouble = explain_socket_error(err) if isinstance(err, OSError) else "it is no host name"
+        return sorted(found, key=lambda text: (":" in text, text))[:ADDRESS_LIMIT], trouble
+
+    def _exchangers(self, host: str) -> list[str]:
+        """The MX hosts of the lowest number, where the program would ask for them."""
+        if not self._domain or host != self._domain:
+            return []
         try:
-            found = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-        except (socket.gaierror, UnicodeError) as err:
-            return [], explain_socket_error(err) if isinstance(err, OSError) else "it is no host name"
-        listed = sorted({str(info[4][0]) for info in found}, key=lambda text: (":" in text, text))
-        return listed[:ADDRESS_LIMIT], ""
+            records = [record.partition(" ") for record in self._local.query(host, "MX")]
+        except OSError:
+            return []
+        best = min((int(number) for number, _space, _name in records), default=0)
+        return [name for number, _space, name in records if int(number) == best and name != "."]
 
     def ping(self, address: str) -> Ping:
         """One echo, by the program of that name."""

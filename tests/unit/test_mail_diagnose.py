@@ -535,6 +535,25 @@ def test_postfix_s_gateway(tmp_path: Path, values: dict[str, str], hop: dg.Hop |
     assert (found.hop, found.trouble) == (hop, trouble)
 
 
+@pytest.mark.parametrize(
+    ("relayhost", "asked", "expected"),
+    [
+        ("example.org", "example.org", ["192.0.2.25"]),  # by its best MX
+        ("[example.org]", "example.org", ["192.0.2.1"]),
+        ("example.org", "relay1.example.org", ["192.0.2.26"]),
+    ],
+)
+def test_a_relayhost_without_brackets_is_reached_by_its_mx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relayhost: str, asked: str, expected: list[str]
+) -> None:
+    known = {"example.org": "192.0.2.1", "mx1.example.org.": "192.0.2.25", "relay1.example.org": "192.0.2.26"}
+    host = postfix(tmp_path, relayhost=relayhost)
+    host.mta()
+    monkeypatch.setattr(host._local, "query", lambda name, rdtype: ["20 mx2.example.org.", "10 mx1.example.org."])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda name, *args, **options: [(0, 0, 0, "", (known[name], 0))])
+    assert host.addresses(asked) == (expected, "")
+
+
 def test_an_alias_database_that_is_older(tmp_path: Path) -> None:
     host = postfix(tmp_path)
     host.mta()
