@@ -432,12 +432,12 @@ class SatelliteHost:
         for name in LOG_FILES:
             lines += ml.parse_log(self._tail(f"/var/log/{name}", since), now)
         found = [line for line in lines if line.time is None or line.time >= since]
+        if not found and self.notes:
+            raise dg.Unseen("; ".join(self.notes), ROOT_OR_GROUP)
         if not self._logs:
             raise dg.Unseen(
                 "there is neither a journal nor a file such as /var/log/mail.log", "see where syslog writes"
             )
-        if not found and self.notes:
-            raise dg.Unseen("; ".join(self.notes), ROOT_OR_GROUP)
         return found
 
     def _journal(self, hours: int) -> Iterator[str]:

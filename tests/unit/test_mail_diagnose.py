@@ -625,7 +625,7 @@ def test_the_log_of_journal_and_files(tmp_path: Path) -> None:
 def test_a_log_that_this_user_cannot_read(tmp_path: Path) -> None:
     hint = "Hint: You are currently not seeing messages from other users and the system.\n"
     with pytest.raises(dg.Unseen) as caught:
-        postfix(tmp_path, {"journalctl": (0, "", hint)}).log(24)
+        postfix(tmp_path, {"journalctl": (1, "", hint)}).log(24)
     assert str(caught.value) == "the journal cannot be read by this user"
 
 
