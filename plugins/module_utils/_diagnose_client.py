@@ -351,7 +351,7 @@ class SatelliteHost:
         try:
             code, banner = session.connect(hop.host, hop.port)
             if code != 220:
-                known["error"] = f"greets with {code} {_text(banner)}"
+                known["error"] = f"greets with {code} {_text(banner)}" if code > 0 else "greets with what is no SMTP"
                 return
             known["banner"] = _text(banner)
             self._greet(known, session)

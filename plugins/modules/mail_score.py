@@ -43,7 +43,7 @@ options:
     type: bool
     default: false
   minimum:
-    description: The module fails where the message has fewer points.
+    description: The module fails where the message has fewer points, those counted as won that could not be judged.
     type: float
     default: 0
   resolver:

@@ -758,6 +758,9 @@ def test_a_login_over_tls(certified: Path) -> None:
     [
         ({}, "554 not you", "greets with 554 not you", 0),
         ({"EHLO": "502 what?"}, "220 x", "answers EHLO with 502 what?", 0),
+        ({}, "SSH-2.0-OpenSSH_10.0", "greets with what is no SMTP", 0),
+        ({}, "220 " + "x" * 20_000, "answers 500 Line too long.", 0),
+        ({"EHLO": "250-" + "x" * 20_000}, "220 x", "answers 500 Line too long.", 0),
         ({"RCPT": "554 5.7.1 Relay access denied"}, "220 x", "", 554),
         ({"MAIL": "451 later"}, "220 x", "", 0),
         ({"RCPT": ""}, "220 x", "ends the session before it has answered", 0),
