@@ -27,9 +27,14 @@ RELAYS = {
 }
 # No other host's log is given, and a minimal Debian has no ping.
 SKIPPED = {"ping": "skipped", "gateway": "skipped"}
-PASSWORD = {
-    "postfix": ("/etc/postfix/satellite_password", "postmap /etc/postfix/satellite_password"),
-    "exim": ("/etc/exim4/passwd.client", "true"),
+KEEP, PUT_BACK = "mkdir /run/kept && cp -p {}* /run/kept", "cp -p /run/kept/* {} && rm -r /run/kept"
+FOLDER = {"postfix": "/etc/postfix", "exim": "/etc/exim4"}
+SPOIL_PASSWORD = {
+    kind: f"{KEEP.format(path)} && sed -i 's/:[^:]*$/:wrong/' {path} && {then} {path}"
+    for kind, path, then in (
+        ("postfix", "/etc/postfix/satellite_password", "postmap"),
+        ("exim", "/etc/exim4/passwd.client", "test -f"),
+    )
 }
 # What lies between a host and its relay, by which mail that is sent in that time stays on the host.
 BLOCK = "ip route add unreachable {v4} && ip -6 route add unreachable {v6}"
@@ -104,18 +109,15 @@ FAULTS = {
     "no root alias": Fault(
         {"aliases": "fail", "recipient": "skipped"},
         same("/etc/aliases does not say where mail to root goes"),
-        same("cp -p /etc/aliases /run/aliases.kept && sed -i '/^root:/d' /etc/aliases && newaliases"),
-        same("cp -p /run/aliases.kept /etc/aliases && newaliases"),
+        same(KEEP.format("/etc/aliases") + " && sed -i '/^root:/d' /etc/aliases && newaliases"),
+        same(PUT_BACK.format("/etc")),
     ),
     # Without a login outside takes mail for its own domain alone; the provider takes any, after a login that holds.
     "relay refused": Fault(
         {"recipient": "fail"},
         {host: "does not take the login: 535" if host in WITH_LOGIN else "Relay access denied" for host in HOSTS},
-        {
-            host: "cp -p {0} {0}.kept && sed -i 's/:[^:]*$/:wrong/' {0} && {1}".format(*PASSWORD[program(host)])
-            for host in WITH_LOGIN
-        },
-        {host: "mv {0}.kept {0} && {1}".format(*PASSWORD[program(host)]) for host in WITH_LOGIN},
+        {host: SPOIL_PASSWORD[program(host)] for host in WITH_LOGIN},
+        {host: PUT_BACK.format(FOLDER[program(host)]) for host in WITH_LOGIN},
         {"diagnose_recipient": "someone@elsewhere.test"},
     ),
 }  # fmt: skip
