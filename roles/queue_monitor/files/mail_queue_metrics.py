@@ -171,6 +171,7 @@ _POSTFIX_REJECT = re.compile(
     r"(?:CONNECT|HELO|EHLO|MAIL|RCPT|DATA|END-OF-MESSAGE|BDAT|header|body)\b"
 )
 _REPLY = re.compile(r"(?:: |\]:\d+: )([45])\d\d[ -]|: ([45])\.\d+\.\d+ ")
+_POSTFIX_AGENTS = frozenset("smtp lmtp local virtual pipe error discard".split())
 _FORWARDED = "forwarded as "  # what an alias makes of a message is a message that is counted when it goes
 
 
@@ -184,7 +185,7 @@ def postfix_event(program: str, text: str) -> str | None:
             return None
         reply = _REPLY.search(text)
         return REJECTED[(reply[1] or reply[2]) if reply else "5"]
-    match = _POSTFIX_DELIVERY.match(text)
+    match = _POSTFIX_DELIVERY.match(text) if daemon in _POSTFIX_AGENTS else None
     if not match:
         return None
     said = match[2] or ""
