@@ -12,6 +12,7 @@ import pytest
 import yaml
 from lab.plays import Played, play
 from lab.probe import Lab
+from lab.queues import without_filters
 
 HERE = Path(__file__).resolve().parent
 PLAYBOOK = HERE.parents[2] / "playbooks" / "satellite.yml"
@@ -92,25 +93,6 @@ def refused(lab: Lab, converge: Callable[..., Played]) -> dict[str, Played]:
     return found
 
 
-# systemd 257 needs CAP_SYS_ADMIN to set a seccomp filter for a user, which the lab's containers lack.
-NO_FILTERS = """[Service]
-SystemCallFilter=
-SystemCallArchitectures=
-RestrictAddressFamilies=
-RestrictNamespaces=no
-RestrictRealtime=no
-RestrictSUIDSGID=no
-MemoryDenyWriteExecute=no
-LockPersonality=no
-PrivateDevices=no
-ProtectClock=no
-ProtectHostname=no
-ProtectKernelLogs=no
-ProtectKernelModules=no
-ProtectKernelTunables=no
-"""
-
-
 def monitor(lab: Lab, folder: Path, *, servers: Sequence[str] = (), **options: object) -> Played:
     """Runs playbooks/queue_monitor.yml on all satellites, and for the rules on some of them."""
     variables = {
@@ -125,9 +107,7 @@ def monitor(lab: Lab, folder: Path, *, servers: Sequence[str] = (), **options: o
     inventory = folder / "monitors.yml"
     inventory.write_text(yaml.safe_dump({"all": {"children": groups}}), encoding="utf-8")
     for host in HOSTS:
-        if host.endswith("-13"):
-            drop_in = "/run/systemd/system/mail-queue-metrics.service.d"
-            lab.run(host, f"mkdir -p {drop_in} && cat > {drop_in}/lab.conf", input=NO_FILTERS)
+        without_filters(lab, host)
     return play(lab, MONITOR, inventories=[ESTATE, inventory], **options)  # type: ignore[arg-type]
 
 
