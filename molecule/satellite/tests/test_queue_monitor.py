@@ -20,7 +20,7 @@ from lab.queues import METRICS, metrics
 from .conftest import HERE, HOSTS, monitor
 
 SOMEONE = "someone@outside.test"
-STOP = {"outside": "systemctl stop postfix", "provider": "systemctl stop postfix"}
+RELAYS = ("outside", "provider")
 FLUSH = {"postfix": "postfix flush", "exim": "exim4 -qff"}
 MTA = {host: "postfix" if "postfix" in host else "exim" for host in HOSTS}
 
@@ -100,8 +100,8 @@ def stopped(lab: Lab) -> Iterator[dict[str, list[dict[str, int]]]]:
     """Metrics of each host before its relay stops, twice while two messages wait, and after they have gone."""
     token = f"stopped{time.time_ns()}"
     seen = {host: [metrics(lab, host)] for host in HOSTS}
-    for relay, command in STOP.items():
-        lab.run(relay, command)
+    for relay in RELAYS:
+        lab.run(relay, "systemctl stop postfix")
     try:
         for host in HOSTS:
             send(lab, host, token)
@@ -116,7 +116,7 @@ def stopped(lab: Lab) -> Iterator[dict[str, list[dict[str, int]]]]:
                 seen[host].append(metrics(lab, host))
             time.sleep(2)
     finally:
-        for relay in STOP:
+        for relay in RELAYS:
             lab.run(relay, "systemctl start postfix")
     for host in HOSTS:
         lab.run(host, FLUSH[MTA[host]])

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 LINE_LIMIT = 4096  # characters of a log line that are looked at
 READ_LIMIT = 1_000_000  # lines of the log in one run; the next goes on where it ended
@@ -251,9 +251,9 @@ def lines_of(argv: list[str]) -> Iterator[Iterator[str]]:
     except OSError as err:
         raise MonitorError(f"{argv[0]} cannot be started: {err}") from err
     with process:
-        assert process.stdout
-        yield process.stdout
-        if next(process.stdout, None) is not None:  # nobody wants the rest
+        output = cast(IO[str], process.stdout)
+        yield output
+        if next(output, None) is not None:  # nobody wants the rest
             process.kill()
             process.wait()
         elif process.wait() != 0:
