@@ -58,15 +58,13 @@ def test_mail_for_a_server_that_is_away_waits(lab: Lab, host: str, token: str) -
     lab.run("outside", "systemctl stop postfix")
     try:
         assert send(lab, host, token).accepted
-        ready.wait("a delay", lambda: metrics(lab, host)["mail_deferred_total"] > before["mail_deferred_total"])
+        ready.wait("it to wait", lambda: metrics(lab, host)["mail_queue_oldest_message_age_seconds"] > 0)
         waits = metrics(lab, host)
     finally:
         lab.run("outside", "systemctl start postfix")
     assert waits["mail_queue_messages"] == before["mail_queue_messages"] + 1
     assert waits["mail_sent_total"] == before["mail_sent_total"]
-    assert waits["mail_queue_deferred_recipients"] > before["mail_queue_deferred_recipients"]
-    lab.run(host, "smtpctl resume route all; smtpctl schedule all", check=False)
-    assert lab.wait_for_message(token, timeout=120).recipient == VICTIM
+    assert lab.wait_for_message(token, timeout=180).recipient == VICTIM
     ready.wait("word of it", lambda: metrics(lab, host)["mail_sent_total"] == before["mail_sent_total"] + 1)
     assert metrics(lab, host)["mail_queue_messages"] == before["mail_queue_messages"]
 
