@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stage: from the messages that were handed in to those that go out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from . import events
+from .envelope import Envelope
+from .queue import ENVELOPE, EVENT, MESSAGE, SENDER, Fields, Move, Queue, Taken
+from .transform import Domain, RefusedError, Style, transform
+
+# A message to more goes on as several entries: when a delivery dies in the middle, no more than these get it twice.
+RECIPIENTS = 20
+
+
+class Transformer:
+    """Makes messages ready and hands them to the stream ``outgoing``; what cannot be sent is told in ``told``."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        domains: Mapping[str, Domain],
+        style: Style,
+        *,
+        outgoing: str,
+        told: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._queue, self._domains, self._style = queue, domains, style
+        self._outgoing, self._told, self._now = outgoing, told, now
+
+    async def work(self, taken: Sequence[Taken]) -> None:
+        """Have all of it moved on."""
+        await self._queue.move([Move(one, list(self._follows(one))) for one in taken])
+
+    def _follows(self, taken: Taken) -> Iterator[tuple[str, Fields]]:
+        envelope = taken.envelope
+        try:
+            outgoing = transform(taken.fields[MESSAGE], envelope, self._domains, self._style, now=self._now)
+        except RefusedError as err:
+            event = events.error(str(err), service="transformer", uuid=envelope.uuid, now=self._now())
+            yield self._told, {EVENT: event}
+            return
+        for at in range(0, len(envelope.recipients), RECIPIENTS):
+            part = Envelope(**{**vars(envelope), "recipients": envelope.recipients[at : at + RECIPIENTS]})
+            yield (
+                self._outgoing,
+                {ENVELOPE: part.dumps(), MESSAGE: outgoing.raw, SENDER: outgoing.sender.encode()},
+            )
