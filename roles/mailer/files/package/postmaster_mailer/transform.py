@@ -93,7 +93,7 @@ def _domain(message: Message, domains: Mapping[str, Domain]) -> Domain:
 def _identify(message: Message, envelope: Envelope, domain: Domain, style: Style, now: float) -> None:
     message.add("Message-ID", f"<{envelope.uuid}@{domain.name}>")
     if message.get(b"date") is None:
-        message.add("Date", formatdate(now))
+        message.add("Date", formatdate(now).replace("-0000", "+0000"))
     if style.x_mailer:
         message.add("X-Mailer", style.x_mailer)
     if style.sender_id:
