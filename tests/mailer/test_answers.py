@@ -76,7 +76,9 @@ hello
 """
 
 
-def dsn(action: str = "failed", status: str = "5.1.1", said: str = "550 5.1.1 no such user", path: str = BOUNCED) -> bytes:
+def dsn(
+    action: str = "failed", status: str = "5.1.1", said: str = "550 5.1.1 no such user", path: str = BOUNCED
+) -> bytes:
     return DSN.format(to=BOUNCED, action=action, status=status, said=said, path=path).encode()
 
 
@@ -155,7 +157,9 @@ def test_bounces_of_many_programs() -> None:
     found = {}
     for path in sorted((DATA / "bounces").glob("*.txt")):
         (first, *dummy) = classify(path.read_bytes(), "postmaster@example.org", (SECRET,)).outcomes
-        found[path.name] = "failure" if first.kind == "bounce" and first.type != "autoreply" else first.kind or "unknown"
+        found[path.name] = (
+            "failure" if first.kind == "bounce" and first.type != "autoreply" else first.kind or "unknown"
+        )
     assert {name for name, kind in found.items() if kind == "unknown"} == UNKNOWN
     assert {name for name, kind in found.items() if kind not in ("unknown", "failure")} == NO_FAILURE
     assert Counter(found.values())["failure"] == 99
@@ -163,14 +167,29 @@ def test_bounces_of_many_programs() -> None:
 
 @pytest.mark.skipif(not (DATA / "arf").is_dir(), reason="not run: MAIL_TEST_DATA is not set")
 def test_complaints_of_many_programs() -> None:
-    kinds = {path.name: [one.kind for one in classify(path.read_bytes(), "abuse@example.org", (SECRET,)).outcomes] for path in sorted((DATA / "arf").glob("*.eml"))}
+    kinds = {
+        path.name: [one.kind for one in classify(path.read_bytes(), "abuse@example.org", (SECRET,)).outcomes]
+        for path in sorted((DATA / "arf").glob("*.eml"))
+    }
     # The last three tell of a failed check (RFC 6591): nobody complains.
-    assert kinds == {"001.eml": ["spam-report"], "002.eml": ["spam-report"], "003.eml": ["delayed"], "004.eml": ["delayed"], "005.eml": ["delayed"]}
+    assert kinds == {
+        "001.eml": ["spam-report"],
+        "002.eml": ["spam-report"],
+        "003.eml": ["delayed"],
+        "004.eml": ["delayed"],
+        "005.eml": ["delayed"],
+    }
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"delivery-status", b"feedback-report", b"rfc822"]))
 def test_hostile_answers_make_no_trouble(text: bytes, kind: bytes) -> None:
-    raw = b"Content-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/" + kind + b"\n\n" + text + b"\n--b--\n"
+    raw = (
+        b"Content-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/"
+        + kind
+        + b"\n\n"
+        + text
+        + b"\n--b--\n"
+    )
     assert classify(raw, BOUNCED, (SECRET,)).outcomes
     assert classify(text, BOUNCED, (SECRET,)).outcomes
 
@@ -184,7 +203,9 @@ SENT = "to=<b@example.com>, relay=mx.example.com[192.0.2.7]:25, delay=0.3, delay
     "date", ["Nov 29 01:00:00 host ", "2026-11-29T01:00:00.123456+00:00 host ", "<22>Nov 29 01:00:00 host ", ""]
 )
 @pytest.mark.parametrize("id_", ["0A1B2C3D4E", "ABCDEF12345", "4bGk8Z3nBkzBq1W"])
-@pytest.mark.parametrize("tag", ["postfix/smtp[12]: ", "postfix/smtp: ", "postfix-out/smtp[12]: ", "postfix/slow/smtp[12]: "])
+@pytest.mark.parametrize(
+    "tag", ["postfix/smtp[12]: ", "postfix/smtp: ", "postfix-out/smtp[12]: ", "postfix/slow/smtp[12]: "]
+)
 def test_a_delivery_in_every_form(date: str, id_: str, tag: str) -> None:
     said = Tried(id_, "b@example.com", "sent", "2.0.0", "192.0.2.7", "250 2.0.0 Ok", True)
     assert read_line(f"{date}{tag}{id_}: {SENT}") == said
@@ -193,7 +214,10 @@ def test_a_delivery_in_every_form(date: str, id_: str, tag: str) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("postfix/qmgr[1]: 0A1B2C3D4E: from=<bounce-u1@rp>, size=500, nrcpt=1 (queue active)", Queued("0A1B2C3D4E", "bounce-u1@rp")),
+        (
+            "postfix/qmgr[1]: 0A1B2C3D4E: from=<bounce-u1@rp>, size=500, nrcpt=1 (queue active)",
+            Queued("0A1B2C3D4E", "bounce-u1@rp"),
+        ),
         ("postfix/qmgr[1]: 0A1B2C3D4E: removed", Removed("0A1B2C3D4E")),
         (
             "postfix/qmgr[1]: 0A1B2C3D4E: from=<a@b>, status=expired, returned to sender",
@@ -201,7 +225,9 @@ def test_a_delivery_in_every_form(date: str, id_: str, tag: str) -> None:
         ),
         (
             "postfix/smtp[1]: 0A1B2C3D4E: to=<b@c>, orig_to=<d@e>, relay=none, delay=1, delays=1/0/0/0, dsn=4.4.1, status=deferred (connect to c[2001:db8::1]:25: Connection timed out)",
-            Tried("0A1B2C3D4E", "b@c", "deferred", "4.4.1", "", "connect to c[2001:db8::1]:25: Connection timed out", True),
+            Tried(
+                "0A1B2C3D4E", "b@c", "deferred", "4.4.1", "", "connect to c[2001:db8::1]:25: Connection timed out", True
+            ),
         ),
         (
             "postfix/smtp[1]: 0A1B2C3D4E: to=<b@c>, relay=127.0.0.1[127.0.0.1]:10024, delay=1, delays=1/0/0/0, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 1A1B2C3D4E)",

@@ -102,7 +102,9 @@ def test_what_changes_or_is_added_breaks_it(old: bytes, new: bytes) -> None:
     assert not verified(top + b"\r\n" + (b"From:" + rest).replace(old, new, 1))
 
 
-@pytest.mark.parametrize("new", [b"X-Other: 2", b"X-Other: 1\r\nSender: x@example.com", b"X-Other: 1\r\nList-Id: <x.example.com>"])
+@pytest.mark.parametrize(
+    "new", [b"X-Other: 2", b"X-Other: 1\r\nSender: x@example.com", b"X-Other: 1\r\nList-Id: <x.example.com>"]
+)
 def test_what_others_add_in_all_honesty_does_not(new: bytes) -> None:
     raw = signed(HEADER + b"\r\nhello\r\n")
     assert verified(raw.replace(b"X-Other: 1", new, 1))

@@ -103,7 +103,15 @@ def test_what_can_be_read_is_written_as_it_was(raw: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("raw", "where"),
-    [(b"a\r\nb\r\n", None), (b"a\nb", 1), (b"a\r\nb\rc", 4), (b"\r\n\r\n\n", 4), (b"\n\r", 0), (b"", None), (b"a\r", 1)],
+    [
+        (b"a\r\nb\r\n", None),
+        (b"a\nb", 1),
+        (b"a\r\nb\rc", 4),
+        (b"\r\n\r\n\n", 4),
+        (b"\n\r", 0),
+        (b"", None),
+        (b"a\r", 1),
+    ],
 )
 def test_bare_line_ends_are_found(raw: bytes, where: int | None) -> None:
     assert bare_line_end(raw) == where

@@ -182,6 +182,7 @@ def test_nothing_is_lost_while_redis_and_workers_die(redis_server: RedisServer) 
 
     async def go() -> None:
         accepted: set[str] = set()
+
         async def feed() -> None:
             feeding = queue_of(redis_server)
             for number in range(total):

@@ -208,7 +208,14 @@ def test_what_is_refused(before: list[str], words: str, said: str) -> None:
     dialogue(steps)
 
 
-@pytest.mark.parametrize(("size", "said"), [(10_000, "250 2.0.0 kept"), (10_001, "552 5.3.4 a message may have 10000 bytes here"), (200_000, "552 5.3.4 a message may have 10000 bytes here")])
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (10_000, "250 2.0.0 kept"),
+        (10_001, "552 5.3.4 a message may have 10000 bytes here"),
+        (200_000, "552 5.3.4 a message may have 10000 bytes here"),
+    ],
+)
 def test_the_size_is_bounded(size: int, said: str) -> None:
     async def steps(client: Client, keeper: Keeper, server: Server) -> None:
         await client.say("EHLO x")
@@ -302,7 +309,10 @@ def test_tls_and_a_password(certificate: Path) -> None:
         assert (await client.say("EHLO x")).endswith("250 AUTH PLAIN LOGIN")
         assert await client.say("AUTH PLAIN " + plain("app", "other")) == "535 5.7.8 wrong"
         assert await client.say("AUTH PLAIN !") == "501 5.5.2 this is no base64 of what was asked for"
-        assert await client.say("AUTH PLAIN " + base64.b64encode(b"no zeros").decode()) == "501 5.5.2 this is no base64 of what was asked for"
+        assert (
+            await client.say("AUTH PLAIN " + base64.b64encode(b"no zeros").decode())
+            == "501 5.5.2 this is no base64 of what was asked for"
+        )
         assert await client.say("AUTH CRAM-MD5") == "504 5.5.4 there are PLAIN and LOGIN"
         assert await client.say("AUTH LOGIN") == "334 VXNlcm5hbWU6"
         assert await client.say("*") == "501 5.7.0 as you wish"

@@ -20,7 +20,12 @@ from .test_dkim import key, verified
 SECRET = b"s" * 32
 DOMAINS = {"example.org": Domain("example.org", "rp.example.org", lambda: [key()])}
 STYLE = Style(
-    SECRET, "postmaster.mail", {"List-Unsubscribe": "<mailto:unsub-{{uuid}}@{{ from-domain }}>"}, "camp", "type", "sender"
+    SECRET,
+    "postmaster.mail",
+    {"List-Unsubscribe": "<mailto:unsub-{{uuid}}@{{ from-domain }}>"},
+    "camp",
+    "type",
+    "sender",
 )
 ENVELOPE = Envelope("u1", ("b@example.com",), stream_id="s-1")
 MAIL = (
@@ -55,7 +60,9 @@ def test_what_leaves() -> None:
 
 
 def test_without_a_stream_id_the_campaign_is_named() -> None:
-    assert Message.parse(out(envelope=replace(ENVELOPE, stream_id=None)).raw).get(b"feedback-id") == b"camp:u1:type:sender"
+    assert (
+        Message.parse(out(envelope=replace(ENVELOPE, stream_id=None)).raw).get(b"feedback-id") == b"camp:u1:type:sender"
+    )
 
 
 def test_a_date_that_is_there_stays() -> None:
@@ -70,7 +77,9 @@ def test_a_link_to_unsubscribe_is_one_click_and_signed() -> None:
     token = local_part(SECRET, UNSUBSCRIBE, "u1")
     assert message.get(b"list-unsubscribe") == f"<https://example.org/u/{token}>".encode()
     assert message.get(b"list-unsubscribe-post") == b"List-Unsubscribe=One-Click"
-    listed = (message.get(b"dkim-signature") or b"").replace(b" ", b"").partition(b"h=")[2].partition(b";")[0].split(b":")
+    listed = (
+        (message.get(b"dkim-signature") or b"").replace(b" ", b"").partition(b"h=")[2].partition(b";")[0].split(b":")
+    )
     assert {b"list-unsubscribe", b"list-unsubscribe-post"} <= set(listed)
     assert verified(raw)
 
@@ -78,8 +87,16 @@ def test_a_link_to_unsubscribe_is_one_click_and_signed() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (b"@Example.org>", b"@example.net>", "no mail may come from the domain example.net: it is not among domain-settings"),
-        (b"From: A <a@Example.org>", b"From: a@example.org, b@example.org", "From must stand in the header once, with one address"),
+        (
+            b"@Example.org>",
+            b"@example.net>",
+            "no mail may come from the domain example.net: it is not among domain-settings",
+        ),
+        (
+            b"From: A <a@Example.org>",
+            b"From: a@example.org, b@example.org",
+            "From must stand in the header once, with one address",
+        ),
         (b"From: A <a@Example.org>", b"From: A", "From must stand in the header once, with one address"),
         (b"Subject: one", b"From: a@example.org", "From must stand in the header once, with one address"),
         (b"Subject: one", b"Subject", "line 7 of the header is no field: 'Subject' has no name and colon"),
@@ -93,7 +110,7 @@ def test_what_cannot_be_sent_is_said(old: bytes, new: bytes, said: str) -> None:
 
 def test_nothing_leaves_unsigned() -> None:
     with pytest.raises(RefusedError, match=r"the domain example\.org has no key to sign with"):
-        out(keys=lambda: [])
+        out(keys=list)
 
 
 # -- the picture ---------------------------------------------------------------------------------------
@@ -134,9 +151,11 @@ def test_the_picture_comes_before_the_end(encoding: str) -> None:
 def test_within_parts_the_others_stay_as_they_came(encoding: str) -> None:
     part = html_mail(encoding).partition(b"X-Report-Abuse: abuse@example.org\r\n")[2]
     before = b"preamble\r\n--b\r\nContent-Type: text/plain\r\n\r\nplain  text \r\n--b\r\n"
-    after = b'\r\n--b\r\nContent-Type: text/html\r\nContent-Disposition: attachment\r\n\r\n<body></body>\r\n--b--\r\nepilogue\r\n'
+    after = b"\r\n--b\r\nContent-Type: text/html\r\nContent-Disposition: attachment\r\n\r\n<body></body>\r\n--b--\r\nepilogue\r\n"
     head = MAIL.partition(b"\r\n\r\n")[0] + b'\r\nContent-Type: multipart/alternative; boundary="b"\r\n\r\n'
-    body = Message.parse(out(head + before + part.removesuffix(b"\r\n") + after, beacon_url="https://example.org/b").raw).body
+    body = Message.parse(
+        out(head + before + part.removesuffix(b"\r\n") + after, beacon_url="https://example.org/b").raw
+    ).body
     assert body.startswith(before)
     assert body.endswith(after)
     assert b"example.org/b" in body or encoding == "base64"
@@ -157,9 +176,13 @@ def test_where_there_is_no_place_for_it_nothing_changes(head: bytes) -> None:
     assert Message.parse(out(raw, beacon_url="https://example.org/b").raw).body == Message.parse(raw).body
 
 
-@given(st.text(alphabet="-b\r\n\tContent-Type:html/=\"; ", max_size=120))
+@given(st.text(alphabet='-b\r\n\tContent-Type:html/="; ', max_size=120))
 def test_hostile_parts_make_no_trouble(text: str) -> None:
-    raw = MAIL.partition(b"\r\n\r\n")[0] + b'\r\nContent-Type: multipart/mixed; boundary="b"\r\n\r\n' + with_crlf(text.encode())
+    raw = (
+        MAIL.partition(b"\r\n\r\n")[0]
+        + b'\r\nContent-Type: multipart/mixed; boundary="b"\r\n\r\n'
+        + with_crlf(text.encode())
+    )
     assert verified(out(raw + b"\r\n", beacon_url="https://example.org/b").raw)
 
 
@@ -173,7 +196,9 @@ def test_the_envelope_is_read_from_the_header() -> None:
 
 
 def test_recipients_of_the_header_where_that_is_asked_for() -> None:
-    raw = MAIL.replace(b"To: b@example.com", b"To: B <b@example.com>, c@example.com\r\nCc: b@example.com, d@example.com")
+    raw = MAIL.replace(
+        b"To: b@example.com", b"To: B <b@example.com>, c@example.com\r\nCc: b@example.com, d@example.com"
+    )
     envelope = read(Message.parse(raw), ("x@example.com",), login="", received=0, from_header=True)
     assert envelope.recipients == ("b@example.com", "c@example.com", "d@example.com")
 
@@ -183,7 +208,11 @@ def test_recipients_of_the_header_where_that_is_asked_for() -> None:
     [
         (b"X-Uuid: u1\r\n", b"", "X-Uuid is missing or wrong: give each message one, 1 to 40 of a-z and 0-9"),
         (b"X-Uuid: u1", b"X-Uuid: U1", "X-Uuid is missing or wrong: give each message one, 1 to 40 of a-z and 0-9"),
-        (b"X-Uuid: u1", b"X-Uuid: " + b"u" * 41, "X-Uuid is missing or wrong: give each message one, 1 to 40 of a-z and 0-9"),
+        (
+            b"X-Uuid: u1",
+            b"X-Uuid: " + b"u" * 41,
+            "X-Uuid is missing or wrong: give each message one, 1 to 40 of a-z and 0-9",
+        ),
         (b"X-Uuid: u1", b"X-Uuid: u1\r\nX-Uuid: u2", "X-Uuid stands in the header more than once"),
         (b"X-Priority: 0", b"X-Priority: 2", "X-Priority is 0 for mail that goes first, else 1"),
         (b"To: b@example.com", b"To: nobody", "there is no recipient: name one in To or Cc"),

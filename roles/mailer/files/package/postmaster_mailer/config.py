@@ -58,6 +58,10 @@ class Listen(Section):
     inet_port_metrics: Port | None = None
 
 
+def _on(port: int) -> Listen:
+    return Listen.model_validate({"inet-port": port})
+
+
 class Prometheus(Section):
     """Where a stage shows its metrics."""
 
@@ -89,7 +93,7 @@ class Stage(Section):
 class Receiver(Stage):
     """SMTP in."""
 
-    bind: Listen = Listen(**{"inet-port": 587})
+    bind: Listen = _on(587)
     bind_tls: Listen | None = None
     auth_logins: tuple[Login, ...] = ()
     ignore_smtp_mail_from_rcpt_to: bool = False
@@ -102,7 +106,7 @@ class Receiver(Stage):
 class HttpReceiver(Stage):
     """HTTP in. TLS is the business of the reverse proxy in front of it."""
 
-    bind: Listen = Listen(**{"inet-port": 8080})
+    bind: Listen = _on(8080)
     auth_logins: tuple[Login, ...] = ()
     size_limit: int = Field(default=26_214_400, ge=1024)
 
@@ -215,7 +219,7 @@ class Abuse(Section):
 class MxServer(Stage):
     """Answers of the world: bounces, complaints, unsubscriptions."""
 
-    bind: Listen = Listen(**{"inet-port": 25})
+    bind: Listen = _on(25)
     eml_directory: Path = Path("/var/lib/postmaster-mailer/unclassified")
     abuse: Abuse = Abuse()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from . import events
 from .envelope import Envelope
+from .metrics import LATENCY
 from .queue import EVENT, MESSAGE, SENDER, Fields, Move, Queue, Taken
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class Delivery:
         self._lanes: asyncio.LifoQueue[Lane] = asyncio.LifoQueue()
         for lane in lanes:
             self._lanes.put_nowait(lane)
+        self.counts = {"postfix_emails_polled": 0, "postfix_emails_to_postfix": 0}
 
     async def work(self, taken: Sequence[Taken]) -> None:
         """Have Postfix take all of it. At a stop, what it has not taken stays where it is."""
@@ -115,6 +117,7 @@ class Delivery:
         await self._queue.move([move for move in results if move is not None])
 
     async def _deliver(self, taken: Taken) -> Move | None:
+        self.counts["postfix_emails_polled"] += 1
         envelope, text = taken.envelope, stuffed(taken.fields[MESSAGE])
         sender = taken.fields[SENDER].decode()
         follows: list[tuple[str, Fields]] = []
@@ -123,8 +126,11 @@ class Delivery:
                 refusal = await self._hand_over(sender, recipient, text)
             except AwayError:
                 return None
-            if refusal is not None:
+            if refusal is None:
+                self.counts["postfix_emails_to_postfix"] += 1
+            else:
                 follows.append((self._told, {EVENT: self._refused(envelope, recipient, refusal)}))
+        LATENCY.labels("postfix").observe(self._now() - envelope.received)
         return Move(taken, follows)
 
     async def _hand_over(self, sender: str, recipient: str, text: bytes) -> str | None:

@@ -60,7 +60,9 @@ def read_key(pem: bytes, *, domain: str, selector: str, where: str) -> SigningKe
     if not isinstance(key, RSAPrivateKey):
         raise SigningKeyError(f"{where} is neither an RSA nor an Ed25519 key, and DKIM knows no others")
     if key.key_size < SHORTEST_RSA:
-        raise SigningKeyError(f"{where} has {key.key_size} bits, fewer than the {SHORTEST_RSA} that receivers want at least")
+        raise SigningKeyError(
+            f"{where} has {key.key_size} bits, fewer than the {SHORTEST_RSA} that receivers want at least"
+        )
     rsa, padding, digest = key, PKCS1v15(), SHA256()
     return SigningKey(domain, selector, "rsa-sha256", lambda data: rsa.sign(data, padding, digest))
 
@@ -84,17 +86,16 @@ def relaxed_field(name: bytes, raw: bytes) -> bytes:
 def sign(message: Message, keys: Sequence[SigningKey], *, now: Callable[[], float] = time.time) -> None:
     """Put a signature by each key on top of the message. Nothing below it may change any more."""
     body_hash = base64.b64encode(hashlib.sha256(relaxed_body(message.body)).digest())
-    by_name: dict[bytes, list[bytes]] = {}
-    for name, raw in message.fields:
-        by_name.setdefault(name, []).append(raw)
+    by_name: dict[str, list[bytes]] = {}
+    for label, raw in message.fields:
+        by_name.setdefault(label.decode(), []).append(raw)
     names: list[str] = []
     canonical: list[bytes] = []
     for name in SIGNED:
-        label = name.encode()
-        there = by_name.get(label, ())
+        there = by_name.get(name, ())
         names += [name] * (len(there) + (name not in _NOT_MORE))
         # From the bottom up (RFC 6376 section 5.4.2).
-        canonical += [relaxed_field(label, raw) for raw in reversed(there)]
+        canonical += [relaxed_field(name.encode(), raw) for raw in reversed(there)]
     listed = ":".join(names)
     for key in keys:
         message.put_first(_signature(key, listed, canonical, body_hash, int(now())))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from email.errors import HeaderParseError
-from email.headerregistry import AddressHeader, HeaderRegistry
+from email.policy import HTTP
 
 LINE_LIMIT = 998  # RFC 5322 section 2.1.1, CRLF not counted
 _NAME = re.compile(rb"([!-9;-~]+)[ \t]*:")  # RFC 5322 section 2.2; white space before the colon is its section 4.5.8
@@ -19,8 +19,6 @@ _FOLD = re.compile(rb"\r\n(?=[ \t])")
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 # Name and address as nearly all mail has them; the parser for the others takes a hundred times as long.
 _PLAIN = re.compile(rb"""(?:[\w .'-]*|"[^"\\]*")[ \t]*<([\w.!#$%&'*+/=?^`{|}~-]+@[\w.-]+)>""", re.ASCII)
-_ADDRESSES = HeaderRegistry(use_default_map=False)
-_ADDRESSES.map_to_type("to", AddressHeader)
 
 
 class MessageError(Exception):
@@ -92,7 +90,7 @@ def addresses(value: bytes) -> list[str]:
     if plain := _PLAIN.fullmatch(value):
         return [plain[1].decode()]
     try:
-        parsed = _ADDRESSES("to", value.decode("utf-8", "surrogateescape"))
+        parsed = HTTP.header_factory("to", value.decode("utf-8", "surrogateescape"))
         return [one.addr_spec for one in parsed.addresses if one.username and one.domain]
     except (HeaderParseError, IndexError, AttributeError, ValueError):  # what the parser is known to trip over
         return []

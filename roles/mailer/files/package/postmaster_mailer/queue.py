@@ -206,6 +206,15 @@ class Queue:
             if isinstance(answer, Exception):
                 raise answer
 
+    async def put(self, stream: str, entries: Sequence[tuple[str, Fields]]) -> None:
+        """Put entries, each with the uuid that says where, into a stream. Raises RedisError."""
+        if not entries:
+            return
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for uuid, fields in entries:
+                pipe.xadd(stream_key(partition_of(uuid, self.partitions), stream), dict(fields))  # type: ignore[arg-type]
+            await pipe.execute()
+
     async def _run(self, script: str, batch: Sequence[list[Any]], *, replicas: int = 0) -> list[Any]:
         """The answers to a script, once for each list of words."""
         if not batch:

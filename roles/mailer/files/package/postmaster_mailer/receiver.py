@@ -54,9 +54,7 @@ class Intake:
             if b"\0" in raw:
                 raise MessageError("there is a NUL in it: encode what is no text as base64")
             message = Message.parse(raw)
-            envelope = read(
-                message, recipients, login=login, received=self._now(), from_header=self._from_header
-            )
+            envelope = read(message, recipients, login=login, received=self._now(), from_header=self._from_header)
             stream = self._names.primary_queue if envelope.priority == PRIMARY else self._names.default_queue
             new = await self._queue.add(stream, envelope, raw)
         except (MessageError, EnvelopeError, UsedError) as err:

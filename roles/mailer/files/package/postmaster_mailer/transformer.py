@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from . import events
 from .envelope import Envelope
+from .metrics import LATENCY
 from .queue import ENVELOPE, EVENT, MESSAGE, SENDER, Fields, Move, Queue, Taken
 from .transform import Domain, RefusedError, Style, transform
 
@@ -25,16 +26,24 @@ class Transformer:
         domains: Mapping[str, Domain],
         style: Style,
         *,
+        primary: str,
         outgoing: str,
         told: str,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._queue, self._domains, self._style = queue, domains, style
-        self._outgoing, self._told, self._now = outgoing, told, now
+        self._primary, self._outgoing, self._told, self._now = primary, outgoing, told, now
+        self.counts = {"transformer_polled_primary": 0, "transformer_polled_default": 0, "transformer_pushed": 0}
 
     async def work(self, taken: Sequence[Taken]) -> None:
         """Have all of it moved on."""
-        await self._queue.move([Move(one, list(self._follows(one))) for one in taken])
+        moves = [Move(one, list(self._follows(one))) for one in taken]
+        await self._queue.move(moves)
+        for move in moves:
+            first = move.done.stream == self._primary
+            self.counts["transformer_polled_primary" if first else "transformer_polled_default"] += 1
+            self.counts["transformer_pushed"] += sum(stream == self._outgoing for stream, dummy in move.follows)
+            LATENCY.labels("transformer").observe(self._now() - move.done.envelope.received)
 
     def _follows(self, taken: Taken) -> Iterator[tuple[str, Fields]]:
         envelope = taken.envelope

@@ -73,7 +73,9 @@ class Worker:
             nonlocal begun, looked
             if not begun:
                 # Also after any failure: what was taken then may be finished or not, and Redis knows.
-                while not self._stopping.is_set() and (taken := await queue.own(partition, streams, consumer, count=count)):
+                while not self._stopping.is_set() and (
+                    taken := await queue.own(partition, streams, consumer, count=count)
+                ):
                     await self._give(taken)
                 begun = True
             if loop.time() - looked > reading.claim_after / 4:

@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each stage shows to Prometheus. The names are those of Inboxbooster-Mailer, so its dashboards go on working."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Histogram, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from .config import Prometheus
+
+REGISTRY = CollectorRegistry()
+# From the moment a message was taken in until the stage was done with it.
+LATENCY = Histogram(
+    "mailer_stage_seconds",
+    "Seconds from a message's coming in until this stage was done with it.",
+    ["stage"],
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600, 3600),
+    registry=REGISTRY,
+)
+HELP = {
+    "primary_queue_messages": "Messages that go first and wait for the transformer.",
+    "default_queue_messages": "Messages that wait for the transformer.",
+    "event_queue_messages": "Events that wait to be posted.",
+    "queue_to_postfix_messages": "Messages that wait to be handed to Postfix.",
+    "nbr_emails_enqueued": "Messages that were accepted and queued.",
+    "nbr_recipients": "Recipients of the messages that were queued.",
+    "nbr_dropped_emails": "Messages that were refused.",
+    "transformer_polled_primary": "Messages taken from the queue that goes first.",
+    "transformer_polled_default": "Messages taken from the other queue.",
+    "transformer_pushed": "Messages handed on to Postfix's queue.",
+    "postfix_emails_polled": "Messages taken from Postfix's queue.",
+    "postfix_emails_to_postfix": "Messages that Postfix took, one for each recipient.",
+    "postfix_incoming_queue_messages": "Messages in Postfix's queue incoming.",
+    "postfix_active_queue_messages": "Messages in Postfix's queue active.",
+    "postfix_deferred_queue_messages": "Messages in Postfix's queue deferred.",
+    "postfix_corrupt_queue_messages": "Messages in Postfix's queue corrupt.",
+    "postfix_hold_queue_messages": "Messages in Postfix's queue hold.",
+    "memory_usage_percent": "Memory that this stage uses, in percent of the machine's.",
+}
+
+
+class Shown(Collector):
+    """Counters and gauges that are asked for when somebody looks. A gauge's name ends in ``_messages`` or ``_percent``."""
+
+    def __init__(self, values: Callable[[], Mapping[str, float]]) -> None:
+        self._values = values
+
+    def collect(self) -> Iterable[Metric]:
+        """See :class:`prometheus_client.registry.Collector`."""
+        for name, value in {**self._values(), "memory_usage_percent": _memory()}.items():
+            gauge = name.endswith(("_messages", "_percent"))
+            kind = GaugeMetricFamily if gauge else CounterMetricFamily
+            yield kind(name, HELP.get(name, name), value=value)
+
+
+def _memory() -> float:
+    pages = float(open("/proc/self/statm").read().split()[1])
+    whole = next(float(line.split()[1]) for line in open("/proc/meminfo") if line.startswith("MemTotal:"))
+    return 100 * pages * resource.getpagesize() / 1024 / whole
+
+
+def serve(values: Callable[[], Mapping[str, float]], where: Prometheus) -> None:
+    """Show the values, on a thread of their own."""
+    REGISTRY.register(Shown(values))
+    start_http_server(where.inet_port, where.inet_interface, REGISTRY)
