@@ -257,7 +257,7 @@ def test_who_says_nothing_is_sent_away() -> None:
 
 def test_connections_are_bounded() -> None:
     async def go() -> None:
-        async with talk(connections=1) as (client, keeper, server):
+        async with talk(connections=1) as (client, _keeper, _server):
             await client.reply()
             port = client.writer.get_extra_info("peername")[1]
             second = Client(*await asyncio.open_connection("127.0.0.1", port))

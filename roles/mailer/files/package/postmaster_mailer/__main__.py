@@ -24,7 +24,7 @@ from .log_follower import FileSource, JournalSource, LogFollower, Source
 from .passwords import Passwords
 from .queue import Queue, stream_key
 from .receiver import Intake, SmtpTaker
-from .smtp_server import Manner, Server
+from .smtp_server import TLS_END, Manner, Server
 from .transformer import Transformer
 from .worker import Reading, Worker
 
@@ -78,7 +78,13 @@ async def receiver(stage: Stage) -> None:
             socket.getfqdn(), settings.size_limit, settings.recipients_limit, tls, tls_at_once=at_once, auth=True
         )
         servers.append(Server(manner, taker))
-        await loop.create_server(servers[-1], bind.inet_interface, bind.inet_port, ssl=tls if at_once else None)
+        await loop.create_server(
+            servers[-1],
+            bind.inet_interface,
+            bind.inet_port,
+            ssl=tls if at_once else None,
+            ssl_shutdown_timeout=TLS_END if at_once else None,
+        )
     counts = intake.counts
     stage.show(
         lambda: {
@@ -132,14 +138,8 @@ async def postfix(stage: Stage) -> None:
     source: Source = FileSource(settings.logfile) if settings.logfile else JournalSource()
     secrets = connect.secrets(whole.transformer.secret_file)
     follower = LogFollower(queue, source, host=socket.gethostname(), secrets=secrets, told=told)
-    following = asyncio.ensure_future(follower.run())
-
-    def at_stop() -> None:
-        worker.stop()
-        following.cancel()
-
     stage.show(lambda: delivery.counts, settings.prometheus)
-    await stage.until_stopped(worker.run(), _quietly(following), at_stop=at_stop)
+    await stage.until_stopped(worker.run(), follower.run(stage.stop), at_stop=worker.stop)
 
 
 async def queues(stage: Stage) -> None:
@@ -167,11 +167,6 @@ async def queues(stage: Stage) -> None:
 
 async def _length(queue: Queue, stream: str) -> int:
     return sum([await queue.redis.xlen(stream_key(number, stream)) for number in range(queue.partitions)])
-
-
-async def _quietly(task: asyncio.Future[None]) -> None:
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
 
 
 STAGES: dict[str, Callable[[Stage], Awaitable[None]]] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import html
+import itertools
 import quopri
 import re
 
@@ -43,7 +44,7 @@ def _within(message: Message, body: bytes, url: str, depth: int) -> bytes | None
 def _among_parts(body: bytes, boundary: bytes, url: str, depth: int) -> bytes | None:
     delimiter = re.compile(rb"(?:\A|\r\n)--" + re.escape(boundary) + rb"(?:--)?[ \t]*(?=\r\n|\Z)")
     marks = list(delimiter.finditer(body))
-    for mark, following in zip(marks, marks[1:], strict=False):
+    for mark, following in itertools.pairwise(marks):
         start, end = mark.end() + 2, following.start()
         try:
             part = Message.parse(body[start:end])

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Values: the configuration, read from one or more YAML files that are laid over each other.
 
-The keys are those of Inboxbooster-Mailer, so its two files load as they are; what that program does not have has keys of
-the same manner. Secrets may be named by a file (``password-file``) instead of standing here.
+The keys are those of Inboxbooster-Mailer, so its two files load as they are; what that program does not have has keys
+of the same manner. Secrets may be named by a file (``password-file``) instead of standing here.
 """
 
 from __future__ import annotations

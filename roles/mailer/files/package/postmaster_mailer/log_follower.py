@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stage: follows Postfix's log and tells what became of each message.
 
-How far it has read is kept in Redis, with the messages that Postfix still has, and only after their outcomes are: after a
-death some are told twice, which their ids show, and none is left out.
+How far it has read is kept in Redis, with the messages that Postfix still has, and only after their outcomes are: after
+a death some are told twice, which their ids show, and none is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -166,22 +166,22 @@ class LogFollower:
     def _redis(self) -> Redis:
         return self._queue.redis
 
-    async def run(self) -> None:
-        """Follow until cancelled."""
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow until told to stop."""
+        stopping = asyncio.ensure_future(stop.wait())
         pause = 0.1
-        while True:
+        while not stop.is_set():
             try:
                 kept = {_text(name): _text(value) for name, value in (await self._redis.hgetall(self._key)).items()}
                 place = kept.pop("place", "")
                 self._open = {name.removeprefix("id:"): uuid for name, uuid in kept.items()}
-                async for group in self._source.lines(place):
+                async for group in _until(stopping, self._source.lines(place)):
                     if group:
                         await self.work(group)
                         pause = 0.1
-                return
             except (RedisError, OSError) as err:
                 log.warning("the log cannot be followed for now, the next attempt is in %.1f s: %s", pause, err)
-                await asyncio.sleep(pause)
+                await asyncio.wait([stopping], timeout=pause)
                 pause = min(2 * pause, 5.0)
 
     async def work(self, group: Sequence[Line]) -> None:
@@ -220,6 +220,21 @@ class LogFollower:
             return events.bounce(events.HARD, uuid=uuid, now=now, reason="given up after many tries", rcpt="")
         kind = events.SOFT if tried.status == DEFERRED else kind_of_bounce(tried.dsn, tried.said)
         return events.bounce(kind, uuid=uuid, now=now, reason=tried.said, rcpt=tried.recipient, ip=tried.ip)
+
+
+async def _until(stopping: asyncio.Future[Any], groups: AsyncIterator[list[Line]]) -> AsyncIterator[list[Line]]:
+    """The groups that come before the order to stop."""
+    iterator = aiter(groups)
+    while not stopping.done():
+        following: asyncio.Future[Any] = asyncio.ensure_future(anext(iterator))
+        await asyncio.wait([following, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not following.done():
+            following.cancel()
+            return
+        try:
+            yield following.result()
+        except StopAsyncIteration:
+            return
 
 
 def _text(value: bytes | str) -> str:

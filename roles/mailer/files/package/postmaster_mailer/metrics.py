@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -45,7 +46,7 @@ HELP = {
 
 
 class Shown(Collector):
-    """Counters and gauges that are asked for when somebody looks. A gauge's name ends in ``_messages`` or ``_percent``."""
+    """Values that are asked for when somebody looks. A gauge's name ends in ``_messages`` or ``_percent``."""
 
     def __init__(self, values: Callable[[], Mapping[str, float]]) -> None:
         self._values = values
@@ -59,8 +60,9 @@ class Shown(Collector):
 
 
 def _memory() -> float:
-    pages = float(open("/proc/self/statm").read().split()[1])
-    whole = next(float(line.split()[1]) for line in open("/proc/meminfo") if line.startswith("MemTotal:"))
+    pages = float(Path("/proc/self/statm").read_text().split()[1])
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    whole = next(float(line.split()[1]) for line in lines if line.startswith("MemTotal:"))
     return 100 * pages * resource.getpagesize() / 1024 / whole
 
 

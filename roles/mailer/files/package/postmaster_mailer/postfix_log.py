@@ -36,7 +36,7 @@ class Queued:
 
 @dataclass(frozen=True)
 class Tried:
-    """What came of a try for one recipient. ``final`` is false where another queue of the same Postfix goes on with it."""
+    """What came of a try for one recipient. ``final``: no other queue of the same Postfix goes on with it."""
 
     id: str
     recipient: str

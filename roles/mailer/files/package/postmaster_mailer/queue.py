@@ -237,7 +237,7 @@ class Queue:
 
 
 def _read(answer: Any, partition: int, streams: Sequence[str]) -> list[Taken]:
-    """What XREADGROUP answers: a list in RESP2; in RESP3 a mapping, where each stream's entries are wrapped once more."""
+    """What XREADGROUP answers: a list in RESP2, a mapping with the entries wrapped once more in RESP3."""
     if isinstance(answer, dict):
         answer = [(key, wrapped[0]) for key, wrapped in answer.items()]
     found = {key.decode() if isinstance(key, bytes) else key: entries for key, entries in answer or ()}

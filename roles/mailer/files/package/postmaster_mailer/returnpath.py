@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Values: addresses that say which message an answer belongs to, and that only we can make.
 
-``bounce-<uuid>-<mac>@<return-path-domain>`` takes bounces, ``unsub-<uuid>-<mac>@...`` those who want no more. The mac is
-the start of an HMAC over kind and uuid: a stranger who knows a uuid can report nothing in its name.
+``bounce-<uuid>-<mac>@<return-path-domain>`` takes bounces, ``unsub-<uuid>-<mac>@...`` those who want no more. The mac
+is the start of an HMAC over kind and uuid: a stranger who knows a uuid can report nothing in its name.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Port: SMTP from the server's side (RFC 5321), for the receiver and for the answers of the world.
 
-Written for this, as a general server in Python reads the text of a message line by line: see tests/bench/mailer_parts.py.
+Written for this, as a general server in Python reads the text of a message line by line, which costs three times as much.
 It reads ahead what a client pipelines (RFC 2920), and ends a message at CRLF . CRLF and nowhere else.
 """
 
@@ -21,6 +21,7 @@ from typing import Any, Protocol
 COMMAND_LIMIT = 2048  # bytes; RFC 5321 section 4.5.3.1.4 asks for 512, extensions add some
 AUTH_LIMIT = 12_288  # RFC 4954 section 4
 ERRORS_LIMIT = 20  # refused commands before the connection is ended
+TLS_END = 1.0  # seconds that a client gets to end TLS in good order
 END = b"\r\n.\r\n"
 _PATH = re.compile(rb"(?:FROM|TO):[ ]?<(?:@[^:>]*:)?([^<>\x00-\x20\x7f]*)>(?: (.*))?", re.IGNORECASE)
 _ADDRESS = re.compile(r"""(?:[^\s@"]+|"[^"\\]*")@(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[^\]]+\])""")
@@ -59,7 +60,7 @@ class Taker(Protocol):
 
 @dataclass(frozen=True)
 class Manner:
-    """How a server behaves. ``seconds`` is how long it waits for a client; ``tls`` is None where it has no certificate."""
+    """How a server behaves. ``seconds``: how long it waits for a client; ``tls``: None without a certificate."""
 
     name: str
     size_limit: int
@@ -278,7 +279,9 @@ class Session(asyncio.Protocol):
 
     async def _start_tls(self, context: ssl.SSLContext) -> None:
         try:
-            changed = await self._loop.start_tls(self._transport, self, context, server_side=True)
+            changed = await self._loop.start_tls(
+                self._transport, self, context, server_side=True, ssl_shutdown_timeout=TLS_END
+            )
         except (OSError, ssl.SSLError):
             self.end()
             return

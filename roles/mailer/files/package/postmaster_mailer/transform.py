@@ -14,7 +14,7 @@ from .dkim import SigningKey, sign
 from .envelope import OURS, Envelope
 from .message import Message, MessageError, addresses
 
-# Not ours to pass on: who else got it, traces and verdicts of hosts before us, and signatures that what we change breaks.
+# Not ours to pass on: who else got it, what we set ourselves, and signatures that what we change breaks.
 _NOT_KEPT = OURS | {
     b"bcc", b"resent-bcc", b"return-path", b"message-id", b"x-mailer", b"feedback-id", b"dkim-signature",
     b"x-returnpathib",
