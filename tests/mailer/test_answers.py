@@ -224,13 +224,15 @@ def test_a_delivery_in_every_form(date: str, id_: str, tag: str) -> None:
             Tried("0A1B2C3D4E", "", "expired", "4.4.7", "", "returned to sender", True),
         ),
         (
-            "postfix/smtp[1]: 0A1B2C3D4E: to=<b@c>, orig_to=<d@e>, relay=none, delay=1, delays=1/0/0/0, dsn=4.4.1, status=deferred (connect to c[2001:db8::1]:25: Connection timed out)",
+            "postfix/smtp[1]: 0A1B2C3D4E: to=<b@c>, orig_to=<d@e>, relay=none, delay=1, delays=1/0/0/0, dsn=4.4.1, "
+            "status=deferred (connect to c[2001:db8::1]:25: Connection timed out)",
             Tried(
                 "0A1B2C3D4E", "b@c", "deferred", "4.4.1", "", "connect to c[2001:db8::1]:25: Connection timed out", True
             ),
         ),
         (
-            "postfix/smtp[1]: 0A1B2C3D4E: to=<b@c>, relay=127.0.0.1[127.0.0.1]:10024, delay=1, delays=1/0/0/0, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 1A1B2C3D4E)",
+            "postfix/smtp[1]: 0A1B2C3D4E: to=<b@c>, relay=127.0.0.1[127.0.0.1]:10024, delay=1, delays=1/0/0/0, dsn=2.0.0, "
+            "status=sent (250 2.0.0 Ok: queued as 1A1B2C3D4E)",
             Tried("0A1B2C3D4E", "b@c", "sent", "2.0.0", "127.0.0.1", "250 2.0.0 Ok: queued as 1A1B2C3D4E", False),
         ),
         ("postfix/smtpd[1]: connect from x[192.0.2.7]", None),

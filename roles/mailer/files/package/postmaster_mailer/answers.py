@@ -34,7 +34,7 @@ _UNROUTABLE = frozenset({(1, 2), (1, 10), (4, 3), (4, 4), (4, 6)})
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a message says of one recipient. ``kind`` is an event's name, ``delayed``, or empty where nothing is understood.
+    """What a message says of one recipient. ``kind``: an event's name, ``delayed``, or empty (not understood).
 
     ``type`` is a bounce's: hard, soft, unroutable or autoreply. ``reason`` is what the server said.
     """

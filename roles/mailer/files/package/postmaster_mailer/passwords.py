@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who may hand mail in: passwords checked against hashes, without a flood of guesses taking the processor.
 
-A right password is remembered for some minutes as a keyed digest, whose key lives as long as the process. Wrong ones cost
-a hash each, of which only a few are made at a time; who guesses too often waits.
+A right password is remembered for some minutes as a keyed digest, whose key lives as long as the process. Wrong ones
+cost a hash each, of which only a few are made at a time; who guesses too often waits.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Port: SMTP from the server's side (RFC 5321), for the receiver and for the answers of the world.
 
-Written for this, as a general server in Python reads the text of a message line by line, which costs three times as much.
-It reads ahead what a client pipelines (RFC 2920), and ends a message at CRLF . CRLF and nowhere else.
+Written for this, as a general server in Python reads the text of a message line by line, which costs three times as
+much. It reads ahead what a client pipelines (RFC 2920), and ends a message at CRLF . CRLF and nowhere else.
 """
 
 from __future__ import annotations
