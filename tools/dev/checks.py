@@ -81,7 +81,7 @@ def _mailer(*, full: bool) -> list[Step]:
     env = environment(folder, PYTHONPATH=str(MAILER), **test_environment(full=full))
     if found := redis.folder():
         env["PATH"] = os.pathsep.join([env["PATH"], str(found)])
-    mypy = ["mypy", "--config-file", MAILER / "pyproject.toml", "-p", "postmaster_mailer"]
+    mypy: list[str | Path] = ["mypy", "--config-file", MAILER / "pyproject.toml", "-p", "postmaster_mailer"]
     return [
         Step("mailer types", call(mypy), env | {"PYTHONPATH": "", "MYPYPATH": str(MAILER)}),
         _pytest("mailer tests", env, where="tests/mailer"),
