@@ -71,6 +71,9 @@ def test_no_line_is_too_long() -> None:
         (b"A B <a@example.org>", ["a@example.org"]),
         (b'"B, A" <a@example.org>', ["a@example.org"]),
         (b"a@example.org, B <b@example.org>", ["a@example.org", "b@example.org"]),
+        (b'A <a@example.org>,"B, C"\t<b@example.org> ,c@example.org', ["a@example.org", "b@example.org", "c@example.org"]),
+        (b"a@example.org,, b@example.org", ["a@example.org", "b@example.org"]),
+        (b"a@example.org,", ["a@example.org"]),
         (b"team: a@example.org, b@example.org;", ["a@example.org", "b@example.org"]),
         (b"=?utf-8?q?J=C3=BCrgen?= <j@example.org>", ["j@example.org"]),
         (b"a@example.org (who@example.com)", ["a@example.org"]),
@@ -83,6 +86,20 @@ def test_no_line_is_too_long() -> None:
 )
 def test_addresses(value: bytes, expected: list[str]) -> None:
     assert addresses(value) == expected
+
+
+def test_a_long_list_is_read_if_it_is_plain() -> None:
+    """No more than a moment: the general parser would take minutes for each of these."""
+    plain = [b"Name %d <a%d@example.org>" % (number, number) for number in range(20_000)]
+    assert addresses(b", ".join(plain)) == [f"a{number}@example.org" for number in range(20_000)]
+    assert addresses(b", ".join([*plain, b"team:;"])) == []
+    for hostile in (b" ", b"a", b'"', b"<", b",", b"(", b"a@", b"a@b,", b'"" '):
+        addresses(hostile * 1_000_000)
+
+
+def test_a_field_of_a_million_lines() -> None:
+    raw = b"A: b\r\n" + b" \r\n" * 1_000_000 + b"\r\n"
+    assert bytes(Message.parse(raw)) == raw
 
 
 @given(st.binary(max_size=80))

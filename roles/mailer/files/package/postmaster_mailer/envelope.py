@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .message import Message, addresses
+from .message import PARSED_LIMIT, Message, addresses
 from .returnpath import UUID
 
 PRIMARY, DEFAULT = 0, 1
@@ -53,11 +54,18 @@ def read(message: Message, recipients: tuple[str, ...], *, login: str, received:
     if priority not in ("0", "1"):
         raise EnvelopeError("X-Priority is 0 for mail that goes first, else 1")
     if from_header:
-        named = [one for field in (b"to", b"cc") for value in message.all(field) for one in addresses(value)]
-        recipients = tuple(dict.fromkeys(named))
+        recipients = tuple(dict.fromkeys(one for field in (b"to", b"cc") for one in _named(message, field)))
     if not recipients:
         raise EnvelopeError("there is no recipient: name one in To or Cc" if from_header else "there is no recipient")
     return Envelope(uuid, recipients, int(priority), _text(message, b"x-stream-id") or None, login, received)
+
+
+def _named(message: Message, field: bytes) -> Iterator[str]:
+    for value in message.all(field):
+        found = addresses(value)
+        if not found and len(value) > PARSED_LIMIT:
+            raise EnvelopeError(f"{field.decode().title()} is too long to be read: write plain addresses with commas")
+        yield from found
 
 
 def _text(message: Message, name: bytes) -> str:

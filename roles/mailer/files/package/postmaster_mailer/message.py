@@ -17,8 +17,15 @@ LINE_LIMIT = 998  # RFC 5322 section 2.1.1, CRLF not counted
 _NAME = re.compile(rb"([!-9;-~]+)[ \t]*:")  # RFC 5322 section 2.2; white space before the colon is its section 4.5.8
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
-# Name and address as nearly all mail has them; the parser for the others takes a hundred times as long.
-_PLAIN = re.compile(rb"""(?:[\w .'-]*|"[^"\\]*")[ \t]*<([\w.!#$%&'*+/=?^`{|}~-]+@[\w.-]+)>""", re.ASCII)
+# Name and address as nearly all mail has them. The parser for the others takes a hundred times as long, and for a long
+# list far more.
+_PLAIN = re.compile(
+    rb"""(?:(?:[\w \t.'-]*|[ \t]*"[^"\\]*"[ \t]*)<({0})>|[ \t]*({0}))[ \t]*(?:,|$)""".replace(
+        b"{0}", rb"[\w.!#$%&'*+/=?^`{|}~-]+@[\w.-]+"
+    ),
+    re.ASCII,
+)
+PARSED_LIMIT = 16_384  # bytes of an address field that the slow parser is given
 
 
 class MessageError(Exception):
@@ -40,17 +47,16 @@ class Message:
         head, gap, body = raw.partition(b"\r\n\r\n")
         if not gap:
             head, body = raw.removesuffix(b"\r\n"), b""
-        fields: list[tuple[bytes, bytes]] = []
+        fields: list[tuple[bytes, list[bytes]]] = []
         for number, line in enumerate(head.split(b"\r\n"), 1):
             if line[:1] in (b" ", b"\t") and fields:
-                name, field = fields[-1]
-                fields[-1] = (name, field + line + b"\r\n")
+                fields[-1][1].append(line)
             elif found := _NAME.match(line):
-                fields.append((found[1].lower(), line + b"\r\n"))
+                fields.append((found[1].lower(), [line]))
             else:
                 shown = line[:40].decode("ascii", "backslashreplace")
                 raise MessageError(f"line {number} of the header is no field: {shown!r} has no name and colon")
-        return cls(fields, body)
+        return cls([(name, b"\r\n".join([*lines, b""])) for name, lines in fields], body)
 
     def __bytes__(self) -> bytes:
         return b"".join([*(raw for dummy, raw in self.fields), b"\r\n", self.body])
@@ -86,9 +92,18 @@ def _value(raw: bytes) -> bytes:
 
 
 def addresses(value: bytes) -> list[str]:
-    """The plain addresses of a From, To or Cc field, groups opened; what is none is left out."""
-    if plain := _PLAIN.fullmatch(value):
-        return [plain[1].decode()]
+    """The plain addresses of a From, To or Cc field, groups opened; what is none is left out.
+
+    A field of more than ``PARSED_LIMIT`` bytes that is no plain list has none.
+    """
+    plain, at = [], 0
+    while found := _PLAIN.match(value, at):
+        plain.append((found[1] or found[2]).decode())
+        at = found.end()
+        if at == len(value):
+            return plain
+    if len(value) > PARSED_LIMIT:
+        return []
     try:
         parsed = HTTP.header_factory("to", value.decode("utf-8", "surrogateescape"))
         return [one.addr_spec for one in parsed.addresses if one.username and one.domain]
@@ -106,7 +121,9 @@ def bare_line_end(raw: bytes) -> int | None:
 
 def with_crlf(raw: bytes) -> bytes:
     """The same with every line end, whatever it was, as CRLF."""
-    return raw if _paired(raw) else _BARE.sub(b"\r\n", raw)
+    if _paired(raw):
+        return raw
+    return raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
 
 def _paired(raw: bytes) -> bool:
