@@ -17,9 +17,11 @@ from pathlib import Path
 
 import uvloop
 
-from . import connect, metrics
+from . import connect, http_server, metrics
 from .config import DEFAULT, Config, ConfigError, Prometheus, load
 from .delivery import Delivery, Lane
+from .http_receiver import Manner as HttpManner
+from .http_receiver import application
 from .log_follower import FileSource, JournalSource, LogFollower, Source
 from .passwords import Passwords
 from .queue import Queue, stream_key
@@ -85,18 +87,32 @@ async def receiver(stage: Stage) -> None:
             ssl=tls if at_once else None,
             ssl_shutdown_timeout=TLS_END if at_once else None,
         )
-    counts = intake.counts
-    stage.show(
-        lambda: {
-            "nbr_emails_enqueued": counts.enqueued,
-            "nbr_recipients": counts.recipients,
-            "nbr_dropped_emails": counts.dropped,
-        },
-        settings.prometheus,
-    )
+    stage.show(lambda: _taken_in(intake), settings.prometheus)
     await stage.stop.wait()
     for server in servers:
         await server.drain(DRAIN)
+
+
+async def http_receiver(stage: Stage) -> None:
+    """HTTP in."""
+    settings = stage.settings.httpreceiver
+    queue = connect.queue_of(stage.settings, settings)
+    intake = Intake(queue, stage.settings.reliable_queue.queue_names)
+    app = application(intake, Passwords(settings.auth_logins), HttpManner(settings.size_limit))
+    server = http_server.Server(http_server.behind(app, settings.trusted_proxies), settings.bind)
+    serving = asyncio.ensure_future(server.serve())
+    await server.listening.wait()
+    stage.show(lambda: _taken_in(intake), settings.prometheus)
+    await stage.until_stopped(serving, at_stop=server.leave)
+
+
+def _taken_in(intake: Intake) -> dict[str, float]:
+    counts = intake.counts
+    return {
+        "nbr_emails_enqueued": counts.enqueued,
+        "nbr_recipients": counts.recipients,
+        "nbr_dropped_emails": counts.dropped,
+    }
 
 
 async def transformer(stage: Stage) -> None:
@@ -171,6 +187,7 @@ async def _length(queue: Queue, stream: str) -> int:
 
 STAGES: dict[str, Callable[[Stage], Awaitable[None]]] = {
     "receiver": receiver,
+    "http-receiver": http_receiver,
     "transformer": transformer,
     "postfix": postfix,
     "redis": queues,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
 
 DEFAULT = Path("/etc/postmaster-mailer")
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -109,6 +109,7 @@ class HttpReceiver(Stage):
     bind: Listen = _on(8080)
     auth_logins: tuple[Login, ...] = ()
     size_limit: int = Field(default=26_214_400, ge=1024)
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()  # whose X-Forwarded-For tells the peer
 
 
 class Inject(Section):

@@ -42,6 +42,7 @@ class Passwords:
         self._key = secrets.token_bytes(32)
         self._right: dict[bytes, float] = {}
         self._wrong: dict[str, list[float]] = {}
+        self._asked: dict[bytes, asyncio.Task[bool]] = {}
         self._clock = clock
         self._pool = ThreadPoolExecutor(2, "passwords")
 
@@ -57,16 +58,25 @@ class Passwords:
         digest = hmac.digest(self._key, f"{user}\0{password}".encode("utf-8", "surrogatepass"), hashlib.sha256)
         if self._right.get(digest, 0) > now:
             return True
-        recent = [when for when in self._wrong.get(peer, ()) if when > now - WINDOW]
-        if len(recent) >= GUESSES:
-            raise TooManyError(f"{peer} has given {GUESSES} wrong passwords within a minute")
-        # Counted before it is known, so that many at once are no way around.
-        self._count(peer, [*recent, now])
+        # The same at once is asked once: an application may open many connections before the first answer.
+        asked = self._asked.get(digest)
+        if asked is None:
+            recent = [when for when in self._wrong.get(peer, ()) if when > now - WINDOW]
+            if len(recent) >= GUESSES:
+                raise TooManyError(f"{peer} has given {GUESSES} wrong passwords within a minute")
+            # Counted before it is known, so that many at once are no way around.
+            self._count(peer, [*recent, now])
+            asked = self._asked[digest] = asyncio.create_task(self._ask(user, password, peer, digest))
+            asked.add_done_callback(lambda dummy: self._asked.pop(digest))
+        return await asyncio.shield(asked)
+
+    async def _ask(self, user: str, password: str, peer: str, digest: bytes) -> bool:
         stored = self._hashes.get(user)
         loop = asyncio.get_running_loop()
         fits = await loop.run_in_executor(self._pool, self._verify, stored or self._nobody, password)
         if not fits or stored is None:
             return False
+        now = self._clock()
         self._wrong.pop(peer, None)
         self._right = {known: until for known, until in self._right.items() if until > now}
         self._right[digest] = now + REMEMBERED

@@ -152,6 +152,14 @@ class Queue:
                 else:
                     done.set_result(int(answer))
 
+    async def answers(self) -> bool:
+        """Whether Redis can be reached."""
+        try:
+            await self.redis.ping()
+        except (RedisError, OSError, TimeoutError):
+            return False
+        return True
+
     # -- from one stage to the next ----------------------------------------------------------------
 
     async def prepare(self, streams: Iterable[str]) -> None:

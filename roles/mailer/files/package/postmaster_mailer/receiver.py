@@ -32,6 +32,10 @@ class RejectedError(Exception):
     """The message can never be taken as it is."""
 
 
+class ConflictError(RejectedError):
+    """Its uuid belongs to another message."""
+
+
 class Intake:
     """Checks messages and queues them."""
 
@@ -46,20 +50,31 @@ class Intake:
         self._queue, self._names, self._from_header, self._now = queue, names, from_header, now
         self.counts = Counts()
 
-    async def take(self, raw: bytes, recipients: tuple[str, ...], login: str) -> str:
-        """Queue a message; its uuid. Raises :class:`RejectedError`, and QueueError where another try may help."""
+    async def ready(self) -> bool:
+        """Whether the queue can be reached."""
+        return await self._queue.answers()
+
+    async def take(
+        self, raw: bytes, recipients: tuple[str, ...], login: str, *, from_header: bool | None = None
+    ) -> str:
+        """Queue a message; its uuid. Raises :class:`RejectedError`, and QueueError where another try may help.
+
+        ``from_header`` says where this message's recipients stand, other than the others'.
+        """
+        if from_header is None:
+            from_header = self._from_header
         try:
             if (at := bare_line_end(raw)) is not None:
                 raise MessageError(f"a line end at byte {at} is CR or LF alone: lines end in CRLF")
             if b"\0" in raw:
                 raise MessageError("there is a NUL in it: encode what is no text as base64")
             message = Message.parse(raw)
-            envelope = read(message, recipients, login=login, received=self._now(), from_header=self._from_header)
+            envelope = read(message, recipients, login=login, received=self._now(), from_header=from_header)
             stream = self._names.primary_queue if envelope.priority == PRIMARY else self._names.default_queue
             new = await self._queue.add(stream, envelope, raw)
         except (MessageError, EnvelopeError, UsedError) as err:
             self.counts.dropped += 1
-            raise RejectedError(str(err)) from err
+            raise (ConflictError if isinstance(err, UsedError) else RejectedError)(str(err)) from err
         if new:
             self.counts.enqueued += 1
             self.counts.recipients += len(envelope.recipients)
