@@ -71,7 +71,10 @@ def test_no_line_is_too_long() -> None:
         (b"A B <a@example.org>", ["a@example.org"]),
         (b'"B, A" <a@example.org>', ["a@example.org"]),
         (b"a@example.org, B <b@example.org>", ["a@example.org", "b@example.org"]),
-        (b'A <a@example.org>,"B, C"\t<b@example.org> ,c@example.org', ["a@example.org", "b@example.org", "c@example.org"]),
+        (
+            b'A <a@example.org>,"B, C"\t<b@example.org> ,c@example.org',
+            ["a@example.org", "b@example.org", "c@example.org"],
+        ),
         (b"a@example.org,, b@example.org", ["a@example.org", "b@example.org"]),
         (b"a@example.org,", ["a@example.org"]),
         (b"team: a@example.org, b@example.org;", ["a@example.org", "b@example.org"]),
