@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Values: outcomes, as the application is told of them. ``timestamp`` is in seconds since the epoch.
 
-``rcpt`` is for our own use (suppression, search) and leaves the house with no event.
+``rcpt`` (the recipients), ``fd`` (the domain it came from) and ``unproven`` (who says so may be anybody) are for our
+own use, suppression and search, and leave the house with no event.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import json
 from typing import Any
 
 DELIVERED, BOUNCE, ERROR, SPAM_REPORT, UNSUBSCRIBE = "delivered", "bounce", "error", "spam-report", "unsubscribe"
+KINDS = frozenset({DELIVERED, BOUNCE, ERROR, SPAM_REPORT, UNSUBSCRIBE})
 HARD, SOFT, UNROUTABLE, AUTOREPLY = "hard", "soft", "unroutable", "autoreply"
-INTERNAL = frozenset({"rcpt", "fd"})
+INTERNAL = frozenset({"rcpt", "fd", "unproven"})
 
 
 def dumps(event: str, *, uuid: str | None, now: float, **more: Any) -> bytes:
@@ -29,6 +31,20 @@ def error(msg: str, *, service: str, uuid: str | None, now: float) -> bytes:
 def bounce(kind: str, *, uuid: str, now: float, reason: str, rcpt: str, ip: str = "") -> bytes:
     """Somebody's server will not have it; ``reason`` is what it said."""
     return dumps(BOUNCE, uuid=uuid, now=now, type=kind, reason=reason, ip=ip, rcpt=rcpt)
+
+
+def loads(data: bytes) -> dict[str, Any]:
+    """An event of the stream; ``rcpt`` is a list, if an empty one. Raises ValueError for what is none."""
+    event = json.loads(data)
+    if not isinstance(event, dict) or event.get("event") not in KINDS:
+        raise ValueError("it has no event that is known")
+    if not isinstance(event.get("timestamp"), int) or isinstance(event["timestamp"], bool):
+        raise ValueError("its timestamp is no number of seconds")
+    if not isinstance(event.get("uuid"), str | None):
+        raise ValueError("its uuid is no text")
+    named = event.get("rcpt") or []
+    event["rcpt"] = [one for one in (named if isinstance(named, list) else [named]) if isinstance(one, str) and one]
+    return event
 
 
 def public(event: bytes) -> dict[str, Any]:
