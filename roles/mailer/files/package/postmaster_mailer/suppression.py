@@ -121,7 +121,8 @@ class Suppression:
         domain = domain.lower().rstrip(".")
         if not domain.isascii():
             with contextlib.suppress(UnicodeError):
-                domain = domain.encode("idna").decode()
+                encoded = domain.encode("idna").decode()
+                domain = encoded if re.fullmatch(r"[a-z0-9.-]+", encoded) else domain  # it may make white space
         return f"{local if self._case_sensitive else local.lower()}@{domain}"
 
     def _partition(self, field: str) -> int:
