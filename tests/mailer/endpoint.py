@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ class Endpoint:
         self.requests: list[tuple[str, dict[str, str], str]] = []
         self.taken: list[dict[str, Any]] = []
         self.port = 0
+        self.delay = 0.0  # seconds between taking and saying so
         self._server: asyncio.Server | None = None
 
     @property
@@ -47,6 +49,7 @@ class Endpoint:
             status, more = self.answer(batch)
             if 200 <= status < 300:
                 self.taken += batch
+            await asyncio.sleep(self.delay)
             said = "".join(f"{name}: {value}\r\n" for name, value in more.items())
             writer.write(f"HTTP/1.1 {status} so\r\nContent-Length: 2\r\nConnection: close\r\n{said}\r\nok".encode())
             await writer.drain()
@@ -60,3 +63,10 @@ async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

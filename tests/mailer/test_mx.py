@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import stat
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,10 +31,12 @@ from postmaster_mailer.queue import EVENT, Queue, stream_key
 from postmaster_mailer.reporter import Reporter
 from postmaster_mailer.returnpath import BOUNCE, UNSUBSCRIBE, local_part
 from postmaster_mailer.smtp_server import Manner, Server
+from postmaster_mailer.suppression import Suppression
 from postmaster_mailer.unsubscribe import BODY_LIMIT, Unsubscribe, _fields
 from redis.asyncio import Redis
 
-from .conftest import RedisServer, run
+from .conftest import ROOT, RedisServer, run
+from .endpoint import Endpoint, free_port, until
 from .test_answers import ARF, DSN
 from .test_smtp_server import Client, certificate, contexts  # noqa: F401 (a fixture)
 
@@ -43,7 +46,10 @@ BOUNCED = local_part(SECRET, BOUNCE, "u1") + "@rp.example.org"
 UNSUB = local_part(SECRET, UNSUBSCRIBE, "u1") + "@example.org"
 FORGED = local_part(b"x" * 32, BOUNCE, "u1") + "@rp.example.org"
 ADDRESSES = Addresses(
-    (SECRET,), frozenset({"rp.example.org"}), frozenset({"example.org"}), frozenset({"abuse@example.org", "fbl@example.net"})
+    (SECRET,),
+    frozenset({"rp.example.org"}),
+    frozenset({"example.org"}),
+    frozenset({"abuse@example.org", "fbl@example.net"}),
 )
 HARD = DSN.format(to=BOUNCED, action="failed", status="5.1.1", said="550 5.1.1 unknown", path=BOUNCED)
 VACATION = "From: b@example.com\nTo: x\nSubject: away\nAuto-Submitted: auto-replied\n\nnot here\n"
@@ -76,8 +82,16 @@ async def serving(
     server: RedisServer, folder: Path, addresses: Addresses = ADDRESSES, *, rate: int = 1000, sizes: dict[str, int] | None = None,
     **manner: Any,
 ) -> AsyncIterator[tuple[Mx, Any]]:  # fmt: skip
-    mx = Mx(Queue(Redis(unix_socket_path=str(server.socket), protocol=3), partitions=2), folder, addresses, rate, sizes or {})
-    smtp = Server(Manner(**{"name": "mx.example.org", "size_limit": 100_000, "recipients_limit": 100, **manner}), mx.taker)
+    mx = Mx(
+        Queue(Redis(unix_socket_path=str(server.socket), protocol=3), partitions=2),
+        folder,
+        addresses,
+        rate,
+        sizes or {},
+    )
+    smtp = Server(
+        Manner(**{"name": "mx.example.org", "size_limit": 100_000, "recipients_limit": 100, **manner}), mx.taker
+    )
     listening = await asyncio.get_running_loop().create_server(smtp, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     clients: list[Client] = []
@@ -297,14 +311,17 @@ def test_what_is_not_understood_is_kept(redis_server: RedisServer, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("sizes", "left"), [({"count": 5}, range(15, 20)), ({"size": 5 * 200 + 10}, range(15, 20)), ({"count": 50}, range(20))]
+    ("sizes", "left"),
+    [({"count": 5}, range(15, 20)), ({"size": 5 * 200 + 10}, range(15, 20)), ({"count": 50}, range(20))],
 )
 def test_what_is_kept_is_bounded_and_the_oldest_go(tmp_path: Path, sizes: dict[str, int], left: range) -> None:
     async def go() -> None:
         one = Quarantine(tmp_path, **{"count": 100, "size": 1_000_000, **sizes})
         paths = [await one.keep(b"%d " % number + b"x" * (199 - len(str(number)))) for number in range(20)]
         assert len(set(paths)) == 20
-        assert [path.read_bytes().split()[0] for path in sorted(tmp_path.iterdir())] == [b"%d" % number for number in left]
+        assert [path.read_bytes().split()[0] for path in sorted(tmp_path.iterdir())] == [
+            b"%d" % number for number in left
+        ]
 
     run(go())
 
@@ -337,11 +354,14 @@ def test_no_250_when_it_cannot_be_kept(redis_server: RedisServer, tmp_path: Path
 
 def test_limits(redis_server: RedisServer, tmp_path: Path) -> None:
     async def go() -> None:
-        async with serving(redis_server, tmp_path, rate=3, connections_of_client=2) as (mx, connect):
+        async with serving(redis_server, tmp_path, rate=3, connections_of_client=2) as (dummy, connect):
             client = await connect()
-            assert await send(client, BOUNCED, b"Subject: x\n\n" + b"y" * 100_001) == "552 5.3.4 a message may have 100000 bytes here"
+            assert (
+                await send(client, BOUNCED, b"Subject: x\n\n" + b"y" * 100_001)
+                == "552 5.3.4 a message may have 100000 bytes here"
+            )
             assert await client.say("MAIL FROM:<> SIZE=100001") == "552 5.3.4 a message may have 100000 bytes here"
-            assert [await send(client, BOUNCED, HARD) for dummy in range(2)] == ["250 2.0.0 thank you"] * 2
+            assert [await send(client, BOUNCED, HARD), await send(client, BOUNCED, HARD)] == ["250 2.0.0 thank you"] * 2
             assert await client.say("MAIL FROM:<>") == "450 4.7.1 too many messages, try again in a minute"
             assert await client.say("AUTH PLAIN AGEAYg==") == "502 5.5.1 nobody logs in here"
             await connect()
@@ -355,7 +375,11 @@ def test_limits(redis_server: RedisServer, tmp_path: Path) -> None:
 def test_the_rate_is_counted_by_network() -> None:
     now = [0.0]
     rate = Rate(2, clock=lambda: now[0])
-    assert [rate.is_too_much("2001:db8::1"), rate.is_too_much("2001:db8::2"), rate.is_too_much("2001:db8::3")] == [False, False, True]
+    assert [rate.is_too_much("2001:db8::1"), rate.is_too_much("2001:db8::2"), rate.is_too_much("2001:db8::3")] == [
+        False,
+        False,
+        True,
+    ]
     assert not rate.is_too_much("2001:db8:0:1::1")
     now[0] = 60.0
     assert not rate.is_too_much("2001:db8::3")
@@ -385,7 +409,9 @@ def test_hostile_answers_make_no_trouble(junk: bytes, recipient: str) -> None:
 
 def test_a_long_text_takes_no_long_time() -> None:
     for junk in ("a-" * 500_000, "a" * 1_000_000, "bounce-" * 150_000):
-        text = ARF.format(to="abuse@example.org", path=BOUNCED, kind="abuse").replace("--b--", f"--b\nContent-Type: message/rfc822\n\nA: b\n\n{junk}\n--b--")
+        text = ARF.format(to="abuse@example.org", path=BOUNCED, kind="abuse").replace(
+            "--b--", f"--b\nContent-Type: message/rfc822\n\nA: b\n\n{junk}\n--b--"
+        )
         assert classify(text.encode(), "abuse@example.org", (SECRET,)).uuid == "u1"
         assert classify(text.replace(BOUNCED, "x@example.org").encode(), "abuse@example.org", (SECRET,)).uuid is None
 
@@ -393,7 +419,10 @@ def test_a_long_text_takes_no_long_time() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"eml-bytes": 20_000_000}, "mxserver: eml-bytes must be at least twice size-limit, or no message of that size could be kept"),
+        (
+            {"eml-bytes": 20_000_000},
+            "mxserver: eml-bytes must be at least twice size-limit, or no message of that size could be kept",
+        ),
         ({"certificate": "/x"}, "mxserver: certificate and key go together: give both or neither"),
     ],
 )
@@ -409,7 +438,11 @@ def test_what_the_configuration_lacks_is_said(settings: dict[str, Any], said: st
 @asynccontextmanager
 async def clicking(server: RedisServer) -> AsyncIterator[tuple[httpx.AsyncClient, Queue]]:
     queue = Queue(Redis(unix_socket_path=str(server.socket), protocol=3), partitions=2)
-    web = _Web(uvicorn.Config(Unsubscribe((SECRET,), Reporter(queue, "events", now=lambda: NOW)).app(), port=0, log_level="critical"))
+    web = _Web(
+        uvicorn.Config(
+            Unsubscribe((SECRET,), Reporter(queue, "events", now=lambda: NOW)).app(), port=0, log_level="critical"
+        )
+    )
     running = asyncio.create_task(web.serve())
     while not web.started:
         await asyncio.sleep(0.02)
@@ -437,7 +470,9 @@ def test_one_click_unsubscribes(redis_server: RedisServer, form: dict[str, Any])
             answer = await client.post(f"/unsubscribe/{TOKEN}", **form)
             assert answer.status_code == 200
             assert "You will get no more of this mail." in answer.text
-            assert await unsubscribed(queue) == [{"event": "unsubscribe", "uuid": "u1", "timestamp": NOW, "rcpt": ["b@example.com"]}]
+            assert await unsubscribed(queue) == [
+                {"event": "unsubscribe", "uuid": "u1", "timestamp": NOW, "rcpt": ["b@example.com"]}
+            ]
 
     run(go())
 
@@ -471,7 +506,9 @@ def test_a_look_unsubscribes_nobody(redis_server: RedisServer) -> None:
         (TOKEN, {"content": b"x" * (BODY_LIMIT + 1)}, 413, "the request is too big\n"),
     ],
 )
-def test_no_other_click_does(redis_server: RedisServer, token: str, request_: dict[str, Any], status: int, said: str) -> None:
+def test_no_other_click_does(
+    redis_server: RedisServer, token: str, request_: dict[str, Any], status: int, said: str
+) -> None:
     async def go() -> None:
         async with clicking(redis_server) as (client, queue):
             answer = await client.post(f"/unsubscribe/{token}", **request_)
@@ -513,8 +550,85 @@ def test_a_full_disk_is_a_temporary_refusal(redis_server: RedisServer, tmp_path:
         async with serving(redis_server, tmp_path) as (mx, connect):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("postmaster_mailer.quarantine.os.open", full)
-                assert await send(await connect(), BOUNCED, "Subject: x\n\n") == "451 4.3.0 it cannot be kept now, try again later"
+                assert (
+                    await send(await connect(), BOUNCED, "Subject: x\n\n")
+                    == "451 4.3.0 it cannot be kept now, try again later"
+                )
             assert await send(await connect(), BOUNCED, "Subject: x\n\n") == "250 2.0.0 thank you"
             assert len(mx.kept()) == 1
 
     run(go())
+
+
+# -- the stages as they run ----------------------------------------------------------------------------
+
+
+def test_from_an_answer_to_the_suppression_list(redis_server: RedisServer, tmp_path: Path) -> None:
+    """A complaint over SMTP, an unsubscription by a click: the application is told, and the addresses get no more."""
+    smtp, web, *shown = (free_port() for dummy in range(4))
+
+    async def go() -> None:
+        endpoint = await Endpoint().start()
+        (tmp_path / "secret").write_bytes(SECRET)
+        stage = {"reliable-queue": {"redis": {"hostname": str(redis_server.socket)}}}
+        domain = {"domain": "example.org", "return-path-domain": "rp.example.org", "dkim-private-key-file": "x"}
+        settings = {
+            "reliable-queue": {"partitions": 2},
+            "transformer": {"secret-file": str(tmp_path / "secret"), "domain-settings": [domain]},
+            "backdata": {**stage, "post-url": endpoint.url, "private-urls": True, "prometheus": {"inet-port": shown[0]}},
+            "mxserver": {
+                **stage, "bind": {"inet-port": smtp}, "unsubscribe-bind": {"inet-port": web}, "hostname": "mx.example.org",
+                "eml-directory": str(tmp_path / "eml"), "abuse": {"yahoo": {"to": "abuse@example.org"}},
+                "prometheus": {"inet-port": shown[1]},
+            },
+        }  # fmt: skip
+        (tmp_path / "mailer.yaml").write_text(json.dumps(settings))
+        queue = Queue(Redis(unix_socket_path=str(redis_server.socket), protocol=3), partitions=2)
+        await queue.add("default", Envelope("u1", ("b@example.com",)), b"m")
+        await queue.add("default", Envelope("u2", ("c@example.com",)), b"m")
+        running = [
+            await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "postmaster_mailer", name, "--config", str(tmp_path / "mailer.yaml"),
+                env={"PYTHONPATH": str(ROOT / "roles/mailer/files/package"), "PATH": "/usr/bin:/bin"},
+            )
+            for name in ("backdata", "mxserver")
+        ]  # fmt: skip
+        try:
+            client = await connected(smtp)
+            assert await client.reply() == "220 mx.example.org ESMTP"
+            await client.say("EHLO mta.example.com")
+            complaint = ARF.format(to="x", path=BOUNCED, kind="abuse")
+            assert await send(client, "abuse@example.org", complaint) == "250 2.0.0 thank you"
+            token = local_part(SECRET, UNSUBSCRIBE, "u2")
+            async with httpx.AsyncClient(trust_env=False) as http:
+                assert (await http.post(f"http://127.0.0.1:{web}/unsubscribe/{token}", data=CLICK)).status_code == 200
+                await until(lambda: len(endpoint.taken) == 2)
+                await asyncio.sleep(0.2)  # counted after it was answered
+                metrics = [(await http.get(f"http://127.0.0.1:{port}/metrics")).text for port in shown]
+            client.writer.close()
+        finally:
+            for process in running:
+                process.terminate()
+        assert [await asyncio.wait_for(process.wait(), 15) for process in running] == [0, 0]
+        told = sorted((one["event"], one["uuid"]) for one in endpoint.taken)
+        assert told == [("spam-report", "u1"), ("unsubscribe", "u2")]
+        found = await Suppression(queue).check([(f"{name}@example.com", None) for name in "bcd"])
+        assert {recipient: entry.reason for (recipient, dummy), entry in found.items()} == {
+            "b@example.com": "complaint",
+            "c@example.com": "unsubscribe",
+        }
+        for said in ("spam_report_events_total 1.0", "successfully_pushed_events_total 2.0", "currently_posting 0.0"):
+            assert said in metrics[0]
+        for said in ("mxserver_received_spam_total 1.0", "mxserver_received_unsubscribe_total 1.0"):
+            assert said in metrics[1]
+
+    run(go())
+
+
+async def connected(port: int) -> Client:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return Client(*await asyncio.open_connection("127.0.0.1", port))
+            except OSError:
+                await asyncio.sleep(0.1)

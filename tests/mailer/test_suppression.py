@@ -154,7 +154,10 @@ def test_two_writers_lose_nothing(redis_server: RedisServer) -> None:
         )
         entries = await everything(lists[0])
         assert len(entries) == 100
-        assert all(entry.expiry == 0 and entry.reason == f"w{int(entry.address[1:].partition('@')[0]) % 4}" for entry in entries)
+        assert all(
+            entry.expiry == 0 and entry.reason == f"w{int(entry.address[1:].partition('@')[0]) % 4}"
+            for entry in entries
+        )
 
     run(go())
 
@@ -163,10 +166,19 @@ def test_out_again_and_over(redis_server: RedisServer) -> None:
     async def go() -> None:
         clock = Clock()
         one = list_of(redis_server, clock)
-        await one.add([Entry("b@example.com", "x"), Entry("b@example.com", "y", stream="s-1"), Entry("c@example.com", "z", expiry=NOW + 9)])
+        await one.add(
+            [
+                Entry("b@example.com", "x"),
+                Entry("b@example.com", "y", stream="s-1"),
+                Entry("c@example.com", "z", expiry=NOW + 9),
+            ]
+        )
         assert await one.remove("b@example.com", "s-2") is False
         assert await one.remove("B@example.com") is True
-        assert [(entry.address, entry.stream) for entry in await everything(one)] == [("b@example.com", "s-1"), ("c@example.com", "")]
+        assert [(entry.address, entry.stream) for entry in await everything(one)] == [
+            ("b@example.com", "s-1"),
+            ("c@example.com", ""),
+        ]
         assert await one.purge() == 0
         clock.now += 9
         assert [entry.address for entry in await everything(one)] == ["b@example.com"]
@@ -209,7 +221,10 @@ def test_from_list_to_list(redis_server: RedisServer) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("b@example.com\n", "line 1 must name the columns, one of them address: address,stream,reason,source,time,expiry"),
+        (
+            "b@example.com\n",
+            "line 1 must name the columns, one of them address: address,stream,reason,source,time,expiry",
+        ),
         ("address,colour\nb@example.com,red\n", "line 1 names a column that is not known: colour"),
         ("address\nb@example.com\nnobody at all\n", "line 3: 'nobody at all' is neither an address nor a domain"),
         ("address,expiry\nb@example.com,soon\n", "line 2 has a time that is none: write it as 2026-11-29T00:00:00Z"),
@@ -230,7 +245,9 @@ def test_a_bad_file_changes_nothing(redis_server: RedisServer, text: str, said: 
     run(go())
 
 
-@pytest.mark.parametrize("address", ["", "@", "b@", "b c@example.com", "b@example..com", "b@exa mple.com", "b@example.com\n", "a@b c@d"])
+@pytest.mark.parametrize(
+    "address", ["", "@", "b@", "b c@example.com", "b@example..com", "b@exa mple.com", "b@example.com\n", "a@b c@d"]
+)
 def test_what_is_no_address(redis_server: RedisServer, address: str) -> None:
     async def go() -> None:
         one = list_of(redis_server)
@@ -291,7 +308,9 @@ HARD = event("bounce", type="hard", reason="550 5.1.1 <b@example.com>: unknown")
         (event("error", msg="550 5.1.1"), Rules(), None),
     ],
 )  # fmt: skip
-def test_which_outcomes_suppress(redis_server: RedisServer, told: dict[str, Any], rules: Rules, expected: Entry | None) -> None:
+def test_which_outcomes_suppress(
+    redis_server: RedisServer, told: dict[str, Any], rules: Rules, expected: Entry | None
+) -> None:
     async def go() -> None:
         one = list_of(redis_server)
         assert await one.learn([told], rules) == (1 if expected else 0)
@@ -353,9 +372,17 @@ def test_the_transformer_leaves_out_who_is_suppressed(redis_server: RedisServer)
             await queue.add("default", Envelope(uuid, recipients, stream_id=stream), MAIL)
         for part in range(4):
             await work.work(await queue.take(part, ["default"], "one", count=10, block=0.01))
-        gone = {one.envelope.uuid: one.envelope.recipients for part in range(4) for one in await queue.take(part, ["outgoing"], "x", count=9, block=0.01)}
+        gone = {
+            one.envelope.uuid: one.envelope.recipients
+            for part in range(4)
+            for one in await queue.take(part, ["outgoing"], "x", count=9, block=0.01)
+        }
         assert gone == {"u1": ("B@example.com",), "u2": ("d@example.com",)}
-        told = [events.loads(one.fields[EVENT]) for part in range(4) for one in await queue.take(part, ["events"], "x", count=9, block=0.01)]
+        told = [
+            events.loads(one.fields[EVENT])
+            for part in range(4)
+            for one in await queue.take(part, ["events"], "x", count=9, block=0.01)
+        ]
         assert sorted((one["uuid"], one["type"], one["reason"], one["rcpt"]) for one in told) == [
             ("u1", "hard", "suppressed: complaint", ["C@Example.com"]),
             ("u1", "hard", "suppressed: unsubscribe", ["d@example.com"]),

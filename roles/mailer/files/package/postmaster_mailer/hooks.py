@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from typing import TypeAlias
 
 import httpx
 
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)  # they write whole URLs, in which there may be secrets
 SECONDS = 30.0  # that an endpoint gets to answer, the whole of it
 ANSWER_LIMIT = 65_536  # bytes of an answer that are read; the rest goes with the connection
 ADDRESSES = 4  # that are tried
