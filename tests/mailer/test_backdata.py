@@ -34,6 +34,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from .conftest import ROOT, RedisServer, run
 from .endpoint import Answer, Endpoint, free_port, until
+from .test_smtp_server import certificate, contexts  # noqa: F401 (a fixture)
 
 NOW = 1_795_900_000
 NAMES = Names("events")
@@ -381,6 +382,37 @@ def test_masking_ends_and_hides(text: str, recipients: list[str]) -> None:
     assert "b@example.com" not in shown
 
 
+ANY = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+NAMED = st.sampled_from(["uuid", "rcpt", "fd", "streamid", "type", "reason", "ip", "unproven", "event", "timestamp"])
+
+
+@given(
+    st.sampled_from(sorted(events.KINDS)), st.dictionaries(NAMED, ANY | st.sampled_from(["b@example.com", "hard", NOW]))
+)
+def test_hostile_events_make_no_trouble(kind: str, more: dict[str, Any]) -> None:
+    data = json.dumps({"event": kind, "timestamp": NOW, **more}).encode()
+    try:
+        event = events.loads(data)
+    except ValueError:
+        return
+    for one in Suppression(None)._by_rule(event, Rules()):  # type: ignore[arg-type]
+        assert f"{one.address} {one.stream}".encode()
+    form = Measured(1, "apa")
+    if form.wants(event):
+        assert all("@" not in one["rd"] for one in json.loads(form.request([json.dumps(event).encode()], NOW)[0]))
+    assert not {"rcpt", "fd", "unproven"} & set(
+        json.loads(Plain([SECRET]).request([json.dumps(event).encode()], NOW)[0])[0]
+    )
+
+
 # -- where a URL may lead ------------------------------------------------------------------------------
 
 
@@ -486,6 +518,27 @@ def test_no_secret_of_a_url_is_logged(redis_server: RedisServer, caplog: pytest.
         word for word in ("pass-word", "hook-key", "query-key", "shared-secret", "hash=") if word in caplog.text
     ]
     assert "b@example.com" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("localhost", None), ("other.example.org", "certificate verify failed: Hostname mismatch")]
+)
+def test_the_certificate_must_be_that_of_the_name(certificate: Path, name: str, said: str | None) -> None:  # noqa: F811
+    async def here(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    async def go() -> None:
+        inside, outside = contexts(certificate)
+        endpoint = await Endpoint().start(inside)
+        hook = Hook(f"https://{name}:{endpoint.port}/", "post-url", private=True, resolve=here, tls=outside)
+        if said is None:
+            assert (await hook.post(b"[]", {})).status == 200
+            return
+        with pytest.raises(HookError, match=said):
+            await hook.post(b"[]", {})
+        assert endpoint.requests == []
+
+    run(go())
 
 
 def test_no_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -565,7 +565,7 @@ def test_a_full_disk_is_a_temporary_refusal(redis_server: RedisServer, tmp_path:
 
 def test_from_an_answer_to_the_suppression_list(redis_server: RedisServer, tmp_path: Path) -> None:
     """A complaint over SMTP, an unsubscription by a click: the application is told, and the addresses get no more."""
-    smtp, web, *shown = (free_port() for dummy in range(4))
+    smtp, web, *shown = (free_port() for dummy in range(5))
 
     async def go() -> None:
         endpoint = await Endpoint().start()
@@ -574,6 +574,7 @@ def test_from_an_answer_to_the_suppression_list(redis_server: RedisServer, tmp_p
         domain = {"domain": "example.org", "return-path-domain": "rp.example.org", "dkim-private-key-file": "x"}
         settings = {
             "reliable-queue": {"partitions": 2},
+            "redis": {**stage, "prometheus": {"inet-port": shown[2]}},
             "transformer": {"secret-file": str(tmp_path / "secret"), "domain-settings": [domain]},
             "backdata": {**stage, "post-url": endpoint.url, "private-urls": True, "prometheus": {"inet-port": shown[0]}},
             "mxserver": {
@@ -591,7 +592,7 @@ def test_from_an_answer_to_the_suppression_list(redis_server: RedisServer, tmp_p
                 sys.executable, "-m", "postmaster_mailer", name, "--config", str(tmp_path / "mailer.yaml"),
                 env={"PYTHONPATH": str(ROOT / "roles/mailer/files/package"), "PATH": "/usr/bin:/bin"},
             )
-            for name in ("backdata", "mxserver")
+            for name in ("backdata", "mxserver", "redis")
         ]  # fmt: skip
         try:
             client = await connected(smtp)
@@ -609,7 +610,7 @@ def test_from_an_answer_to_the_suppression_list(redis_server: RedisServer, tmp_p
         finally:
             for process in running:
                 process.terminate()
-        assert [await asyncio.wait_for(process.wait(), 15) for process in running] == [0, 0]
+        assert [await asyncio.wait_for(process.wait(), 15) for process in running] == [0, 0, 0]
         told = sorted((one["event"], one["uuid"]) for one in endpoint.taken)
         assert told == [("spam-report", "u1"), ("unsubscribe", "u2")]
         found = await Suppression(queue).check([(f"{name}@example.com", None) for name in "bcd"])
@@ -621,6 +622,8 @@ def test_from_an_answer_to_the_suppression_list(redis_server: RedisServer, tmp_p
             assert said in metrics[0]
         for said in ("mxserver_received_spam_total 1.0", "mxserver_received_unsubscribe_total 1.0"):
             assert said in metrics[1]
+        for said in ("# TYPE event_queue_messages gauge", "event_dead_letter_messages 0.0"):
+            assert said in metrics[2]
 
     run(go())
 

@@ -261,13 +261,25 @@ def test_what_is_no_address(redis_server: RedisServer, address: str) -> None:
     run(go())
 
 
-@given(st.text(max_size=40), st.text(max_size=20))
+@pytest.mark.parametrize("entry", [Entry("b@example.com", "x", expiry=10**15), Entry("b@example.com", "x", time=-1)])
+def test_what_is_no_time(entry: Entry) -> None:
+    with pytest.raises(
+        SuppressionError, match="the time or the expiry of b@example.com is none: give seconds since 1970"
+    ):
+        Suppression(None)._field(entry)  # type: ignore[arg-type]
+
+
+TEXT = st.text(st.characters(exclude_categories=()), max_size=40)  # halves of characters, too
+
+
+@given(TEXT, TEXT)
 def test_no_text_makes_an_entry_for_another(text: str, stream: str) -> None:
     one = Suppression(None)  # type: ignore[arg-type]
     try:
         field = one._field(Entry(text, "x", stream=stream))
     except SuppressionError:
         return
+    assert field.encode().decode() == field
     address, dummy, rest = field.partition(" ")
     assert rest == stream
     assert one.normal(address) == address

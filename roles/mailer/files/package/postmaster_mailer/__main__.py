@@ -12,11 +12,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import uvicorn
 import uvloop
+from redis.exceptions import RedisError
 
 from . import connect, metrics
 from .backdata import BackData, Names
@@ -223,26 +224,29 @@ async def queues(stage: Stage) -> None:
     whole = stage.settings
     queue = connect.queue_of(whole, whole.redis)
     names = whole.reliable_queue.queue_names
+    told = Names(whole.backdata.queue_name)
     shown = {
-        "primary_queue_messages": names.primary_queue,
-        "default_queue_messages": names.default_queue,
-        "event_queue_messages": whole.backdata.queue_name,
-        "queue_to_postfix_messages": whole.postfix.incoming_queue_name,
+        "primary_queue_messages": [names.primary_queue],
+        "default_queue_messages": [names.default_queue],
+        "event_queue_messages": [told.told, told.of("post"), told.of("manager")],
+        "queue_to_postfix_messages": [whole.postfix.incoming_queue_name],
+        "event_dead_letter_messages": [told.dead("post"), told.dead("manager")],
     }
     counted: dict[str, float] = {}
     stage.show(lambda: counted, whole.redis.prometheus)
     while not stage.stop.is_set():
         try:
-            counted |= {name: await _length(queue, stream) for name, stream in shown.items()}
-        except OSError as err:
+            counted |= {name: await _length(queue, streams) for name, streams in shown.items()}
+        except (RedisError, OSError) as err:
             counted.clear()
             log.warning("the queue cannot be counted: %s", err)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stage.stop.wait(), 5)
 
 
-async def _length(queue: Queue, stream: str) -> int:
-    return sum([await queue.redis.xlen(stream_key(number, stream)) for number in range(queue.partitions)])
+async def _length(queue: Queue, streams: Sequence[str]) -> int:
+    keys = [stream_key(number, stream) for number in range(queue.partitions) for stream in streams]
+    return sum([await queue.redis.xlen(key) for key in keys])
 
 
 STAGES: dict[str, Callable[[Stage], Awaitable[None]]] = {

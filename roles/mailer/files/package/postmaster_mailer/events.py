@@ -13,6 +13,7 @@ from typing import Any
 
 DELIVERED, BOUNCE, ERROR, SPAM_REPORT, UNSUBSCRIBE = "delivered", "bounce", "error", "spam-report", "unsubscribe"
 KINDS = frozenset({DELIVERED, BOUNCE, ERROR, SPAM_REPORT, UNSUBSCRIBE})
+LATEST = 253_402_300_800  # seconds: the end of the year 9999
 HARD, SOFT, UNROUTABLE, AUTOREPLY = "hard", "soft", "unroutable", "autoreply"
 INTERNAL = frozenset({"rcpt", "fd", "unproven"})
 
@@ -36,15 +37,21 @@ def bounce(kind: str, *, uuid: str, now: float, reason: str, rcpt: str, ip: str 
 def loads(data: bytes) -> dict[str, Any]:
     """An event of the stream; ``rcpt`` is a list, if an empty one. Raises ValueError for what is none."""
     event = json.loads(data)
-    if not isinstance(event, dict) or event.get("event") not in KINDS:
+    if not isinstance(event, dict) or str(event.get("event")) not in KINDS:
         raise ValueError("it has no event that is known")
-    if not isinstance(event.get("timestamp"), int) or isinstance(event["timestamp"], bool):
-        raise ValueError("its timestamp is no number of seconds")
-    if not isinstance(event.get("uuid"), str | None):
-        raise ValueError("its uuid is no text")
+    when = event.get("timestamp")
+    if not isinstance(when, int) or isinstance(when, bool) or not 0 <= when < LATEST:
+        raise ValueError("its timestamp is no number of seconds since 1970")
+    if not all(_is_text(event.get(name) or "") for name in ("uuid", "streamid", "fd")):
+        raise ValueError("its uuid, streamid or fd is no text")
     named = event.get("rcpt") or []
-    event["rcpt"] = [one for one in (named if isinstance(named, list) else [named]) if isinstance(one, str) and one]
+    event["rcpt"] = [one for one in (named if isinstance(named, list) else [named]) if _is_text(one) and one]
     return event
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a text that can be written as UTF-8, which JSON does not promise."""
+    return isinstance(value, str) and value == value.encode("utf-8", "replace").decode()
 
 
 def public(event: bytes) -> dict[str, Any]:

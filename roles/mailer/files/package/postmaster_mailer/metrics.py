@@ -27,6 +27,7 @@ HELP = {
     "primary_queue_messages": "Messages that go first and wait for the transformer.",
     "default_queue_messages": "Messages that wait for the transformer.",
     "event_queue_messages": "Events that wait to be posted.",
+    "event_dead_letter_messages": "Events that an endpoint did not take and that wait for a replay.",
     "queue_to_postfix_messages": "Messages that wait to be handed to Postfix.",
     "nbr_emails_enqueued": "Messages that were accepted and queued.",
     "nbr_recipients": "Recipients of the messages that were queued.",

@@ -28,6 +28,7 @@ COLUMNS = ("address", "stream", "reason", "source", "time", "expiry")
 _DETAIL = 200  # characters
 _DAY = 86_400
 _STATUS = re.compile(r"\b5\.(\d{1,3})\.(\d{1,3})\b")
+_ODD = re.compile(r"[\s\x00-\x1f\ud800-\udfff]")  # the last: halves of a character, which no text should hold
 _REPLY = re.compile(r"\b5(\d\d)\b")
 # In one step, so that of two writers neither undoes what the other wrote: the entry that lasts longer stays.
 _ADD = """
@@ -113,11 +114,13 @@ class Suppression:
     def _fields(self, recipient: str, stream: str | None) -> list[str]:
         address = self.normal(recipient)
         domain = "@" + address.rpartition("@")[2]
-        return [address, domain, *([f"{address} {stream}", f"{domain} {stream}"] if stream else [])]
+        stream = (stream or "").encode("utf-8", "replace").decode()
+        return [address, domain, *([f"{one} {stream}" for one in (address, domain)] if stream else [])]
 
     def normal(self, address: str) -> str:
         """An address as it is compared; a domain has an @ before it."""
-        local, dummy, domain = address.strip().rpartition("@")
+        writable = address.encode("utf-8", "replace").decode()
+        local, dummy, domain = writable.strip().rpartition("@")
         domain = domain.lower().rstrip(".")
         if not domain.isascii():
             with contextlib.suppress(UnicodeError):
@@ -173,10 +176,14 @@ class Suppression:
         address = entry.address.strip()
         local, dummy, domain = address.rpartition("@")
         # What is no host name can be nobody's; white space would let one entry pass for another.
-        if not re.fullmatch(r"[^\s@.]+(\.[^\s@.]+)*\.?|\[[^\s\]]+\]", domain) or re.search(r"[\s\x00-\x1f]", local):
+        if not re.fullmatch(r"[^\s@.\ud800-\udfff]+(\.[^\s@.\ud800-\udfff]+)*\.?|\[[^\s\]]+\]", domain) or _ODD.search(
+            local
+        ):
             raise SuppressionError(f"{entry.address!r} is neither an address nor a domain")
-        if re.search(r"[\x00-\x1f]", entry.stream):
+        if re.search(r"[\x00-\x1f\ud800-\udfff]", entry.stream):
             raise SuppressionError(f"the stream {entry.stream!r} of {address} has a line break or the like in it")
+        if not (0 <= entry.time < events.LATEST and 0 <= entry.expiry < events.LATEST):
+            raise SuppressionError(f"the time or the expiry of {address} is none: give seconds since 1970")
         normal = self.normal(address if local else "@" + domain)
         return f"{normal} {entry.stream}" if entry.stream else normal
 
