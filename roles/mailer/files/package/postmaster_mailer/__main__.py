@@ -12,22 +12,31 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import uvicorn
 import uvloop
+from redis.exceptions import RedisError
 
 from . import connect, http_server, metrics
+from .backdata import BackData, Names
 from .config import DEFAULT, Config, ConfigError, Prometheus, load
 from .delivery import Delivery, Lane
+from .events import UNSUBSCRIBE
 from .http_receiver import Manner as HttpManner
 from .http_receiver import application
 from .log_follower import FileSource, JournalSource, LogFollower, Source
+from .mx import MxTaker, Rate
 from .passwords import Passwords
+from .quarantine import Quarantine
 from .queue import Queue, stream_key
 from .receiver import Intake, SmtpTaker
+from .records import Records
+from .reporter import Reporter
 from .smtp_server import TLS_END, Manner, Server
 from .transformer import Transformer
+from .unsubscribe import Unsubscribe
 from .worker import Reading, Worker
 
 log = logging.getLogger("postmaster_mailer")
@@ -127,6 +136,7 @@ async def transformer(stage: Stage) -> None:
         primary=names.primary_queue,
         outgoing=whole.postfix.incoming_queue_name,
         told=whole.backdata.queue_name,
+        suppression=connect.suppression_of(whole, queue),
     )
     reading = Reading(
         (names.primary_queue, names.default_queue), stage.name, claim_after=whole.reliable_queue.claim_after
@@ -158,31 +168,101 @@ async def postfix(stage: Stage) -> None:
     await stage.until_stopped(worker.run(), follower.run(stage.stop), at_stop=worker.stop)
 
 
+async def backdata(stage: Stage) -> None:
+    """Outcomes are kept, acted on and posted."""
+    whole, settings = stage.settings, stage.settings.backdata
+    queue = connect.queue_of(whole, settings)
+    work = BackData(
+        queue,
+        Names(settings.queue_name),
+        connect.sinks_of(settings, queue),
+        consumer=stage.name,
+        records=Records(queue, keep=whole.reliable_queue.keep_records),
+        suppression=connect.suppression_of(whole, queue),
+        rules=connect.rules_of(whole.suppression),
+        claim_after=whole.reliable_queue.claim_after,
+    )
+    stage.show(lambda: work.counts, settings.prometheus)
+    await stage.until_stopped(work.run(), at_stop=work.stop)
+
+
+async def mxserver(stage: Stage) -> None:
+    """Answers of the world, over SMTP and by one click."""
+    whole, settings = stage.settings, stage.settings.mxserver
+    addresses = connect.addresses_of(whole)
+    reporter = Reporter(connect.queue_of(whole, settings), whole.backdata.queue_name)
+    kept = Quarantine(settings.eml_directory, count=settings.eml_count, size=settings.eml_bytes)
+    taker = MxTaker(addresses, reporter, kept, Rate(settings.messages_per_minute))
+    manner = Manner(
+        settings.hostname or socket.getfqdn(),
+        settings.size_limit,
+        100,  # RFC 5321 section 4.5.3.1.8
+        connect.tls_of(settings.certificate, settings.key) if settings.certificate and settings.key else None,
+        connections=settings.connections,
+        connections_of_client=settings.connections_of_client,
+    )
+    server = Server(manner, taker)
+    await asyncio.get_running_loop().create_server(server, settings.bind.inet_interface, settings.bind.inet_port)
+    clicks = Unsubscribe(addresses.secrets, reporter, unproven=addresses.forged)
+
+    def counts() -> dict[str, float]:
+        unsubscribed = taker.counts["mxserver_received_unsubscribe"] + clicks.counts[UNSUBSCRIBE]
+        return {**taker.counts, "mxserver_received_unsubscribe": unsubscribed}
+
+    stage.show(counts, settings.prometheus)
+    if settings.unsubscribe_bind is None:
+        await stage.stop.wait()
+    else:
+        bind = settings.unsubscribe_bind
+        web = _Web(
+            uvicorn.Config(
+                clicks.app(), host=bind.inet_interface, port=bind.inet_port, log_level="warning", access_log=False
+            )
+        )
+        await stage.until_stopped(web.serve(), at_stop=web.leave)
+    await server.drain(DRAIN)
+
+
+class _Web(uvicorn.Server):
+    """A server of HTTP that leaves signals to the stage."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def leave(self) -> None:
+        """End after what is under way."""
+        self.should_exit = True
+
+
 async def queues(stage: Stage) -> None:
     """How full the queue is."""
     whole = stage.settings
     queue = connect.queue_of(whole, whole.redis)
     names = whole.reliable_queue.queue_names
+    told = Names(whole.backdata.queue_name)
     shown = {
-        "primary_queue_messages": names.primary_queue,
-        "default_queue_messages": names.default_queue,
-        "event_queue_messages": whole.backdata.queue_name,
-        "queue_to_postfix_messages": whole.postfix.incoming_queue_name,
+        "primary_queue_messages": [names.primary_queue],
+        "default_queue_messages": [names.default_queue],
+        "event_queue_messages": [told.told, told.of("post"), told.of("manager")],
+        "queue_to_postfix_messages": [whole.postfix.incoming_queue_name],
+        "event_dead_letter_messages": [told.dead("post"), told.dead("manager")],
     }
     counted: dict[str, float] = {}
     stage.show(lambda: counted, whole.redis.prometheus)
     while not stage.stop.is_set():
         try:
-            counted |= {name: await _length(queue, stream) for name, stream in shown.items()}
-        except OSError as err:
+            counted |= {name: await _length(queue, streams) for name, streams in shown.items()}
+        except (RedisError, OSError) as err:
             counted.clear()
             log.warning("the queue cannot be counted: %s", err)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stage.stop.wait(), 5)
 
 
-async def _length(queue: Queue, stream: str) -> int:
-    return sum([await queue.redis.xlen(stream_key(number, stream)) for number in range(queue.partitions)])
+async def _length(queue: Queue, streams: Sequence[str]) -> int:
+    keys = [stream_key(number, stream) for number in range(queue.partitions) for stream in streams]
+    return sum([await queue.redis.xlen(key) for key in keys])
 
 
 STAGES: dict[str, Callable[[Stage], Awaitable[None]]] = {
@@ -190,6 +270,8 @@ STAGES: dict[str, Callable[[Stage], Awaitable[None]]] = {
     "http-receiver": http_receiver,
     "transformer": transformer,
     "postfix": postfix,
+    "backdata": backdata,
+    "mxserver": mxserver,
     "redis": queues,
 }
 

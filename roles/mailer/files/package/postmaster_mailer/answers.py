@@ -29,6 +29,8 @@ _REPLY = re.compile(r"\b([45])\d\d[ -]")
 # Classes of RFC 3463 that blame no mailbox: another try, or another text, may do.
 _PASSING = frozenset({(2, 2), (2, 1), (3, 1), (3, 2), (4, 1), (4, 2), (4, 5), (4, 7), (7, 0), (7, 1)})
 _FULL = re.compile(r"quota|mailbox (?:is )?full|insufficient (?:disk )?(?:space|storage)", re.IGNORECASE)
+# With an end to each part: a stranger's text is searched, and may be long.
+_OURS = re.compile(r"(?:bounce|unsub)-[a-z0-9]{1,40}-[a-z2-7]{16}(?=@)", re.IGNORECASE)
 _UNROUTABLE = frozenset({(1, 2), (1, 10), (4, 3), (4, 4), (4, 6)})
 
 
@@ -168,7 +170,7 @@ def _whose(parsed: Parsed, address: Answered | None, secrets: tuple[bytes, ...])
         if part.get_content_type() not in ("message/rfc822", "text/rfc822-headers", "message/feedback-report"):
             continue
         text = part.as_string()
-        for found in re.finditer(r"[a-z]+-[a-z0-9-]+(?=@)", text, re.IGNORECASE):
+        for found in _OURS.finditer(text):
             ours = read(secrets, found[0])
             if ours is not None and ours.proven:
                 return ours.uuid, True

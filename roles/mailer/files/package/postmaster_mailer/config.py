@@ -168,6 +168,7 @@ class Queue(Section):
     replicas: int = Field(default=0, ge=0)
     replicas_wait: float = Field(default=2.0, gt=0)
     claim_after: float = Field(default=60.0, ge=1)
+    keep_records: int = Field(default=604_800, ge=3600)  # seconds
 
 
 class Postfix(Section):
@@ -215,6 +216,7 @@ class Abuse(Section):
     """Where complaints come from; more than the one of old, as any sender's report is read."""
 
     yahoo: Yahoo | None = None
+    addresses: tuple[str, ...] = ()
 
 
 class MxServer(Stage):
@@ -223,6 +225,25 @@ class MxServer(Stage):
     bind: Listen = _on(25)
     eml_directory: Path = Path("/var/lib/postmaster-mailer/unclassified")
     abuse: Abuse = Abuse()
+    hostname: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    size_limit: int = Field(default=10_485_760, ge=65_536)
+    connections: int = Field(default=100, ge=1)
+    connections_of_client: int = Field(default=10, ge=1)
+    messages_per_minute: int = Field(default=120, ge=1)
+    eml_count: int = Field(default=1000, ge=1)
+    eml_bytes: int = Field(default=104_857_600, ge=1)
+    legacy_addresses: bool | None = None
+    unsubscribe_bind: Listen | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> MxServer:
+        if self.eml_bytes < 2 * self.size_limit:
+            raise ValueError("eml-bytes must be at least twice size-limit, or no message of that size could be kept")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together: give both or neither")
+        return self
 
 
 class BounceManager(Section):
@@ -239,8 +260,24 @@ class BackData(Stage):
     queue_name: str = "events"
     post_url: str | None = None
     signing_secret: SecretStr | None = None
+    signing_secret_file: Path | None = None
     bounce_manager: BounceManager | None = None
     private_urls: bool = False
+    retry_seconds: float = Field(default=86_400, gt=0)
+
+
+Days = bool | Annotated[int, Field(ge=1, le=36_500)]
+
+
+class Suppression(Section):
+    """Who gets no mail any more: by rule, false for nobody, true for good, or for so many days."""
+
+    enabled: bool = True
+    hard_bounces: Days = 90
+    complaints: Days = True
+    unsubscribes: Days = True
+    per_stream: bool = False
+    case_sensitive: bool = False
 
 
 class ObjectStorage(Section):
@@ -265,6 +302,7 @@ class Config(Section):
 
     reliable_queue: Queue = Queue()
     backdata: BackData = BackData()
+    suppression: Suppression = Suppression()
     transformer: Transformer = Transformer()
     postfix: Postfix = Postfix()
     httpreceiver: HttpReceiver = HttpReceiver()

@@ -21,11 +21,16 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from . import config
+from .backdata import Measured, Names, Plain, Sink
 from .dkim import SigningKey, SigningKeyError, read_key
+from .hooks import Hook, HookError
+from .mx import Addresses
 from .queue import Queue
-from .returnpath import SHORTEST_SECRET
+from .returnpath import SHORTEST_SECRET, UNSUBSCRIBE
+from .suppression import Rules, Suppression
 from .transform import Domain, Style
 
 log = logging.getLogger(__name__)
@@ -66,6 +71,7 @@ def queue_of(settings: config.Config, stage: config.Stage) -> Queue:
     return Queue(
         redis_of(stage.reliable_queue.redis),
         partitions=queue.partitions,
+        keep=queue.keep_records,
         replicas=queue.replicas,
         wait=queue.replicas_wait,
     )
@@ -154,6 +160,62 @@ class RotatedKeys:
             if one["state"] == "active"
             for path in (Path(one.get("path") or self._folder / f"{self._domain}.{one['selector']}.key"),)
         ]
+
+
+def suppression_of(settings: config.Config, queue: Queue) -> Suppression | None:
+    """The suppression list; None where it is not wanted."""
+    wanted = settings.suppression
+    return Suppression(queue, case_sensitive=wanted.case_sensitive) if wanted.enabled else None
+
+
+def rules_of(settings: config.Suppression) -> Rules:
+    """Which outcomes suppress."""
+    return Rules(settings.hard_bounces, settings.complaints, settings.unsubscribes, settings.per_stream)
+
+
+def sinks_of(settings: config.BackData, queue: Queue) -> list[Sink]:
+    """Where events are posted to. Raises ConfigError."""
+    names, manager, sinks = Names(settings.queue_name), settings.bounce_manager, []
+    try:
+        if settings.post_url:
+            hook = Hook(settings.post_url, "post-url", private=settings.private_urls)
+            sinks.append(Sink(queue, "post", names, hook, Plain(_signing(settings)), retried=settings.retry_seconds))
+        if manager is not None:
+            hook = Hook(manager.url, "bounce-manager.url", private=settings.private_urls)
+            form = Measured(manager.cid, manager.secret.get_secret_value())
+            sinks.append(Sink(queue, "manager", names, hook, form, retried=settings.retry_seconds))
+    except HookError as err:
+        raise config.ConfigError(f"backdata: {err}") from err
+    except (ValueError, EmptyWebhookSecretError) as err:
+        raise config.ConfigError("backdata.signing-secret is no base64: echo whsec_$(openssl rand -base64 32)") from err
+    return sinks
+
+
+def _signing(settings: config.BackData) -> list[str]:
+    """The secrets that events are signed with, the newest first; the others count until receivers know it."""
+    text = settings.signing_secret.get_secret_value() if settings.signing_secret else ""
+    if settings.signing_secret_file is not None:
+        text = _secret(settings.signing_secret_file).decode()
+    return text.split()
+
+
+def addresses_of(settings: config.Config) -> Addresses:
+    """What the MX takes mail for."""
+    mx, domains = settings.mxserver, settings.transformer.domain_settings
+    yahoo = (mx.abuse.yahoo.to,) if mx.abuse.yahoo else ()
+    # Mail that is sent with such a field says so to whoever unsubscribes: those answers must be taken.
+    named = any("unsub-{{uuid}}@" in one.replace(" ", "") for one in settings.transformer.email_headers.inject.values())
+    if named and mx.legacy_addresses is None:
+        log.warning("List-Unsubscribe has no proof in it: write {{unsubscribe-token}}@ instead of unsub-{{uuid}}@")
+    unproven = frozenset({UNSUBSCRIBE}) if named and mx.legacy_addresses is None else frozenset()
+    return Addresses(
+        secrets(settings.transformer.secret_file),
+        frozenset(one.return_path_domain.lower() for one in domains),
+        frozenset(one.domain.lower() for one in domains),
+        frozenset(one.lower() for one in (*yahoo, *mx.abuse.addresses)),
+        unproven,
+        bool(mx.legacy_addresses),
+    )
 
 
 def tls_of(certificate: Path, key: Path) -> ssl.SSLContext:

@@ -22,7 +22,10 @@ class EnvelopeError(Exception):
 
 @dataclass(frozen=True)
 class Envelope:
-    """Who gets a message, and under which names its outcome is told. ``received`` is in seconds since the epoch."""
+    """Who gets a message, and under which names its outcome is told. ``received`` is in seconds since the epoch.
+
+    ``domain`` is that of the author, of the field From.
+    """
 
     uuid: str
     recipients: tuple[str, ...]
@@ -30,6 +33,7 @@ class Envelope:
     stream_id: str | None = None
     login: str = ""
     received: float = 0.0
+    domain: str = ""
 
     def dumps(self) -> bytes:
         """As it is kept."""
@@ -57,7 +61,13 @@ def read(message: Message, recipients: tuple[str, ...], *, login: str, received:
         recipients = tuple(dict.fromkeys(one for field in (b"to", b"cc") for one in _named(message, field)))
     if not recipients:
         raise EnvelopeError("there is no recipient: name one in To or Cc" if from_header else "there is no recipient")
-    return Envelope(uuid, recipients, int(priority), _text(message, b"x-stream-id") or None, login, received)
+    stream_id = _text(message, b"x-stream-id") or None
+    return Envelope(uuid, recipients, int(priority), stream_id, login, received, _author_domain(message))
+
+
+def _author_domain(message: Message) -> str:
+    authors = addresses(message.get(b"from") or b"")
+    return authors[0].rpartition("@")[2].lower() if authors else ""
 
 
 def _named(message: Message, field: bytes) -> Iterator[str]:

@@ -27,6 +27,7 @@ HELP = {
     "primary_queue_messages": "Messages that go first and wait for the transformer.",
     "default_queue_messages": "Messages that wait for the transformer.",
     "event_queue_messages": "Events that wait to be posted.",
+    "event_dead_letter_messages": "Events that an endpoint did not take and that wait for a replay.",
     "queue_to_postfix_messages": "Messages that wait to be handed to Postfix.",
     "nbr_emails_enqueued": "Messages that were accepted and queued.",
     "nbr_recipients": "Recipients of the messages that were queued.",
@@ -41,12 +42,28 @@ HELP = {
     "postfix_deferred_queue_messages": "Messages in Postfix's queue deferred.",
     "postfix_corrupt_queue_messages": "Messages in Postfix's queue corrupt.",
     "postfix_hold_queue_messages": "Messages in Postfix's queue hold.",
+    "delivered_events": "Messages that a server took, one for each recipient.",
+    "bounced_events": "Messages that a server refused, and automatic replies.",
+    "error_events": "Messages that could not be sent because of an error within.",
+    "spam_report_events": "Complaints.",
+    "unsubscribe_events": "Unsubscriptions.",
+    "malformed_events": "Entries of the stream of events that could not be read.",
+    "number_of_events_currently_posting": "Events that are being posted, or wait for an endpoint that fails.",
+    "successfully_pushed_events": "Events that an endpoint took.",
+    "failed_pushed_events": "Events in requests that an endpoint did not take, counted at each attempt.",
+    "given_up_events": "Events that went to a dead-letter stream.",
+    "mxserver_received_unsubscribe": "Unsubscriptions, by mail and by one click.",
+    "mxserver_received_spam": "Complaints.",
+    "mxserver_received_autoreply": "Automatic replies.",
+    "mxserver_received_bounce": "Bounces.",
+    "mxserver_received_unclassified": "Messages that were not understood, and were kept.",
+    "mxserver_warnings": "Messages that were put off, as they could not be kept.",
     "memory_usage_percent": "Memory that this stage uses, in percent of the machine's.",
 }
 
 
 class Shown(Collector):
-    """Values that are asked for when somebody looks. A gauge's name ends in ``_messages`` or ``_percent``."""
+    """What is asked for when somebody looks. A gauge's name ends in ``_messages``, ``_percent`` or ``_posting``."""
 
     def __init__(self, values: Callable[[], Mapping[str, float]]) -> None:
         self._values = values
@@ -54,7 +71,7 @@ class Shown(Collector):
     def collect(self) -> Iterable[Metric]:
         """See :class:`prometheus_client.registry.Collector`."""
         for name, value in {**self._values(), "memory_usage_percent": _memory()}.items():
-            gauge = name.endswith(("_messages", "_percent"))
+            gauge = name.endswith(("_messages", "_percent", "_posting"))
             kind = GaugeMetricFamily if gauge else CounterMetricFamily
             yield kind(name, HELP.get(name, name), value=value)
 

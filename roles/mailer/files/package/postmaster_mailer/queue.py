@@ -221,7 +221,23 @@ class Queue:
         async with self.redis.pipeline(transaction=False) as pipe:
             for uuid, fields in entries:
                 pipe.xadd(stream_key(partition_of(uuid, self.partitions), stream), dict(fields))  # type: ignore[arg-type]
-            await pipe.execute()
+            if self._replicas:
+                pipe.execute_command("WAIT", self._replicas, int(self._wait * 1000))
+            answers = await pipe.execute()
+        if self._replicas and int(answers[-1]) < self._replicas:
+            raise RedisError(f"it reached {answers[-1]} of {self._replicas} replicas in time")
+
+    async def call(self, script: str, batch: Sequence[list[Any]]) -> list[Any]:
+        """The answers to a script, for each list of words: how many keys, the keys, the rest. Raises RedisError."""
+        answers = await self._run(script, batch)
+        if any(isinstance(one, NoScriptError) for one in answers):
+            again = [at for at, one in enumerate(answers) if isinstance(one, NoScriptError)]
+            for at, answer in zip(again, await self._run(script, [batch[at] for at in again]), strict=True):
+                answers[at] = answer
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
     async def _run(self, script: str, batch: Sequence[list[Any]], *, replicas: int = 0) -> list[Any]:
         """The answers to a script, once for each list of words."""

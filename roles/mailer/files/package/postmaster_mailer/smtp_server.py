@@ -69,6 +69,7 @@ class Manner:
     tls_at_once: bool = False
     auth: bool = False
     connections: int = 500
+    connections_of_client: int = 500
     seconds: float = 300.0  # RFC 5321 section 4.5.3.2.7
 
 
@@ -121,7 +122,9 @@ class Session(asyncio.Protocol):
         self.dialogue = Dialogue(str(peer[0]) if peer else "", tls=self._manner.tls_at_once)
         self._seen = self._loop.time()
         self._timer = self._loop.call_later(self._manner.seconds, self._look_at_clock)
-        if len(self._server.sessions) >= self._manner.connections:
+        others = self._server.sessions
+        of_client = sum(one.dialogue.peer == self.dialogue.peer for one in others)
+        if len(others) >= self._manner.connections or of_client >= self._manner.connections_of_client:
             self._say(BUSY)
             self.end()
             return
