@@ -71,6 +71,12 @@ def networks(request: Request, version: int) -> tuple[IPNetwork, ...]:
     return request.networks.get(version) or (ipaddress.ip_network(request.relays[version]),)
 
 
+def masqueraded(request: Request, version: int) -> list[IPNetwork]:
+    """Networks that go out with the interface's address: not the relay alone if it has one of its own."""
+    host = ipaddress.ip_network(request.relays[version])
+    return [one for one in networks(request, version) if one != host or version not in request.outgoing]
+
+
 # -- iptables -----------------------------------------------------------------------------------
 
 _JUMP = f"-p tcp -m tcp --dport 25 -m comment --comment {quoted(TAG)} -j "
@@ -146,7 +152,7 @@ class Iptables:
                 f"-s {host} {self._out(request, host, version)}{comment} "
                 f"-j SNAT --to-source {request.outgoing[version]}"
             )
-        for one in networks(request, version):
+        for one in masqueraded(request, version):
             out = self._out(request, one, version) if request.masquerade == "egress" else ""
             made.append(f"-s {one} {out}{comment} -j MASQUERADE")
         return made
@@ -264,7 +270,7 @@ class Nftables:
         if version in request.outgoing:
             out = self._out(request, host, version)
             made.append(f"{ip} saddr {relay} {out}snat {ip} to {request.outgoing[version]} {comment}")
-        for one in networks(request, version):
+        for one in masqueraded(request, version):
             out = self._out(request, one, version) if request.masquerade == "egress" else ""
             made.append(f"{ip} saddr {_short(one)} {out}masquerade {comment}")
         return made
