@@ -84,7 +84,8 @@ class Ruleset:
     """The text of iptables-save, by lines. ``str()`` gives back the very text."""
 
     def __init__(self, text: str) -> None:
-        self.lines = text.splitlines(keepends=True)
+        # Not by splitlines(), which also ends lines at characters that a comment may hold.
+        self.lines = re.findall(r"[^\n]*\n|[^\n]+", text)
 
     def __str__(self) -> str:
         return "".join(self.lines)

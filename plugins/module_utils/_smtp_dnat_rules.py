@@ -313,7 +313,7 @@ def nft_chains(listed: str) -> dict[str, list[str]]:
     """The chains of what ``nft list table`` printed; temporary ones are part of the incoming one."""
     found: dict[str, list[str]] = {}
     name = None
-    for line in listed.splitlines():
+    for line in listed.split("\n"):
         text = line.strip()
         if text.startswith("chain ") and text.endswith("{"):
             name = text.split()[1]

@@ -96,13 +96,18 @@ def choose(
             package = "nftables" if wanted == NFTABLES else "iptables"
             raise SmtpDnatError(f"backend: {wanted} is not installed: install {package}, or say another back end")
         return wanted, {}
+    saved = {}
     if firewall.has("iptables-nft-save"):
         saved = {version: firewall.save("iptables-nft", version) for version in versions}
-        by_nft = any(Ruleset(text).has_rules() for text in saved.values())
-    else:
-        saved, by_nft = {}, False
-    by_legacy = _legacy_has_rules(firewall, versions)
-    if by_nft and by_legacy:
+    if any(_has_ours(text) for text in saved.values()):
+        return "iptables-nft", saved
+    native = _native_tables(firewall) if firewall.has("nft") else set()
+    if rules.TABLE in native:
+        return NFTABLES, {}
+    by_nft = any(Ruleset(text).has_rules() for text in saved.values())
+    legacy = _legacy(firewall, versions)
+    by_legacy = any(Ruleset(text).has_rules() for text in legacy)
+    if by_nft and by_legacy and not any(_has_ours(text) for text in legacy):
         raise SmtpDnatError(
             "backend: both iptables-nft and iptables-legacy hold rules here: say which of them is to be used, "
             "and move the rules of the other"
@@ -111,31 +116,34 @@ def choose(
         return "iptables-legacy", {}
     if by_nft:
         return "iptables-nft", saved
-    has_nft = firewall.has("nft")
-    if has_nft and any(chain.get("table") != rules.TABLE for chain in _native_chains(firewall)):
+    if native:
         return NFTABLES, {}
     if firewall.has("iptables"):
         default = firewall.default()
         return default, saved if default == "iptables-nft" else {}
-    if has_nft or check_mode:
+    if firewall.has("nft") or check_mode:
         return NFTABLES, {}
     raise SmtpDnatError("backend: neither iptables nor nft is installed here: install nftables")
 
 
-def _legacy_has_rules(firewall: Firewall, versions: Sequence[int]) -> bool:
-    return any(
-        firewall.legacy_loaded(version)
-        and firewall.has("iptables-legacy-save")
-        and Ruleset(firewall.save("iptables-legacy", version)).has_rules()
-        for version in versions
-    )
+def _has_ours(text: str) -> bool:
+    ruleset = Ruleset(text)
+    return any(ruleset.has_chain(chain.table, chain.name) for chain in rules.IPTABLES_CHAINS.values())
 
 
-def _native_chains(firewall: Firewall) -> list[dict[str, object]]:
-    """Chains that are not those that iptables-nft makes by itself."""
+def _legacy(firewall: Firewall, versions: Sequence[int]) -> list[str]:
+    """What iptables-legacy holds, asked only where the kernel has its tables."""
+    if not firewall.has("iptables-legacy-save"):
+        return []
+    return [firewall.save("iptables-legacy", version) for version in versions if firewall.legacy_loaded(version)]
+
+
+def _native_tables(firewall: Firewall) -> set[object]:
+    """Tables with chains that are not those that iptables-nft makes by itself."""
     made = {("ip", table) for table in ("nat", "filter", "mangle", "raw", "security")}
     made |= {("ip6", table) for dummy, table in made}
-    return [chain for chain in firewall.nft_chains() if (chain.get("family"), chain.get("table")) not in made]
+    chains = firewall.nft_chains()
+    return {chain.get("table") for chain in chains if (chain.get("family"), chain.get("table")) not in made}
 
 
 # -- iptables -----------------------------------------------------------------------------------

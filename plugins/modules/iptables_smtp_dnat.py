@@ -140,8 +140,8 @@ options:
     type: str
   backend:
     description:
-      - Which rules are written. V(auto) takes the one that holds rules on this host, else the one that C(iptables) is,
-        else nftables.
+      - Which rules are written. V(auto) takes the one that holds rules of this module, else of others on this host,
+        else the one that C(iptables) is, else nftables. Where both variants of iptables hold rules, it has to be said.
     type: str
     choices: [auto, iptables-nft, iptables-legacy, nftables]
     default: auto
@@ -237,7 +237,7 @@ removed:
   elements: str
   sample: [192.0.2.26/32]
 handwritten:
-  description: Rules of others in C(PREROUTING) that do the same as this module, or take its packets before it.
+  description: Rules in C(PREROUTING) that somebody wrote by hand for the same relay or destination. Not with nftables.
   returned: success
   type: list
   elements: str

@@ -36,6 +36,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import (
     _dns_stub,
     _exim,
     _hashes,
+    _iptables,
     _mail_log,
     _mta_sts,
     _mx,
@@ -47,6 +48,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import (
     _public_suffix,
     _reports,
     _score,
+    _smtp_dnat_rules,
     _spf,
     _srv,
     _tls_rpt,
@@ -174,6 +176,25 @@ PARSERS: dict[str, Parser] = {
             "From: A <a@example.org>\r\nDKIM-Signature: v=1; d=example.org; s=x; b=AA\r\n\r\nHello\r\n",
         ),
         ("[", "]", "IPv6:", "<", ">", "@", ";", ":", "From:", "Received:", "\r\n "),
+    ),
+    "output of iptables-save": Parser(
+        lambda text: [_iptables.meaning(line) for line in _iptables.Ruleset(text).lines],
+        (
+            '*nat\n:PREROUTING ACCEPT [0:0]\n[1:2] -A PREROUTING -s 192.0.2.1/32 -m comment --comment "a \\"b" -j X\nCOMMIT\n',
+        ),
+        ("*nat", "COMMIT", ":", "-A ", '"', "\\", "\n", "[0:0] ", "-m tcp"),
+    ),
+    "translation in iptables": Parser(
+        _smtp_dnat_rules.Iptables().entry,
+        ("-s 192.0.2.25/32 -d 203.0.113.5/32 -p tcp -m tcp --dport 25 -j DNAT --to-destination 10.1.0.102:25",),
+        ("-s ", "! ", "-m comment --comment ", '"until 9"', "[fd00::1]:25", "/0", "-"),
+        again=lambda entry: "-j ACCEPT" if entry is None else _smtp_dnat_rules.Iptables().translation(entry),
+    ),
+    "translation in nftables": Parser(
+        _smtp_dnat_rules.Nftables().entry,
+        ('ip saddr 192.0.2.25 ip daddr 203.0.113.5 tcp dport 25 dnat ip to 10.1.0.102:25 comment "until 9"',),
+        ("ip6", "!=", "{", "[fd00::1]:25", "/0", "comment"),
+        again=lambda entry: "" if entry is None else _smtp_dnat_rules.Nftables().translation(entry),
     ),
     "spf record": Parser(
         _spf.parse,
