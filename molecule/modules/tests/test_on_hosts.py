@@ -46,9 +46,15 @@ LIBRARIES = Suite(
 )
 # Whole modules against Knot DNS and BIND, with the dnspython that a host of the estate would have.
 DNS = Suite(("tests/integration/dns",), ("knot", "bind9", "python3-cryptography", "python3-dnspython"))
+# Real tables of the kernel, some of them in namespaces, and real connections between these.
+FIREWALL = Suite(
+    ("tests/integration/iptables_smtp_dnat", "tests/unit/test_smtp_dnat.py"),
+    ("iptables", "iptables-persistent", "nftables", "python3-hypothesis"),
+    "IPTABLES_THROW_AWAY_HOST=1",
+)
 RUNS = {
-    "sat-postfix-12": (POSTCONF, LIBRARIES),
-    "sat-postfix-13": (POSTCONF, LIBRARIES),
+    "sat-postfix-12": (POSTCONF, LIBRARIES, FIREWALL),
+    "sat-postfix-13": (POSTCONF, LIBRARIES, FIREWALL),
     "sat-exim-12": (EXIM, DNS),
     "sat-exim-13": (EXIM, DNS),
 }

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -101,8 +102,13 @@ def _networks(plan: Plan, engine: Engine) -> None:
             ) from err
 
 
+# What a host sees of it are the settings of its own network. /proc/sys itself is for reading only in a container, and
+# a router in a namespace of a test needs to be told that it is one.
+NETWORK_SETTINGS = Mount(Path("/proc/sys/net"), "/var/lib/lab-sysctl/net", read_only=False)
+
+
 def _start(plan: Plan, host: Host, engine: Engine, renderer: Renderer) -> None:
-    mounts: list[Mount] = []
+    mounts = [NETWORK_SETTINGS]
     links = [Link(plan.network(side), plan.v4(host.number, side), plan.v6(host.number, side)) for side in host.sides]
     if host.name == "resolver":  # the way out, to package mirrors and nothing else
         links.append(Link(engine.uplink))
