@@ -12,10 +12,13 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 # The chains that a table begins with, for a file that has no such table yet.
 BUILT_IN = {"nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"), "filter": ("INPUT", "FORWARD", "OUTPUT")}
 MADE_BY_US = "# The next table was added by postmaster.mail, and goes when its rules are gone."
+
+CACHED = 8192  # rules whose meaning is remembered, as each is asked for several times
 
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)', re.DOTALL)
 _COUNTERS = re.compile(r"^\[[0-9]+:[0-9]+\] ")
@@ -24,6 +27,11 @@ _INCOMPATIBLE = re.compile(r"^# Table `([^']*)' is incompatible", re.MULTILINE)
 
 class IptablesError(Exception):
     """Text that iptables-restore would not load; the message names the table."""
+
+
+def _plain(line: str) -> str:
+    """A line without its counters."""
+    return _COUNTERS.sub("", line) if line.startswith("[") else line
 
 
 def words(rule: str) -> list[str]:
@@ -42,21 +50,34 @@ def quoted(word: str) -> str:
 
 
 def _meant(word: str) -> str:
+    if "." not in word and ":" not in word:
+        return word
     try:
         return str(ipaddress.ip_network(word, strict=False))
     except ValueError:
         return word
 
 
+@lru_cache(maxsize=CACHED)
 def meaning(rule: str) -> tuple[str, ...]:
-    """What two rules that differ in spelling alone have in common: no counters, no ``-m tcp``, addresses by value."""
-    found = [_meant(word) for word in words(_COUNTERS.sub("", rule))]
+    """What two rules that differ in spelling alone have in common: no ``-m tcp``, addresses by value."""
+    found = [_meant(word) for word in words(rule)]
     return tuple(
         word
         for index, word in enumerate(found)
         if not (word == "-m" and found[index + 1 : index + 2] == ["tcp"])
         and not (word == "tcp" and found[index - 1 : index] == ["-m"])
     )
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two rules mean the same."""
+    return one == other or meaning(one) == meaning(other)
+
+
+def all_same(some: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether rules mean the same one by one."""
+    return len(some) == len(others) and all(map(same, some, others))
 
 
 def incompatible(text: str) -> list[str]:
@@ -75,7 +96,7 @@ class Chain:
 
     def is_jump(self, found: Sequence[str]) -> bool:
         """Whether the words of a rule of the hook lead here."""
-        return any(
+        return self.name in found and any(
             word in ("-j", "-g") and found[index + 1 : index + 2] == [self.name] for index, word in enumerate(found)
         )
 
@@ -106,8 +127,8 @@ class Ruleset:
     def rules(self, table: str, chain: str) -> list[str]:
         """The rules of a chain, without ``-A`` and its name."""
         start = f"-A {chain} "
-        plain = (_COUNTERS.sub("", line).rstrip("\r\n") for line in self._of(table))
-        return [line[len(start) :] for line in plain if line.startswith(start)]
+        plain = (_plain(line) for line in self._of(table))
+        return [line[len(start) :].rstrip("\r\n") for line in plain if line.startswith(start)]
 
     def has_chain(self, table: str, chain: str) -> bool:
         """Whether a chain is declared."""
@@ -116,7 +137,7 @@ class Ruleset:
     def has_rules(self) -> bool:
         """Whether there is a rule, a chain of somebody's own or a policy that drops."""
         return any(
-            _COUNTERS.sub("", line).startswith("-A ") or (line.startswith(":") and line.split()[1:2] != ["ACCEPT"])
+            _plain(line).startswith("-A ") or (line.startswith(":") and line.split()[1:2] != ["ACCEPT"])
             for line in self.lines
         )
 
@@ -138,7 +159,7 @@ class Ruleset:
         own = [f"-A {chain.name} {rule}\n" for rule in rules]
         self.lines[last:last] = own
         if not jumped:
-            place = next((n for n in range(first, last) if _COUNTERS.sub("", self.lines[n]).startswith("-A ")), last)
+            place = next((n for n in range(first, last) if _plain(self.lines[n]).startswith("-A ")), last)
             self.lines.insert(place, f"-A {chain.hook} {chain.jump}\n")
         for name in (chain.name, chain.hook):
             if not self.has_chain(chain.table, name):
@@ -151,7 +172,7 @@ class Ruleset:
         leaving = list(rules)
         span = self.span(table)
         for number in range(*(span or (0, 0))):
-            line = _COUNTERS.sub("", self.lines[number]).rstrip("\r\n")
+            line = _plain(self.lines[number]).rstrip("\r\n")
             rule = line[len(f"-A {chain} ") :]
             if line.startswith(f"-A {chain} ") and rule in leaving:
                 leaving.remove(rule)
@@ -159,30 +180,26 @@ class Ruleset:
         self.lines = [line for line in self.lines if line]
 
     def _is_so(self, chain: Chain, rules: Sequence[str]) -> bool:
-        there = [meaning(rule) for rule in self.rules(chain.table, chain.name)]
+        there = self.rules(chain.table, chain.name)
         declared = self.has_chain(chain.table, chain.name)
         jumps = jumps_of(self, chain)
         if not rules:
             return not (there or declared or jumps)
-        return (
-            declared
-            and there == [meaning(rule) for rule in rules]
-            and [meaning(rule) for rule in jumps] == [meaning(chain.jump)]
-        )
+        return declared and all_same(there, rules) and all_same(jumps, [chain.jump])
 
     def _take_out(self, chain: Chain, *, stays: bool) -> bool:
         """Take the chain's lines out; its jump stays where it is if it is right and ``stays``, which is returned."""
         jumped = False
         span = self.span(chain.table)
         for number in range(*(span or (0, 0))):
-            line = _COUNTERS.sub("", self.lines[number])
+            line = _plain(self.lines[number])
             if line.startswith((f":{chain.name} ", f"-A {chain.name} ")):
                 self.lines[number] = ""
             elif line.startswith(f"-A {chain.hook} "):
                 rule = line[len(f"-A {chain.hook} ") :]
                 if not chain.is_jump(words(rule)):
                     continue
-                if stays and not jumped and meaning(rule) == meaning(chain.jump):
+                if stays and not jumped and same(rule, chain.jump):
                     jumped = True
                 else:
                     self.lines[number] = ""
@@ -220,7 +237,8 @@ class Ruleset:
 
 def jumps_of(ruleset: Ruleset, chain: Chain) -> list[str]:
     """The rules of the hook that lead to a chain."""
-    return [rule for rule in ruleset.rules(chain.table, chain.hook) if chain.is_jump(words(rule))]
+    found = ruleset.rules(chain.table, chain.hook)
+    return [rule for rule in found if chain.name in rule and chain.is_jump(words(rule))]
 
 
 def restore_lines(
@@ -244,12 +262,12 @@ def restore_lines(
 def _chain_lines(ruleset: Ruleset, chain: Chain, rules: Sequence[str]) -> list[str]:
     there = ruleset.rules(chain.table, chain.name)
     declared = ruleset.has_chain(chain.table, chain.name)
-    right = [rule for rule in jumps_of(ruleset, chain) if meaning(rule) == meaning(chain.jump)]
-    leaving = [rule for rule in jumps_of(ruleset, chain) if meaning(rule) != meaning(chain.jump)]
+    right = [rule for rule in jumps_of(ruleset, chain) if same(rule, chain.jump)]
+    leaving = [rule for rule in jumps_of(ruleset, chain) if not same(rule, chain.jump)]
     leaving += right[1:] if rules else right
     lines = [f"-D {chain.hook} {rule}" for rule in leaving]
     if rules:
-        if not declared or [meaning(rule) for rule in there] != [meaning(rule) for rule in rules]:
+        if not declared or not all_same(there, rules):
             lines += [f":{chain.name} - [0:0]", *(f"-A {chain.name} {rule}" for rule in rules)]
         if not right:
             lines.append(f"-I {chain.hook} 1 {chain.jump}")

@@ -61,10 +61,10 @@ def _unmapped(network: IPNetwork) -> IPNetwork:
 
 def judge(network: IPNetwork) -> None:
     """Raise :class:`NetworkError` if ``network`` is public and wider than any estate."""
-    if any(network.version == private.version and network.subnet_of(private) for private in PRIVATE):  # type: ignore[arg-type]
-        return
     widest = WIDEST_PUBLIC[network.version]
-    if network.prefixlen < widest:
+    if network.prefixlen >= widest:
+        return
+    if not any(network.version == private.version and network.subnet_of(private) for private in PRIVATE):  # type: ignore[arg-type]
         raise NetworkError(
             f"{network} would let a part of the internet send through this host: name your own networks,"
             f" none wider than /{widest}"

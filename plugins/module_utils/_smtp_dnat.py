@@ -17,6 +17,10 @@ Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
 VERSIONS = (4, 6)
 LONGEST_DEADLINE = 7 * 24 * 3600  # seconds; what is to stay longer is no test
+_PRIVATE_RANGES = {
+    version: [(int(one.network_address), int(one.broadcast_address)) for one in PRIVATE if one.version == version]
+    for version in VERSIONS
+}
 _TIMES = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,15}\+?")  # IFNAMSIZ of Linux; the plus stands for anything
 
@@ -193,7 +197,7 @@ def _network(what: str, text: str) -> IPNetwork:
 
 
 def _sources(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
-    found: list[IPNetwork] = []
+    found: dict[IPNetwork, None] = {}
     for index, text in enumerate(texts):
         network = _network(f"sources[{index}]", text)
         if network.prefixlen == 0:
@@ -204,7 +208,7 @@ def _sources(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
             raise SmtpDnatError(f"sources[{index}]: {err}") from None
         if network in found:
             raise SmtpDnatError(f"sources[{index}]: {network} is given twice: give it once")
-        found.append(network)
+        found[network] = None
     return tuple(found)
 
 
@@ -298,7 +302,8 @@ def _judge_masquerade(made: Request) -> None:
 
 def is_private(network: IPNetwork) -> bool:
     """Whether any of it never comes from the internet."""
-    return any(network.version == one.version and network.overlaps(one) for one in PRIVATE)
+    first, last = int(network.network_address), int(network.broadcast_address)
+    return any(start <= last and first <= end for start, end in _PRIVATE_RANGES[network.version])
 
 
 def _judge_private(made: Request) -> None:

@@ -107,9 +107,11 @@ def _incoming(
         elif _stays(entry, request, asked, saved, now) and entry.key not in wanted:
             kept.setdefault(entry.key, rule)
         elif entry.key in wanted and entry.key not in kept:
-            kept[entry.key] = dialect.translation(_renewed(entry, wanted[entry.key]))
+            renewed = _renewed(entry, wanted[entry.key])
+            kept[entry.key] = rule if renewed == entry else dialect.translation(renewed)
     for key, entry in wanted.items():
-        kept.setdefault(key, dialect.translation(entry))
+        if key not in kept:
+            kept[key] = dialect.translation(entry)
     return _with_exclusions(request, dialect, list(kept.values()), relays)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _iptables
@@ -100,28 +101,7 @@ class Iptables:
 
     def entry(self, rule: str) -> Entry | None:
         """Also of a rule that somebody wrote by hand."""
-        try:
-            return self._entry(_iptables.words(rule))
-        except (ValueError, KeyError):
-            return None
-
-    def _entry(self, found: Sequence[str]) -> Entry | None:
-        options: dict[str, str] = {}
-        for name, value in zip(found[::2], found[1::2], strict=True):
-            if name == "-m" and value in ("tcp", "comment"):
-                continue
-            if name in options or name not in ("-s", "-d", "-p", "--dport", "--comment", "-j", "--to-destination"):
-                return None
-            options[name] = value
-        if (options["-p"], options["-j"]) != ("tcp", "DNAT") or options["--dport"] not in ("25", "smtp"):
-            return None
-        destination = ipaddress.ip_network(options["-d"])
-        if destination.num_addresses != 1:
-            return None
-        relay, port = _relay_and_port(options["--to-destination"])
-        until = _UNTIL.fullmatch(options.get("--comment", ""))
-        source = ipaddress.ip_network(options["-s"], strict=False)
-        return Entry(source, destination.network_address, relay, port, int(until[1]) if until else None)
+        return _iptables_entry(rule)
 
     def translation(self, entry: Entry) -> str:
         comment = "" if entry.until is None else f"-m comment --comment {quoted(f'until {entry.until}')} "
@@ -188,10 +168,40 @@ class Iptables:
         return [*(f"{one} -j RETURN" for one in (*own, *gateways)), "-p tcp -j REJECT --reject-with tcp-reset"]
 
     def belongs(self, rule: str, relay: Address) -> bool:
-        return tag(relay) in _iptables.words(rule)
+        return tag(relay) in rule and tag(relay) in _iptables.words(rule)
 
     def same(self, one: str, other: str) -> bool:
-        return _iptables.meaning(one) == _iptables.meaning(other)
+        return _iptables.same(one, other)
+
+
+@lru_cache(maxsize=_iptables.CACHED)
+def _iptables_entry(rule: str) -> Entry | None:
+    if "DNAT" not in rule:
+        return None
+    try:
+        return _entry_of_words(_iptables.words(rule))
+    except (ValueError, KeyError):
+        return None
+
+
+def _entry_of_words(found: Sequence[str]) -> Entry | None:
+    """Raises ValueError or KeyError for what is none."""
+    options: dict[str, str] = {}
+    for name, value in zip(found[::2], found[1::2], strict=True):
+        if name == "-m" and value in ("tcp", "comment"):
+            continue
+        if name in options or name not in ("-s", "-d", "-p", "--dport", "--comment", "-j", "--to-destination"):
+            return None
+        options[name] = value
+    if (options["-p"], options["-j"]) != ("tcp", "DNAT") or options["--dport"] not in ("25", "smtp"):
+        return None
+    destination = ipaddress.ip_network(options["-d"])
+    if destination.num_addresses != 1:
+        return None
+    relay, port = _relay_and_port(options["--to-destination"])
+    until = _UNTIL.fullmatch(options.get("--comment", ""))
+    source = ipaddress.ip_network(options["-s"], strict=False)
+    return Entry(source, destination.network_address, relay, port, int(until[1]) if until else None)
 
 
 def _comment(relay: Address) -> str:
@@ -232,19 +242,24 @@ def temporary_chain(until: int) -> str:
     return f"until_{until}"
 
 
+@lru_cache(maxsize=_iptables.CACHED)
+def _nft_entry(rule: str) -> Entry | None:
+    match = _NFT_ENTRY.fullmatch(rule.strip())
+    try:
+        if match is None:
+            return None
+        relay, port = _relay_and_port(match[3])
+        source, destination = ipaddress.ip_network(match[1]), ipaddress.ip_address(match[2])
+    except ValueError:
+        return None
+    return Entry(source, destination, relay, port, int(match[4]) if match[4] else None)
+
+
 class Nftables:
     """Rules as ``nft list`` prints them. Both versions of IP share the chains."""
 
     def entry(self, rule: str) -> Entry | None:
-        match = _NFT_ENTRY.fullmatch(rule.strip())
-        try:
-            if match is None:
-                return None
-            relay, port = _relay_and_port(match[3])
-            source, destination = ipaddress.ip_network(match[1]), ipaddress.ip_address(match[2])
-        except ValueError:
-            return None
-        return Entry(source, destination, relay, port, int(match[4]) if match[4] else None)
+        return _nft_entry(rule)
 
     def translation(self, entry: Entry) -> str:
         ip = _ip(entry.relay.version)

@@ -415,8 +415,9 @@ def _write_or_remove(path: str, text: str) -> None:
 
 
 def _apply(work: Sequence[Work], asked: Request, backend: str, firewall: Firewall, etckeeper: Etckeeper) -> None:
-    for one in work:
-        one.test()
+    if len(work) > 1:  # a single one changes all or nothing by itself
+        for one in work:
+            one.test()
     if asked.seconds is not None and asked.until is not None:
         # Before the rules, so that they never stand without it.
         undone = [argv for one in work for argv in _undoing(one, asked.until, backend)]
