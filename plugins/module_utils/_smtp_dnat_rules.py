@@ -74,7 +74,7 @@ def networks(request: Request, version: int) -> tuple[IPNetwork, ...]:
 
 def masqueraded(request: Request, version: int) -> list[IPNetwork]:
     """Networks that go out with the interface's address: not the relay alone if it has one of its own."""
-    host = ipaddress.ip_network(request.relays[version])
+    host = _host(request.relays[version])
     return [one for one in networks(request, version) if one != host or version not in request.outgoing]
 
 
@@ -106,17 +106,17 @@ class Iptables:
     def translation(self, entry: Entry) -> str:
         comment = "" if entry.until is None else f"-m comment --comment {quoted(f'until {entry.until}')} "
         return (
-            f"-s {entry.source} -d {ipaddress.ip_network(entry.destination)} -p tcp -m tcp --dport 25 {comment}"
+            f"-s {entry.source} -d {_host(entry.destination)} -p tcp -m tcp --dport 25 {comment}"
             f"-j DNAT --to-destination {_socket(entry.relay, entry.port)}"
         )
 
     def exclusion(self, relay: Address, destination: Address) -> str:
-        where = f"-s {ipaddress.ip_network(relay)} -d {ipaddress.ip_network(destination)}"
+        where = f"-s {_host(relay)} -d {_host(destination)}"
         return f"{where} -p tcp -m tcp --dport 25 {_comment(relay)} -j RETURN"
 
     def outgoing(self, request: Request, version: int) -> list[str]:
         relay = request.relays[version]
-        host, comment = ipaddress.ip_network(relay), _comment(relay)
+        host, comment = _host(relay), _comment(relay)
         translated = (
             f"-d {host} -p tcp -m tcp --dport {request.port} -m conntrack --ctstate DNAT {comment} -j MASQUERADE"
         )
@@ -143,7 +143,7 @@ class Iptables:
 
     def forwarded(self, request: Request, version: int) -> list[str]:
         relay = request.relays[version]
-        host, comment, port = ipaddress.ip_network(relay), _comment(relay), request.port
+        host, comment, port = _host(relay), _comment(relay), request.port
         if not request.forward:
             return []
         # The state DNAT holds in both directions.
@@ -195,7 +195,7 @@ def _entry_of_words(found: Sequence[str]) -> Entry | None:
         options[name] = value
     if (options["-p"], options["-j"]) != ("tcp", "DNAT") or options["--dport"] not in ("25", "smtp"):
         return None
-    destination = ipaddress.ip_network(options["-d"])
+    destination = _network(options["-d"])
     if destination.num_addresses != 1:
         return None
     relay, port = _relay_and_port(options["--to-destination"])
@@ -208,10 +208,24 @@ def _comment(relay: Address) -> str:
     return f"-m comment --comment {quoted(tag(relay))}"
 
 
+# Of a thousand rules most lead from one address to one other.
+@lru_cache(maxsize=64)
+def _host(address: Address) -> IPNetwork:
+    """An address as a network of one."""
+    return ipaddress.ip_network(address)
+
+
+@lru_cache(maxsize=64)
+def _network(text: str) -> IPNetwork:
+    return ipaddress.ip_network(text)
+
+
+@lru_cache(maxsize=64)
 def _socket(relay: Address, port: int) -> str:
     return f"[{relay}]:{port}" if relay.version == 6 else f"{relay}:{port}"
 
 
+@lru_cache(maxsize=64)
 def _relay_and_port(text: str) -> tuple[Address, int]:
     """Raises :class:`ValueError` for a range of addresses or ports."""
     match = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::([0-9]{1,5}))?|([0-9.]+)(?::([0-9]{1,5}))?|([0-9A-Fa-f:]+)", text)
@@ -273,7 +287,7 @@ class Nftables:
 
     def outgoing(self, request: Request, version: int) -> list[str]:
         relay, ip = request.relays[version], _ip(version)
-        host, comment = ipaddress.ip_network(relay), f'comment "{tag(relay)}"'
+        host, comment = _host(relay), f'comment "{tag(relay)}"'
         translated = f"{ip} daddr {relay} tcp dport {request.port} ct status dnat masquerade {comment}"
         made = []
         if request.masquerade == "none":
