@@ -161,11 +161,11 @@ class Ruleset:
         if not jumped:
             place = next((n for n in range(first, last) if _plain(self.lines[n]).startswith("-A ")), last)
             self.lines.insert(place, f"-A {chain.hook} {chain.jump}\n")
-        for name in (chain.name, chain.hook):
+        # A built-in chain needs no line, and one would set its policy.
+        for name in (chain.name, *(() if chain.hook in BUILT_IN[chain.table] else (chain.hook,))):
             if not self.has_chain(chain.table, name):
                 place = 1 + max((n for n in range(first, last) if self.lines[n].startswith(":")), default=first - 1)
-                policy = "ACCEPT" if name in BUILT_IN[chain.table] else "-"
-                self.lines.insert(place, f":{name} {policy} [0:0]\n")
+                self.lines.insert(place, f":{name} - [0:0]\n")
 
     def remove(self, table: str, chain: str, rules: Sequence[str]) -> None:
         """Take out rules of somebody else's chain, each once."""
