@@ -569,6 +569,22 @@ def test_adopted_they_move() -> None:
     assert not call(tables, adopt=True, purge=True)["changed"]
 
 
+def test_adopted_they_leave_the_file_too(tmp_path: Path) -> None:
+    path = tmp_path / "rules.v4"
+    first = BY_HAND.splitlines(keepends=True)[2]
+    path.write_text(BY_HAND.replace(first, first + first))
+    tables = Tables(nft_4=BY_HAND.replace(first, first + first))
+    call(tables, adopt=True, purge=True, persist=True, rules_v4=str(path))
+    for text in (tables.texts["iptables-nft", 4], path.read_text()):
+        ruleset = Ruleset(text)
+        assert ruleset.rules("nat", "POSTMASTER-SMTP-DNAT") == [dnat("192.0.2.25/32")]
+        assert [rule.split()[1] for rule in ruleset.rules("nat", "PREROUTING")] == [
+            "tcp",
+            "192.0.2.9/32",
+            "192.0.2.9/32",
+        ]
+
+
 def test_a_rule_for_everybody_is_warned_of() -> None:
     rule = "-d 203.0.113.5/32 -p tcp -m tcp --dport 25 -j DNAT --to-destination 10.1.0.102:25"
     tables = Tables(nft_4=f"*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING {rule}\nCOMMIT\n")
