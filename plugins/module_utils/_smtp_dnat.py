@@ -277,7 +277,7 @@ def _judge_loops(made: Request) -> None:
                 f"relay: {relay} is the destination, too: name the address that the relay has behind it"
             )
         for index, source in enumerate(made.sources):
-            if source.num_addresses == 1 and source.network_address == relay:
+            if source.prefixlen == source.max_prefixlen and source.network_address == relay:
                 raise SmtpDnatError(
                     f"sources[{index}]: {relay} is the relay, whose own mail would come back to it: leave it out"
                 )

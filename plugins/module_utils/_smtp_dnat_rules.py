@@ -99,16 +99,21 @@ IPTABLES_CHAINS = {
 class Iptables:
     """Rules as iptables-save prints them, of one version of IP."""
 
+    def __init__(self) -> None:
+        self._written: dict[str, Entry] = {}  # what was written need not be read
+
     def entry(self, rule: str) -> Entry | None:
         """Also of a rule that somebody wrote by hand."""
-        return _iptables_entry(rule)
+        return self._written.get(rule) or _iptables_entry(rule)
 
     def translation(self, entry: Entry) -> str:
         comment = "" if entry.until is None else f"-m comment --comment {quoted(f'until {entry.until}')} "
-        return (
+        rule = (
             f"-s {entry.source} -d {_host(entry.destination)} -p tcp -m tcp --dport 25 {comment}"
             f"-j DNAT --to-destination {_socket(entry.relay, entry.port)}"
         )
+        self._written[rule] = entry
+        return rule
 
     def exclusion(self, relay: Address, destination: Address) -> str:
         where = f"-s {_host(relay)} -d {_host(destination)}"

@@ -18,6 +18,8 @@ from ansible_collections.postmaster.mail.plugins.module_utils._iptables import R
 from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat import Entry, SmtpDnatError, request
 from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat_plan import Chains, entries
 from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat_work import (
+    DIALECT,
+    NFT_DIALECT,
     Call,
     Work,
     of_iptables,
@@ -164,12 +166,11 @@ def _undoing(work: Work, until: int, backend: str) -> list[list[str]]:
     if backend == NFTABLES:
         chain = f"inet {rules.TABLE} {rules.temporary_chain(until)}"
         return [["nft", f"flush chain {chain}; delete chain {chain}"]]
-    dialect = rules.Iptables()
     own = rules.IPTABLES_CHAINS[rules.INCOMING]
-    ending = [entry for entry in entries(dialect, work.after) if entry.until == until]
+    ending = [entry for entry in entries(DIALECT, work.after) if entry.until == until]
     own_rule = ["-w", "-t", own.table, "-D", own.name]
     return [
-        [program(backend, entry.source.version), *own_rule, *_iptables.words(dialect.translation(entry))]
+        [program(backend, entry.source.version), *own_rule, *_iptables.words(DIALECT.translation(entry))]
         for entry in ending
     ]
 
@@ -178,7 +179,7 @@ def _undoing(work: Work, until: int, backend: str) -> list[list[str]]:
 
 
 def _result(call: Call, backend: str, work: Sequence[Work]) -> dict[str, Any]:
-    dialect: rules.Dialect = rules.Nftables() if backend == NFTABLES else rules.Iptables()
+    dialect: rules.Dialect = NFT_DIALECT if backend == NFTABLES else DIALECT
     kernel = [one for one in work if one.path is None]
     before = [entry for one in kernel for entry in entries(dialect, one.before)]
     after = [entry for one in kernel for entry in entries(dialect, one.after)]

@@ -72,7 +72,7 @@ class Work:
 
 # -- iptables -----------------------------------------------------------------------------------
 
-_DIALECT = rules.Iptables()
+DIALECT = rules.Iptables()
 
 
 def of_iptables(call: Call, backend: str, saved: Mapping[int, str]) -> list[Work]:
@@ -159,7 +159,7 @@ def _before_and_after(
 ) -> tuple[Chains, Chains]:
     before = {name: ruleset.rules(chain.table, chain.name) for name, chain in rules.IPTABLES_CHAINS.items()}
     moving = [entry for dummy, entry in adopted]
-    after = plan(call.asked, [version], _DIALECT, before, adopted=moving, saved=saved, docker=docker, now=call.now)
+    after = plan(call.asked, [version], DIALECT, before, adopted=moving, saved=saved, docker=docker, now=call.now)
     return before, after
 
 
@@ -172,7 +172,7 @@ def _minded(asked: Request, docker: bool) -> Sequence[str]:
 
 def _by_hand(asked: Request, ruleset: Ruleset) -> list[tuple[str, Entry]]:
     """Rules of others that do what ours do, and what they translate."""
-    found = [(rule, _DIALECT.entry(rule)) for rule in ruleset.rules("nat", "PREROUTING")]
+    found = [(rule, DIALECT.entry(rule)) for rule in ruleset.rules("nat", "PREROUTING")]
     return [(rule, entry) for rule, entry in found if entry is not None and in_scope(entry, asked)]
 
 
@@ -180,7 +180,7 @@ def _for_everybody(asked: Request, ruleset: Ruleset) -> list[str]:
     """A sentence on each rule of others that makes the list of sources void."""
     found = []
     for rule in ruleset.rules("nat", "PREROUTING"):
-        entry = _DIALECT.entry(f"-s 0.0.0.0/0 {rule}")
+        entry = DIALECT.entry(f"-s 0.0.0.0/0 {rule}")
         if entry is not None and in_scope(entry, asked):
             found.append(
                 f"a rule of others has everybody reach the relay, whatever sources says: -A PREROUTING {rule}; "
@@ -200,7 +200,7 @@ def _loaded_at_boot(call: Call, files: Sequence[Work]) -> None:
 
 # -- nftables -----------------------------------------------------------------------------------
 
-_NFT = rules.Nftables()
+NFT_DIALECT = rules.Nftables()
 
 
 def of_nftables(call: Call) -> list[Work]:
@@ -208,7 +208,7 @@ def of_nftables(call: Call) -> list[Work]:
     installed = call.firewall.has("nft")
     before = rules.nft_chains(call.firewall.nft_table(rules.TABLE)) if installed else {}
     after = _nft_plan(call, before)
-    text = rules.nft_text(after, _NFT)
+    text = rules.nft_text(after, NFT_DIALECT)
     kernel = Work(
         "nftables",
         before,
@@ -224,7 +224,7 @@ def of_nftables(call: Call) -> list[Work]:
 
 def _nft_plan(call: Call, before: Chains, *, saved: bool = False) -> Chains:
     docker = call.firewall.has_interface("docker0")
-    return plan(call.asked, call.asked.versions, _NFT, before, saved=saved, docker=docker, now=call.now)
+    return plan(call.asked, call.asked.versions, NFT_DIALECT, before, saved=saved, docker=docker, now=call.now)
 
 
 def _held(chains: Chains) -> Chains:
@@ -250,7 +250,7 @@ def _nft_files(call: Call) -> list[Work]:
     state, main = _files.read(path), _files.read(conf)
     before = rules.nft_chains(state.text) if state else {}
     after = _nft_plan(call, before, saved=True)
-    text = rules.nft_text(after, _NFT) if any(after.values()) else ""
+    text = rules.nft_text(after, NFT_DIALECT) if any(after.values()) else ""
     fragment = Work(path, before, after, commit=lambda: write_or_remove(path, text), path=path)
     fragment.changed = text != (state.text if state else "")
     if text:
