@@ -17,6 +17,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._command import Co
 _PATH = os.pathsep.join(filter(None, (os.environ.get("PATH"), "/usr/sbin", "/sbin")))
 _WAIT = "10"  # seconds that iptables waits for another to give its lock back
 LEGACY_TABLES = {4: "/proc/net/ip_tables_names", 6: "/proc/net/ip6_tables_names"}
+LOADER = "/usr/share/netfilter-persistent/plugins.d/15-ip4tables"  # of the package iptables-persistent
 FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/all/forwarding"}
 
 
@@ -48,6 +49,10 @@ class Firewall:
     def has_interface(self, name: str) -> bool:
         """Whether there is such an interface."""
         return os.path.isdir(f"/sys/class/net/{name}")
+
+    def loads_rules(self) -> bool:
+        """Whether netfilter-persistent loads rules of iptables at boot."""
+        return os.path.exists(LOADER)
 
     def resolve(self, name: str) -> list[str]:
         """The addresses of a name as this host sees them, none if it cannot tell."""

@@ -20,7 +20,6 @@ from ansible_collections.postmaster.mail.plugins.module_utils._iptables import R
 from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat import Entry, Request, SmtpDnatError
 from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat_plan import Chains, in_scope, plan
 
-LOADER = "/usr/share/netfilter-persistent/plugins.d"
 DEFAULT_FILES = ("/etc/iptables/rules.v4", "/etc/iptables/rules.v6")
 
 
@@ -191,7 +190,7 @@ def _for_everybody(asked: Request, ruleset: Ruleset) -> list[str]:
 
 def _loaded_at_boot(call: Call, files: Sequence[Work]) -> None:
     missing = [one.path for one in files if one.path in DEFAULT_FILES and one.holds]
-    if missing and not call.firewall.has("netfilter-persistent") and not os.path.isdir(LOADER):
+    if missing and not call.firewall.loads_rules():
         call.complain(
             f"nothing here loads {missing[0]} at boot: install iptables-persistent, name the file that is loaded in "
             "rules_v4 and rules_v6, or say persist: false"

@@ -59,7 +59,8 @@ class Tables(Firewall):
         }
         self.native = ""
         self.others: list[dict[str, object]] = []
-        self.programs = {"iptables", "nft", "netfilter-persistent"}
+        self.programs = {"iptables", "nft"}
+        self.loads = True
         self.programs |= {f"iptables-{variant}-{what}" for variant in ("nft", "legacy") for what in ("save", "restore")}
         self.calls: list[str] = []
         self.scheduled: list[tuple[int, list[list[str]]]] = []
@@ -84,6 +85,9 @@ class Tables(Firewall):
 
     def has_interface(self, name: str) -> bool:
         return False
+
+    def loads_rules(self) -> bool:
+        return self.loads
 
     def resolve(self, name: str) -> list[str]:
         return self.names.get(name, [])
@@ -813,7 +817,7 @@ def test_a_file_that_would_not_be_loaded_is_refused(tmp_path: Path) -> None:
 
 def test_nothing_loads_the_file() -> None:
     tables = Tables()
-    tables.programs -= {"netfilter-persistent"}
+    tables.loads = False
     message = (
         "nothing here loads /etc/iptables/rules.v4 at boot: install iptables-persistent, name the file that is loaded in "
         "rules_v4 and rules_v6, or say persist: false"

@@ -55,11 +55,20 @@ def wait_until(done: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
+SAVED = "*filter\n:INPUT ACCEPT [7:420]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -i lo -j ACCEPT\nCOMMIT\n"
+EMPTY = "*nat\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
+
+
 @pytest.fixture(autouse=True)
 def _clean() -> Iterator[None]:
+    _clear()
     yield
-    for each in ("iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"):
-        said(f"{each}-restore", "/dev/null")
+    _clear()
+
+
+def _clear() -> None:
+    for each in ("iptables", "ip6tables"):
+        subprocess.run([f"{each}-legacy-restore"], input=EMPTY, text=True, check=True)
     said("nft", "flush", "ruleset")
 
 
@@ -88,7 +97,8 @@ def test_netfilter_persistent_loads_them(variant: str) -> None:
     for tool in ("iptables", "ip6tables"):
         said("update-alternatives", "--set", tool, f"/usr/sbin/{tool}-{variant}")
     files = [Path(f"/etc/iptables/rules.v{version}") for version in (4, 6)]
-    before = [path.read_text(encoding="utf-8") for path in files]
+    for path in files:
+        path.write_text(SAVED, encoding="utf-8")
     # What is in the kernel for a while only, as Docker's and fail2ban's are.
     said(f"iptables-{variant}", "-N", "f2b-sshd")
     said(f"iptables-{variant}", "-A", "INPUT", "-j", "f2b-sshd")
@@ -101,7 +111,7 @@ def test_netfilter_persistent_loads_them(variant: str) -> None:
     assert ("192.0.2.25" in text, "192.0.2.77" in text, "f2b-sshd" in text) == (True, False, False)
     assert not module(**asked)["changed"]
     assert module(**{**asked, "sources": []}, state="absent")["changed"]
-    assert [path.read_text(encoding="utf-8") for path in files] == before
+    assert [path.read_text(encoding="utf-8") for path in files] == [SAVED, SAVED]
 
 
 def test_nftables_loads_them() -> None:

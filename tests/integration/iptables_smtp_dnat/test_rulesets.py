@@ -57,6 +57,8 @@ DEFAULTS: dict[str, Any] = {
     "nftables_conf": "/nowhere/nftables.conf",
 }
 SETS = of_iptables()
+# Where Docker is, and some others.
+OF_CLIENTS = [one for number, one in enumerate(SETS) if "DOCKER-USER" in one[2] or number % 4 == 0]
 
 
 @pytest.fixture(name="namespace")
@@ -148,7 +150,7 @@ def test_rules_of_others_stay(
 
 @pytest.mark.parametrize("variant", ["nft", "legacy"])
 @pytest.mark.parametrize(
-    ("name", "version", "text"), SETS, ids=[f"{name} IPv{version}" for name, version, text in SETS]
+    ("name", "version", "text"), OF_CLIENTS, ids=[f"{name} IPv{version}" for name, version, text in OF_CLIENTS]
 )
 def test_a_client_sends_past_no_gateway(namespace: Namespace, variant: str, name: str, version: int, text: str) -> None:
     namespace.load(variant, version, text)
