@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _networks
@@ -27,6 +28,10 @@ _INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,15}\+?")  # IFNAMSIZ of Linux; the 
 
 class SmtpDnatError(Exception):
     """What was asked for is refused or cannot be done; the message names the item and the remedy."""
+
+
+# Of a thousand entries most lead from one address to one other.
+_text = lru_cache(maxsize=64)(str)
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ class Entry:
         """For people."""
         found: dict[str, Any] = {
             "source": str(self.source),
-            "destination": str(self.destination),
-            "relay": str(self.relay),
+            "destination": _text(self.destination),
+            "relay": _text(self.relay),
             "port": self.port,
         }
         return found if self.until is None else {**found, "until": self.until}
@@ -302,7 +307,8 @@ def _judge_masquerade(made: Request) -> None:
 
 def is_private(network: IPNetwork) -> bool:
     """Whether any of it never comes from the internet."""
-    first, last = int(network.network_address), int(network.broadcast_address)
+    first = int(network.network_address)
+    last = first + (1 << (network.max_prefixlen - network.prefixlen)) - 1
     return any(start <= last and first <= end for start, end in _PRIVATE_RANGES[network.version])
 
 

@@ -15,7 +15,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._command import Co
 from ansible_collections.postmaster.mail.plugins.module_utils._etckeeper_client import Etckeeper
 from ansible_collections.postmaster.mail.plugins.module_utils._firewall_client import Firewall, program
 from ansible_collections.postmaster.mail.plugins.module_utils._iptables import Ruleset
-from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat import Entry, SmtpDnatError, request
+from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat import SmtpDnatError, request
 from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat_plan import Chains, entries
 from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat_work import (
     DIALECT,
@@ -181,12 +181,12 @@ def _undoing(work: Work, until: int, backend: str) -> list[list[str]]:
 def _result(call: Call, backend: str, work: Sequence[Work]) -> dict[str, Any]:
     dialect: rules.Dialect = NFT_DIALECT if backend == NFTABLES else DIALECT
     kernel = [one for one in work if one.path is None]
-    before = [entry for one in kernel for entry in entries(dialect, one.before)]
-    after = [entry for one in kernel for entry in entries(dialect, one.after)]
+    before = [entry.told() for one in kernel for entry in entries(dialect, one.before)]
+    after = [entry.told() for one in kernel for entry in entries(dialect, one.after)]
     return {
         "changed": any(one.changed for one in work),
         "backend": backend,
-        "entries": [entry.told() for entry in after],
+        "entries": after,
         "added": _sources(after, before),
         "removed": _sources(before, after),
         "handwritten": call.handwritten,
@@ -196,9 +196,10 @@ def _result(call: Call, backend: str, work: Sequence[Work]) -> dict[str, Any]:
     }
 
 
-def _sources(some: Sequence[Entry], others: Sequence[Entry]) -> list[str]:
-    known = {str(entry.source) for entry in others}
-    return list(dict.fromkeys(str(entry.source) for entry in some if str(entry.source) not in known))
+def _sources(some: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sources that some have and others do not."""
+    known = {one["source"] for one in others}
+    return list(dict.fromkeys(one["source"] for one in some if one["source"] not in known))
 
 
 def _diff(work: Work) -> dict[str, str]:
