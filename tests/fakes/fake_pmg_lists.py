@@ -86,7 +86,7 @@ class Users:
         stored = {**entry, **fixed}
         numbers = {name: int(stored.pop(name, 0)) for name in ("enable", "expire")}
         self.entries[userid] = {
-            **{name: str(text).split("\n")[0] for name, text in stored.items() if str(text) not in ("", "0")},
+            **{name: str(text).partition("\n")[0] for name, text in stored.items() if str(text) not in ("", "0")},
             **numbers,
         }
 

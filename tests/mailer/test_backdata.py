@@ -34,7 +34,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from .conftest import ROOT, RedisServer, run
 from .endpoint import Answer, Endpoint, free_port, until
-from .test_smtp_server import certificate, contexts  # noqa: F401 (a fixture)
+from .test_smtp_server import contexts
 
 NOW = 1_795_900_000
 NAMES = Names("events")
@@ -523,7 +523,7 @@ def test_no_secret_of_a_url_is_logged(redis_server: RedisServer, caplog: pytest.
 @pytest.mark.parametrize(
     ("name", "said"), [("localhost", None), ("other.example.org", "certificate verify failed: Hostname mismatch")]
 )
-def test_the_certificate_must_be_that_of_the_name(certificate: Path, name: str, said: str | None) -> None:  # noqa: F811
+def test_the_certificate_must_be_that_of_the_name(certificate: Path, name: str, said: str | None) -> None:
     async def here(host: str, port: int) -> list[str]:
         return ["127.0.0.1"]
 

@@ -38,7 +38,7 @@ from redis.asyncio import Redis
 from .conftest import ROOT, RedisServer, run
 from .endpoint import Endpoint, free_port, until
 from .test_answers import ARF, DSN
-from .test_smtp_server import Client, certificate, contexts  # noqa: F401 (a fixture)
+from .test_smtp_server import Client, contexts
 
 NOW = 1_795_900_000
 SECRET = b"s" * 32
@@ -386,7 +386,7 @@ def test_the_rate_is_counted_by_network() -> None:
     assert [_network(one) for one in ("::ffff:192.0.2.1", "192.0.2.1", "", "x")] == ["192.0.2.1", "192.0.2.1", "", "x"]
 
 
-def test_answers_over_tls(redis_server: RedisServer, tmp_path: Path, certificate: Path) -> None:  # noqa: F811
+def test_answers_over_tls(redis_server: RedisServer, tmp_path: Path, certificate: Path) -> None:
     async def go() -> None:
         inside, outside = contexts(certificate)
         async with serving(redis_server, tmp_path, tls=inside) as (mx, connect):

@@ -250,14 +250,17 @@ def lines_of(argv: list[str]) -> Iterator[Iterator[str]]:
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, env=env, text=True, errors="replace")
     except OSError as err:
         raise MonitorError(f"{argv[0]} cannot be started: {err}") from err
-    with process:
-        output = cast(IO[str], process.stdout)
+    output, whole = cast(IO[str], process.stdout), False
+    try:
         yield output
-        if next(output, None) is not None:  # nobody wants the rest
+        whole = next(output, None) is None  # else nobody wants the rest
+    finally:
+        if not whole:
             process.kill()
-            process.wait()
-        elif process.wait() != 0:
-            raise MonitorError(f"{' '.join(argv[:3])} ended with {process.returncode}")
+        output.close()
+        code = process.wait()
+    if whole and code != 0:
+        raise MonitorError(f"{' '.join(argv[:3])} ended with {code}")
 
 
 @dataclass(frozen=True)

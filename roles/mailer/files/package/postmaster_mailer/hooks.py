@@ -32,7 +32,7 @@ _NOT_OUT = tuple(
         "192.88.99.0/24", "168.63.129.16/32",
     )
 )  # fmt: skip
-Resolve: TypeAlias = "Callable[[str, int], Awaitable[Sequence[str]]]"
+Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class HookError(Exception):

@@ -26,7 +26,7 @@ from .envelope import Envelope
 GROUP = "mailer"
 BATCH = 64  # messages that are written to Redis in one go
 ENVELOPE, MESSAGE, SENDER, EVENT = b"e", b"m", b"s", b"v"  # the fields of entries
-Fields: TypeAlias = "Mapping[bytes, bytes]"
+Fields: TypeAlias = Mapping[bytes, bytes]
 
 # In one step: a message is known as soon as it is queued, and queued only if it is not known.
 _ADD = """
