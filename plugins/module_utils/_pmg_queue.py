@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _pmg, _pmg_run
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg import PmgError
-from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Interrupted, Unknown
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Unknown
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_tasks import Node
 
 QUEUES = ("deferred", "active", "incoming", "hold")
@@ -211,14 +211,7 @@ class Queue:
 
     def _insist(self, method: str, path: str, params: Mapping[str, str]) -> None:
         """None of these does harm when it is done twice."""
-        for wait in (*_pmg_run.WAITS, None):
-            try:
-                self.node.api.call(method, path, params)
-                return
-            except Interrupted:
-                if wait is None:
-                    raise
-                self.node.sleep(wait)
+        _pmg_run.insist(lambda: self.node.api.call(method, path, params), lambda: False, sleep=self.node.sleep)
 
 
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -141,6 +141,23 @@ def insist(
                 return
 
 
+def insist(send: Callable[[], object], done: Callable[[], bool], *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Send one request that stands by itself; where its answer is lost, look whether it is done, and else send it again.
+
+    Raises :class:`PmgError`.
+    """
+    for wait in (*WAITS, None):
+        try:
+            send()
+            return
+        except Interrupted:
+            if wait is None:
+                raise
+            sleep(wait)
+            if done():
+                return
+
+
 def _send(api: Api, kind: Kind, changes: Sequence[Change], total: int) -> None:
     done = total - len(changes)
     for one in changes:

@@ -103,16 +103,10 @@ def _found(node: Node) -> dict[str, dict[str, Any]]:
 
 def _act(node: Node, name: str, state: str) -> None:
     """Where the answer is lost, it looks first; what is to be restarted is then restarted once more."""
-    what, verb = f"the service {name}", VERBS[state]
-    waits = iter(_pmg_run.WAITS)
-    while True:
-        try:
-            node.run(what, "POST", node.path(f"/services/{name}/{verb}"), {})
-            return
-        except Interrupted as err:
-            wait = next(waits, None)
-            if wait is None:
-                raise PmgError(f"{what}: {err}") from err
-            node.sleep(wait)
-            if not to_do(_found(node), [name], state):
-                return
+    what, path = f"the service {name}", node.path(f"/services/{name}/{VERBS[state]}")
+    try:
+        _pmg_run.insist(
+            lambda: node.run(what, "POST", path, {}), lambda: not to_do(_found(node), [name], state), sleep=node.sleep
+        )
+    except Interrupted as err:
+        raise PmgError(f"{what}: {err}") from err
