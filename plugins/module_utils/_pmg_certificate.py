@@ -170,7 +170,7 @@ def _held(certificate: Certificate) -> Held:
         frozenset(name.lower() for name in names),
         certificate.subject.rfc4514_string(),
         certificate.issuer.rfc4514_string(),
-            _utc(certificate, "not_valid_before"),
+        _utc(certificate, "not_valid_before"),
         _utc(certificate, "not_valid_after"),
     )
 

@@ -85,7 +85,8 @@ def _fits(address: str, wanted: Iterable[str]) -> bool:
     plain = address.lower()
     domain = plain.rpartition("@")[2]
     return any(
-        plain == one or ("@" not in one and one != NOBODY and (domain == one or (one[0] == "." and domain.endswith(one))))
+        plain == one
+        or ("@" not in one and one != NOBODY and (domain == one or (one[0] == "." and domain.endswith(one))))
         for one in wanted
     )
 

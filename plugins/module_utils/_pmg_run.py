@@ -98,13 +98,18 @@ def configure(
                 break
             except PmgError as err:
                 wait = next(waits, None)
-                if wait is None or not (isinstance(err, Interrupted) or CHANGED_MEANWHILE in str(err)):
+                if wait is None or not is_passing(err):
                     told = ", ".join(one.section for one in done) or "none"
                     raise PmgError(f"the section {section}: {err} (sections that are done: {told})") from err
                 sleep(wait)
         if found:
             done.append(found)
     return done
+
+
+def is_passing(err: PmgError) -> bool:
+    """Whether what was read and is to be written should be read again: the answer is lost, or somebody was faster."""
+    return isinstance(err, Interrupted) or CHANGED_MEANWHILE in str(err)
 
 
 def _section(api: Api, section: str) -> Mapping[str, Any]:
@@ -126,23 +131,6 @@ def insist(
     send: Callable[[], object], done: Callable[[], bool], *, sleep: Callable[[float], None] = time.sleep
 ) -> None:
     """Send one request that stands by itself; where its answer is lost, see whether it is done, else send it again.
-
-    Raises :class:`PmgError`.
-    """
-    for wait in (*WAITS, None):
-        try:
-            send()
-            return
-        except Interrupted:
-            if wait is None:
-                raise
-            sleep(wait)
-            if done():
-                return
-
-
-def insist(send: Callable[[], object], done: Callable[[], bool], *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Send one request that stands by itself; where its answer is lost, look whether it is done, and else send it again.
 
     Raises :class:`PmgError`.
     """

@@ -182,6 +182,8 @@ def _ordered(params: dict[str, Any], node: Node, check_mode: bool) -> dict[str, 
     if not names and not check_mode:
         raise PmgError(f"no domain is to be used for {kind}: name one with pmg_acme")
     why = _pmg_certificate.reasons(before, names, now, renew_before=timedelta(days=params["renew_before"]))
+    if not names:
+        why = ["no domain is to be used for it yet"]
     if not why or check_mode:
         told = FORESEEN.format(names=", ".join(names) or "those that it will have") if why else None
         return _result(node, before, before, reasons=why, foreseen=told)
@@ -189,7 +191,12 @@ def _ordered(params: dict[str, Any], node: Node, check_mode: bool) -> dict[str, 
 
 
 def _result(
-    node: Node, before: Held | None, after: Held | None, *, reasons: list[str] | None = None, foreseen: str | None = None
+    node: Node,
+    before: Held | None,
+    after: Held | None,
+    *,
+    reasons: list[str] | None = None,
+    foreseen: str | None = None,
 ) -> dict[str, Any]:
     changed = before != after or foreseen is not None
     lines = [found.lines if found else "" for found in (before, after)] if changed else ["", ""]

@@ -87,7 +87,7 @@ class Task:
 
 
 @dataclass
-class Node:
+class FakeNode:
     """The state of a node, and what requests do to it.
 
     ``fails`` has tasks of a kind fail with a text; ``polls`` is how often tasks are asked for before they are done.
@@ -480,4 +480,4 @@ def _property(text: str, default: str) -> dict[str, str]:
     return {name if is_named else default: value if is_named else name for name, is_named, value in pairs}
 
 
-fake_pmg.PARTS["node"] = Node
+fake_pmg.PARTS["node"] = FakeNode

@@ -19,11 +19,11 @@ from urllib.parse import quote
 import fake_pmg_lists  # noqa: F401  (it adds its parts)
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
 from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_run, _pmg_tasks
+from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
 from ansible_collections.postmaster.mail.plugins.modules import pmg_network
 from fake_pmg import FakePmg, certificate, serving
-from fake_pmg_node import Node
+from fake_pmg_node import FakeNode
 
 DATA = Path(os.environ.get("MAIL_TEST_DATA", "/nowhere")) / "pmg"
 needs_schema = pytest.mark.skipif(not DATA.is_dir(), reason="not run: MAIL_TEST_DATA names no folder with pmg")
@@ -60,10 +60,10 @@ class Gateway:
         return result
 
     @property
-    def node(self) -> Node:
+    def node(self) -> FakeNode:
         """What the fake knows of its node."""
         part = self.fake.parts["node"]
-        assert isinstance(part, Node)
+        assert isinstance(part, FakeNode)
         return part
 
     @property

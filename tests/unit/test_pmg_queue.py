@@ -29,7 +29,9 @@ def flooded(gateway: Gateway, flood: int = 30) -> None:
     for number in range(flood):
         gateway.node.queue_message(f"{number:011X}", FLOOD, [f"victim{number}@gone.example"], reason="Host not found")
     gateway.node.queue_message("B0000000001", "MAILER-DAEMON", ["a@gone.example"])
-    gateway.node.queue_message("B0000000002", "MAILER-DAEMON", ["b@there.example", "c@GONE.example"], reason="greylisted")
+    gateway.node.queue_message(
+        "B0000000002", "MAILER-DAEMON", ["b@there.example", "c@GONE.example"], reason="greylisted"
+    )
     gateway.node.queue_message("C0000000001", WAITS, ["d@there.example"], reason="greylisted,  try\nagain")
 
 
@@ -188,7 +190,9 @@ def test_what_is_refused_is_not_sent(gateway: Gateway, options: dict[str, Any], 
     assert gateway.fake.log == []
 
 
-TEXTS = st.text(max_size=12) | st.sampled_from(["a@b.example", "B@b.example", ".example", "<>", "MAILER-DAEMON", "b.example"])
+TEXTS = st.text(max_size=12) | st.sampled_from(
+    ["a@b.example", "B@b.example", ".example", "<>", "MAILER-DAEMON", "b.example"]
+)
 
 
 @given(TEXTS, TEXTS, st.lists(TEXTS, min_size=1, max_size=3))
@@ -205,7 +209,14 @@ def test_hostile_senders_and_recipients(wanted: str, sender: str, recipients: li
         assert name in ("<>", "mailer-daemon") or message.sender.lower().endswith(name)
 
 
-@pytest.mark.parametrize("entries", [[{}], [{"queue_id": "x", "sender": "y"}], [{"queue_id": "x", "sender": "y", "receiver": "z", "arrival_time": "soon"}]])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [{}],
+        [{"queue_id": "x", "sender": "y"}],
+        [{"queue_id": "x", "sender": "y", "receiver": "z", "arrival_time": "soon"}],
+    ],
+)
 def test_what_is_no_queue_is_told(entries: list[dict[str, Any]]) -> None:
     with pytest.raises(PmgError, match="queue cannot be read: is this a Proxmox Mail Gateway"):
         _pmg_queue.messages_of(entries)
