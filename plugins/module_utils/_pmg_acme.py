@@ -288,12 +288,12 @@ def _keep_account(node: Node, wanted: Wanted, done: Done, check_mode: bool) -> N
     account = wanted.account
     if account is None:
         return
-    there = account.name in _accounts(node.api)
+    there = account.name in accounts(node.api)
     if wanted.absent:
         if there:
             done.add(f"account {account.name}", f"account {account.name}\n", "")
             if not check_mode:
-                _on_account(node, account.name, "DELETE", {}, lambda: account.name not in _accounts(node.api))
+                _on_account(node, account.name, "DELETE", {}, lambda: account.name not in accounts(node.api))
     elif there:
         _update(node, account, done, check_mode)
     else:
@@ -306,8 +306,8 @@ def _register(node: Node, account: Account, done: Done, check_mode: bool) -> Non
     if not account.terms_accepted:
         terms = _terms(node.api, account.directory)
         raise PmgError(
-            f"the authority {account.directory} has terms of service{f', {terms}' if terms else ''}: read them, and say "
-            "terms_accepted: true if you agree"
+            f"the authority {account.directory} has terms of service{f', {terms}' if terms else ''}: read them, and "
+            "say terms_accepted: true if you agree"
         )
     done.add(f"account {account.name}", "", f"account {account.name}: {', '.join(account.contact)}\n")
     if check_mode:
@@ -320,12 +320,12 @@ def _register(node: Node, account: Account, done: Done, check_mode: bool) -> Non
     def register() -> None:
         node.run(f"registering the account {account.name}", "POST", "/config/acme/account", params)
 
-    _pmg_run.insist(register, lambda: account.name in _accounts(node.api), sleep=node.sleep)
+    _pmg_run.insist(register, lambda: account.name in accounts(node.api), sleep=node.sleep)
 
 
 def _update(node: Node, account: Account, done: Done, check_mode: bool) -> None:
     try:
-        found = node.api.get(_account_path(account.name))
+        found = node.api.get(account_path(account.name))
     except Forbidden:
         done.warnings.append(
             f"the account {account.name} is there, and the gateway lets root@pam alone see more of it: its contact is "
@@ -349,15 +349,17 @@ def _update(node: Node, account: Account, done: Done, check_mode: bool) -> None:
 
 def _on_account(node: Node, name: str, method: str, params: Mapping[str, str], is_done: Any) -> None:
     _pmg_run.insist(
-        lambda: node.run(f"the account {name}", method, _account_path(name), params), is_done, sleep=node.sleep
+        lambda: node.run(f"the account {name}", method, account_path(name), params), is_done, sleep=node.sleep
     )
 
 
-def _account_path(name: str) -> str:
+def account_path(name: str) -> str:
+    """The path of an account."""
     return f"/config/acme/account/{quote(name, safe='')}"
 
 
-def _accounts(api: Api) -> list[str]:
+def accounts(api: Api) -> list[str]:
+    """The names of a gateway's accounts. Raises :class:`PmgError`."""
     return [str(one.get("name")) for one in listed(api, "/config/acme/account", "ACME accounts")]
 
 
@@ -410,8 +412,13 @@ def _remove(api: Api, names: Sequence[str], done: Done, check_mode: bool) -> Non
         if name == STANDALONE:
             raise PmgError(f"the plugin {STANDALONE} is the gateway's own and cannot be removed: leave it out")
         done.add(f"plugin {name}", f"plugin {name}\n", "")
-        if not check_mode:  # of one that is not there, too, it says that it is done
-            _pmg_run.insist(lambda path=_plugin_path(name): api.call("DELETE", path, {}), lambda: False)  # type: ignore[misc]
+        if not check_mode:
+            _remove_plugin(api, name)
+
+
+def _remove_plugin(api: Api, name: str) -> None:
+    """Doing it twice does no harm: of one that is not there, too, the gateway says that it is done."""
+    _pmg_run.insist(lambda: api.call("DELETE", _plugin_path(name), {}), lambda: False)
 
 
 def _plugin_path(name: str) -> str:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The certificates of a Proxmox Mail Gateway: which are fit, which may be replaced, and having them there. Private.
 
-A gateway has two, one for its API and one for SMTP, and makes some itself. It takes any text that looks like a certificate
-and a key, whether they belong together or not. Facts: pmg-api 8.2 and 9.1.
+A gateway has two, one for its API and one for SMTP, and makes some itself. It takes any text that looks like a
+certificate and a key, whether they belong together or not. Facts: pmg-api 8.2 and 9.1.
 
 Reading certificates takes the ``cryptography`` library, which is imported where it is needed.
 """
@@ -49,8 +49,8 @@ class Held:
         """It for people to compare."""
         by = "itself" if self.is_self_made else self.issuer
         return (
-            f"names: {', '.join(sorted(self.names)) or 'none'}\nissued by: {by}\nvalid until: {self.ends:%Y-%m-%d %H:%M} UTC\n"
-            f"fingerprint: {self.fingerprint}\n"
+            f"names: {', '.join(sorted(self.names)) or 'none'}\nissued by: {by}\n"
+            f"valid until: {self.ends:%Y-%m-%d %H:%M} UTC\nfingerprint: {self.fingerprint}\n"
         )
 
 
@@ -106,7 +106,8 @@ def read_pair(certificates: str, key: str, names: Sequence[str], now: datetime) 
         raise PmgError("the key does not belong to the certificate: give the key that it was made with")
     if places[0] != 0:
         raise PmgError(
-            f"the certificate of the key comes as number {places[0] + 1}: put it first, and those of authorities after it"
+            f"the certificate of the key comes as number {places[0] + 1}: put it first, and those of authorities after "
+            "it"
         )
     held = _held(chain[0])
     _check_time(held, now)
@@ -193,8 +194,8 @@ def _check_names(held: Held, names: Iterable[str]) -> None:
     for name in names:
         if not any(_covers(one, name.lower()) for one in held.names):
             raise PmgError(
-                f"the certificate is not for {name} but for {', '.join(sorted(held.names)) or 'no name'}: give one for it, "
-                "or name in names what it is for"
+                f"the certificate is not for {name} but for {', '.join(sorted(held.names)) or 'no name'}: give one for "
+                "it, or name in names what it is for"
             )
 
 
@@ -217,8 +218,8 @@ def check_replaceable(before: Held | None, pair: Pair, now: datetime, *, force: 
     if after.ends >= before.ends and all(any(_covers(one, name) for one in after.names) for name in before.names):
         return
     raise PmgError(
-        f"the gateway has a certificate for {', '.join(sorted(before.names)) or 'no name'} by {before.issuer}, valid until "
-        f"{before.ends:%Y-%m-%d}, which the new one does not renew: say force: true to replace it"
+        f"the gateway has a certificate for {', '.join(sorted(before.names)) or 'no name'} by {before.issuer}, valid "
+        f"until {before.ends:%Y-%m-%d}, which the new one does not renew: say force: true to replace it"
     )
 
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The queues of a Proxmox Mail Gateway: which messages are meant, and deleting or delivering them. Private.
 
-Facts: pmg-api lists a queue by recipient, at most 50 entries unless told otherwise. Deleting a message that is not there
-answers as if it had been. A request for many messages at once came after 8.2; without it they are taken one by one.
+Facts: pmg-api lists a queue by recipient, at most 50 entries unless told otherwise. Deleting a message that is not
+there answers as if it had been. A request for many messages at once came after 8.2; without it they are taken one by one.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _whom(option: str, index: int, text: str) -> str:
 
 
 def messages_of(entries: Iterable[Mapping[str, Any]]) -> list[Message]:
-    """The messages of a list that has an entry for each recipient. Raises :class:`PmgError` for what is no such list."""
+    """The messages of a list that has an entry for each recipient. Raises :class:`PmgError` where it is none."""
     found: dict[str, Message] = {}
     for entry in entries:
         try:
@@ -179,8 +179,8 @@ class Queue:
         there = {one.queue_id for one in left}
         if stays := asked & there:
             raise PmgError(
-                f"{len(stays)} of {len(asked)} messages are still in the queue {self.name}, though the gateway says that "
-                "they are deleted: they may be on their way, so try again"
+                f"{len(stays)} of {len(asked)} messages are still in the queue {self.name}, though the gateway says "
+                "that they are deleted: they may be on their way, so try again"
             )
         return len(asked), left
 

@@ -49,7 +49,7 @@ def bring_about(
     off is completed by the next, as each begins with what is there.
     """
     unwanted = list(unwanted)
-    before = _listed(api, kind)
+    before = read_list(api, kind)
     first = todo = plan(kind, before, wanted=wanted, unwanted=unwanted, purge=purge)
     for one in first:
         judge(one)
@@ -66,7 +66,7 @@ def bring_about(
             if wait is None:
                 raise PmgError(f"{err}; the next run goes on from there") from err
             sleep(wait)
-            todo = plan(kind, _listed(api, kind), wanted=wanted, unwanted=unwanted, purge=purge)
+            todo = plan(kind, read_list(api, kind), wanted=wanted, unwanted=unwanted, purge=purge)
             if len(todo) < left:  # it goes on, if by fits and starts
                 waits, left = iter(WAITS), len(todo)
     return Outcome(tuple(first[: len(first) - rest]), tuple(before), api.requests, rest)
@@ -119,7 +119,8 @@ def _section(api: Api, section: str) -> Mapping[str, Any]:
     return present
 
 
-def _listed(api: Api, kind: Kind) -> list[Mapping[str, Any]]:
+def read_list(api: Api, kind: Kind) -> list[Mapping[str, Any]]:
+    """What a list holds. Raises :class:`PmgError`."""
     listed = api.get(kind.path)
     try:
         return [kind.listed(one) for one in listed]

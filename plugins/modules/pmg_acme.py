@@ -11,8 +11,8 @@ short_description: How a Proxmox Mail Gateway obtains certificates by ACME
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
-  - Keeps the account of a gateway at an authority, the plugins by which it proves that names are its own, and the names for
-    its certificates. M(postmaster.mail.pmg_certificate) then has it obtain them.
+  - Keeps the account of a gateway at an authority, the plugins by which it proves that names are its own, and the names
+    for its certificates. M(postmaster.mail.pmg_certificate) then has it obtain them.
   - What is not named stays as it is. Registering and changing an account is waited for.
   - The gateway lets no role but C(admin) see plugins, and C(root@pam) alone the contact of an account.
   - Made for Proxmox Mail Gateway 8 and 9.
@@ -29,7 +29,8 @@ options:
         type: str
         default: default
       contact:
-        description: Mail addresses to which the authority may write. Needed to register; those of one that is there are updated.
+        description:
+          - Mail addresses to which the authority may write. They are needed to register, and updated if they differ.
         type: list
         elements: str
         default: []
@@ -63,8 +64,8 @@ options:
         type: str
       data:
         description:
-          - Its credentials as variables of acme.sh, such as C(CF_Token). Without it they stay as they are, which have to
-            be given for a new plugin.
+          - Its credentials as variables of acme.sh, such as C(CF_Token). Without it they stay as they are. A new
+            plugin has none then.
           - Needs O(api_transport=https), as C(pmgsh) would show it.
         type: dict
       validation_delay:

@@ -11,10 +11,11 @@ short_description: Certificates of a Proxmox Mail Gateway
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
-  - Has a gateway show a certificate of yours for its API or for SMTP, or has it obtain one from an ACME server and renew it.
+  - Has a gateway show a certificate of yours for its API or for SMTP, or has it obtain one from an ACME server and
+    renew it.
   - A certificate is compared by its fingerprint, so that the same one is sent once.
-  - The gateway takes whatever looks like a certificate and a key. Before anything is sent, this module refuses a key that
-    does not belong to the certificate, a certificate that does not hold now, and one for other names.
+  - The gateway takes whatever looks like a certificate and a key. Before anything is sent, this module refuses a key
+    that does not belong to the certificate, a certificate that does not hold now, and one for other names.
   - With a certificate for SMTP the gateway begins to offer TLS (C(mail.tls)), and with its removal it stops.
   - The services take a new certificate up at once. Whoever trusts the old one by O(ca_path) has to have the new one's
     authority there too.
@@ -39,8 +40,8 @@ options:
   source:
     description:
       - V(custom) sends O(certificate) and O(key).
-      - V(acme) has the gateway obtain one for the domains that M(postmaster.mail.pmg_acme) gave it for this use, where it
-        has none from an authority, one for other names, or one that ends soon.
+      - V(acme) has the gateway obtain one for the domains that M(postmaster.mail.pmg_acme) gave it for this use, where
+        it has none from an authority, one for other names, or one that ends soon.
     type: str
     choices: [custom, acme]
     default: custom

@@ -11,8 +11,8 @@ short_description: Messages that wait in the queues of a Proxmox Mail Gateway
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
-  - Says what waits in a queue of a gateway and why, deletes messages by sender, recipient or reason, as many as there are,
-    or has them be delivered now.
+  - Says what waits in a queue of a gateway and why, deletes messages by sender, recipient or reason, as many as there
+    are, or has them be delivered now.
   - In check mode it counts what would be deleted.
   - The gateway says of messages that are not there that they are deleted, so the queue is looked at again afterwards.
   - Looks at 100000 recipients at most. Run it again where a queue is longer.
@@ -23,7 +23,7 @@ options:
   action:
     description:
       - V(list) changes nothing.
-      - V(deliver) has the gateway try again now. Without O(senders), O(recipients) and O(reason) that goes for all queues.
+      - V(deliver) has the gateway try again now, all that waits without O(senders), O(recipients) and O(reason).
       - V(delete) removes messages for good.
     type: str
     choices: [list, deliver, delete]
@@ -35,7 +35,7 @@ options:
     default: deferred
   senders:
     description:
-      - Messages of these alone are meant - addresses, or domains. A domain with a dot before it stands for all below it.
+      - Messages of these alone are meant - addresses, or domains. A domain with a dot before it stands for all below.
       - Bounces have the sender C(<>).
     type: list
     elements: str
@@ -51,7 +51,7 @@ options:
     type: str
     default: ""
   everything:
-    description: Whether V(delete) may be asked for without O(senders), O(recipients) and O(reason), and empty the queue.
+    description: Whether V(delete) goes without O(senders), O(recipients) and O(reason), and empties the queue.
     type: bool
     default: false
   show:

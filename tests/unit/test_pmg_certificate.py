@@ -86,13 +86,13 @@ def unfit() -> dict[str, tuple[dict[str, Any], str]]:
     other, first = mine(), mine()
     return {
         "a key of another": ({**mine(), "key": other["key"]}, "the key does not belong to the certificate: give the key that it was made with"),
-        "not first": ({**first, "certificate": other["certificate"] + first["certificate"]}, "the certificate of the key comes as number 2: put it first, and those of authorities after it"),
+        "not first": ({**first, "certificate": other["certificate"] + first["certificate"]}, "the certificate of the key comes as number 2: put it first"),
         "expired": (mine(begins=-9, days=-2), "the certificate has expired on "),
         "not yet": (mine(begins=2), "the certificate does not hold before "),
-        "foreign": ({**mine("mail.example.com"), "names": [NAME]}, "the certificate is not for pmg.example.org but for mail.example.com: give one for it, or name"),
+        "foreign": ({**mine("mail.example.com"), "names": [NAME]}, "the certificate is not for pmg.example.org but for mail.example.com: give one"),
         "one of two": ({**mine(), "names": [NAME, "mx.example.org"]}, "the certificate is not for mx.example.org but for pmg.example.org"),
         "a deeper name": ({**mine("*.example.org"), "names": ["a.b.example.org"]}, "the certificate is not for a.b.example.org but for *.example.org"),
-        "no certificate": ({**mine(), "certificate": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}, "the certificate is no PEM: give the text with -----BEGIN CERTIFICATE-----"),
+        "no certificate": ({**mine(), "certificate": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}, "the certificate is no PEM: give"),
         "no key": ({**mine(), "key": "hunter2"}, "the key is no private key in PEM: give the text with -----BEGIN PRIVATE KEY-----"),
         "a locked key": ({**mine(), "key": locked()}, "the key is locked with a passphrase, for which nobody is there: unlock it"),
         "half": ({"certificate": mine()["certificate"]}, "a certificate of your own takes certificate and key: give both, or say source: acme"),
