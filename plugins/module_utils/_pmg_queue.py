@@ -3,7 +3,7 @@
 """The queues of a Proxmox Mail Gateway: which messages are meant, and deleting or delivering them. Private.
 
 Facts: pmg-api lists a queue by recipient, at most 50 entries unless told otherwise. Deleting a message that is not
-there answers as if it had been. A request for many messages at once came after 8.2; without it they are taken one by one.
+there answers as if it had been. A request for many messages at once came after 8.2; without it they go one by one.
 """
 
 from __future__ import annotations
