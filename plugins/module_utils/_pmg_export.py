@@ -86,19 +86,19 @@ def _typed(kind: str, value: Any) -> Any:
 
 
 def _list(made: Export, api: Api, variable: str, kind: Kind, read: Callable[[Mapping[str, Any]], Any]) -> None:
-    """Each entry once, whatever its spellings."""
-    seen, found = set(), []
+    """Each entry once: of several spellings that which the modules would keep, theirs or else the first."""
+    found: dict[Any, Any] = {}
     for one in read_list(api, kind):
-        entry = {kind.key: one[kind.key], **kind.values(one)}
-        meaning = kind.meaning(entry[kind.key])
-        if meaning in seen:
-            continue
-        seen.add(meaning)
+        key = str(one[kind.key])
         try:
-            found.append(read(entry))
+            entry = read({kind.key: key, **kind.values(one)})
         except PmgError as err:
-            made.left_out.append(f"{kind.title} {entry[kind.key]}: {err}")
-    made.variables[variable] = sorted(found, key=str)
+            made.left_out.append(f"{kind.title} {key}: {err}")
+            continue
+        spelling = entry[kind.key] if isinstance(entry, dict) else entry
+        if kind.meaning(key) not in found or spelling == key:
+            found[kind.meaning(key)] = entry
+    made.variables[variable] = sorted(found.values(), key=str)
 
 
 def _commented(key: str, value: str, entry: Mapping[str, str]) -> dict[str, Any]:

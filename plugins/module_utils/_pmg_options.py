@@ -150,13 +150,19 @@ def _lines(kind: Kind, entries: Iterable[Mapping[str, str]]) -> str:
 
 
 def run_module(options: Mapping[str, Any], run: Callable[[dict[str, Any], Api, bool], dict[str, Any]]) -> None:
-    """Start a module with these options beside those of the connection, and end it with what ``run`` returns."""
+    """Start a module with these options beside those of the connection, and end it with what ``run`` returns.
+
+    What it returns as ``warnings`` is said as such.
+    """
     module = AnsibleModule(
         argument_spec={**CONNECTION, **options},
         required_if=[("api_transport", "https", ["api_host", "api_password"])],
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**run(module.params, api_of(module.params), module.check_mode))
+        result = run(module.params, api_of(module.params), module.check_mode)
+        for sentence in result.pop("warnings", []):
+            module.warn(sentence)
+        module.exit_json(**result)
     except PmgError as err:
         module.fail_json(msg=str(err))
