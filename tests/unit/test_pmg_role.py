@@ -43,22 +43,12 @@ PLAY = """
   roles: [postmaster.mail.pmg]
 """
 CERTIFICATE, KEY = issue(["mx.example.org"], issuer="An authority")
-# What an inventory says of a gateway behind a firewall; the guide has the same form.
+EXAMPLE = ROLE.parents[1] / "playbooks/inventories/example/group_vars/pmg_gateways/gateway.yml"
+# The example that people copy, and a certificate of one's own instead of one by ACME.
 DESCRIBED: dict[str, Any] = {
-    "pmg_mail": {"int_port": 2526, "ext_port": 2525, "smarthost": "smtp-relay.example.net", "smarthostport": 587, "tls": True, "banner": None},
-    "pmg_admin": {"email": "tech@example.org"},
-    "pmg_networks": [{"cidr": "192.0.2.25", "comment": "web server"}, {"cidr": "2001:db8:1::/64"}],
-    "pmg_domains": [{"domain": "example.org"}, {"domain": "lists.example.org", "comment": "Mailman"}],
-    "pmg_transports": [{"domain": "lists.example.org", "host": "192.0.2.30", "port": 2525}],
-    "pmg_tls_policies": [{"destination": "partner.example", "policy": "encrypt"}],
-    "pmg_tls_inbound_domains": ["bank.example"],
-    "pmg_users": [{"userid": "monitor@pmg", "role": "audit", "password": "a long secret", "email": "tech@example.org"}],
-    "pmg_welcomelist": {"domains": ["partner.example"], "receivers": ["postmaster@example.org"]},
-    "pmg_dkim": {"selector": "pmg1", "domains": [{"domain": "example.org"}]},
-    "pmg_acme_account": {"contact": ["hostmaster@example.org"], "terms_accepted": True},
-    "pmg_acme_plugins": [{"id": "zone", "api": "nsupdate", "data": {"NSUPDATE_KEY": "hunter2"}}],
-    "pmg_acme_domains": [{"domain": "pmg.example.org", "plugin": "zone", "usage": ["api"]}],
+    **yaml.safe_load(EXAMPLE.read_text()),
     "pmg_certificates": [{"type": "api", "source": "acme"}, {"type": "smtp", "certificate": CERTIFICATE, "key": KEY, "names": ["mx.example.org"]}],
+    "vault_pmg_password": "secret", "vault_pmg_monitor_password": "a long secret", "vault_pmg_nsupdate_key": "hunter2",
 }  # fmt: skip
 
 
@@ -82,7 +72,7 @@ def play(
     """How many tasks changed something, and all that was said."""
     told = {
         "ansible_python_interpreter": sys.executable, "pmg_api_host": "127.0.0.1", "pmg_api_port": gateway.port,
-        "pmg_ca_path": gateway.ca_path, **variables,
+        **variables, "pmg_ca_path": gateway.ca_path,
     }  # fmt: skip
     inventory = {"gateways": {"hosts": {HOST: {"ansible_host": "192.0.2.99", **told}}}}
     (folder / "hosts.json").write_text(json.dumps(inventory))
@@ -107,14 +97,9 @@ def test_a_whole_gateway(gateway: Gateway, tmp_path: Path) -> None:
     for text in (told, said):
         assert "hunter2" not in text and "a long secret" not in text and KEY.splitlines()[1] not in text
     fake, node = gateway.fake, gateway.node
-    assert fake.sections["mail"] == {
-        "int_port": 2526,
-        "ext_port": 2525,
-        "smarthost": "smtp-relay.example.net",
-        "smarthostport": 587,
-        "tls": 1,
-    }
-    assert gateway.networks == {"192.0.2.25/32": "web server", "2001:db8:1::/64": ""}
+    mail = {"int_port": 25, "ext_port": 26, "smarthost": "smtp-relay.example.net", "smarthostport": 587, "tls": 1}
+    assert fake.sections["mail"] == mail
+    assert gateway.networks == {"10.1.0.0/16": "servers", "2001:db8:1::/64": "servers"}
     assert node.keys["smtp"] == KEY and set(node.contacts) == {"default"} and len(node.backups) == 1
     _in_a_safe_order(gateway)
     writes = gateway.writes()
@@ -124,26 +109,31 @@ def test_a_whole_gateway(gateway: Gateway, tmp_path: Path) -> None:
 
 
 def _in_a_safe_order(gateway: Gateway) -> None:
-    """The backup before everything, certificates before TLS, transports before domains, ports last."""
+    """The backup before everything, certificates before TLS, transports before domains."""
     steps = [
         "/nodes/localhost/backup", "/access/users", "/config/acme/account", "/nodes/localhost/config",
-        "/nodes/localhost/certificates/acme/api", "/config/transport", "/config/domains", "/config/mynetworks",
+        "/nodes/localhost/certificates/acme/api", "/config/mail", "/config/transport", "/config/domains",
     ]  # fmt: skip
-    log = [(method, path) for method, path, dummy, dummy2 in gateway.fake.log if method != "GET"]
-    places = [next(number for number, one in enumerate(log) if one[1] == step) for step in steps]
+    places = [next(number for number, one in enumerate(written(gateway)) if one == step) for step in steps]
     assert places == sorted(places)
-    options = [number for number, one in enumerate(log) if one == ("PUT", "/config/mail")]
-    assert places[4] < options[0] < places[5] and options[-1] == len(log) - 1
+
+
+def written(gateway: Gateway) -> list[str]:
+    """The paths of requests that may have changed something."""
+    return [path for method, path, dummy, dummy2 in gateway.fake.log if method != "GET" and path != "/access/ticket"]
 
 
 @needs_schema
-def test_where_nobody_outside_comes_ports_are_before_networks(gateway: Gateway, tmp_path: Path) -> None:
-    wide = {"pmg_networks": [{"cidr": "10.0.0.0/8"}], "pmg_mail": {"int_port": 25, "ext_port": 26}, "pmg_backup": False}
-    assert play(gateway, tmp_path, {**wide, "pmg_reachable_from_outside": False})[0] == 2
-    paths = [
-        path for method, path, dummy, dummy2 in gateway.fake.log if method in ("PUT", "POST") and "ticket" not in path
-    ]
-    assert paths == ["/config/mail", "/config/mynetworks"]
+@pytest.mark.parametrize("outside", [True, False])
+def test_no_network_is_trusted_on_a_port_that_is_open_to_more(gateway: Gateway, tmp_path: Path, outside: bool) -> None:
+    """Ports are the last, but where the port for one's own hosts is closed first."""
+    described = {
+        "pmg_networks": [{"cidr": "192.0.2.25" if outside else "10.0.0.0/8"}],
+        "pmg_mail": {"int_port": 25, "ext_port": 26}, "pmg_backup": False, "pmg_reachable_from_outside": outside,
+    }  # fmt: skip
+    assert play(gateway, tmp_path, described)[0] == 2
+    steps = ["/config/mynetworks", "/config/mail"]
+    assert written(gateway) == (steps if outside else steps[::-1])
 
 
 @needs_schema
