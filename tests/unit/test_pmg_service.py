@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_service
+from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg import PmgError
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api, Shell
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_tasks import Node
 from ansible_collections.postmaster.mail.plugins.modules import pmg_service
 from pmg_gateway import AUDITOR, DATA, Gateway, fixtures, needs_schema
 
@@ -166,3 +170,37 @@ def test_the_services_are_the_schema_s() -> None:
         one for one in methods if (one["method"], one["path"]) == ("POST", "/nodes/{node}/services/{service}/start")
     ]
     assert sorted(entry["parameters"]["properties"]["service"]["enum"]) == list(_pmg_service.SERVICES)
+
+
+class Scripted(Runner):
+    """A pmgsh that says what it is told to."""
+
+    def __init__(self, *said: str) -> None:
+        self.said = list(said)
+        self.argvs: list[list[str]] = []
+
+    def run(self, argv: Any, **options: Any) -> Result:
+        self.argvs.append(list(argv))
+        return Result(tuple(argv), 0, self.said.pop(0), "200 OK\n")
+
+
+def test_on_the_node_itself_a_task_shows_what_it_says_before_its_name() -> None:
+    """pmgsh waits for a task, shows its log, and then prints a text that is no JSON."""
+    upid = "UPID:pmg:00001234:00005678:65000000:srvrestart:postfix:root@pam:"
+    listed = '[{"service":"postfix","state":"running","active-state":"active"}]'
+    runner = Scripted(listed, f"restarting\nUPID of another\n{upid}", '{"status":"stopped","exitstatus":"OK"}', listed)
+    outcome = _pmg_service.bring_about(Node(Api(Shell(runner))), ["postfix"], "restarted")
+    assert outcome.changed == ("postfix",)
+    assert runner.argvs[1:3] == [
+        ["pmgsh", "create", "/nodes/localhost/services/postfix/restart"],
+        ["pmgsh", "get", f"/nodes/localhost/tasks/{upid}/status"],
+    ]
+
+
+@pytest.mark.parametrize("name", ["key", "data", "eab-hmac-key"])
+def test_no_secret_is_on_a_command_line(name: str) -> None:
+    runner = Scripted("")
+    with pytest.raises(PmgError, match=f"^pmgsh takes {name} on its command line"):
+        Api(Shell(runner)).call("POST", "/x", {name: "hunter2"})
+    assert runner.argvs == []
+    assert Api(Shell(runner)).call("POST", "/x", {"other": "x"}) is None
