@@ -11,6 +11,7 @@ Reading certificates takes the ``cryptography`` library, which is imported where
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 FILES = {"api": "pmg-api.pem", "smtp": "pmg-tls.pem"}
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 MONTH = timedelta(days=30)  # the gateway renews none that holds longer, unless it is told to
 
 
@@ -116,10 +118,11 @@ def read_pair(certificates: str, key: str, names: Sequence[str], now: datetime) 
 
 
 def _chain(text: str) -> list[Certificate]:
-    from cryptography.x509 import load_pem_x509_certificates
+    """Each for itself, as the library of Debian 12 reads no more than one."""
+    from cryptography.x509 import load_pem_x509_certificate
 
     try:
-        chain = load_pem_x509_certificates(text.encode())
+        chain = [load_pem_x509_certificate(block.encode()) for block in _CERTIFICATE.findall(text)]
     except ValueError:
         chain = []
     if not chain:

@@ -227,7 +227,7 @@ class FakeNode:
         return {
             "filename": FILES[kind], "fingerprint": found.fingerprint(hashes.SHA256()).hex(":").upper(), "san": san,
             "subject": f"/CN={_common(found.subject)}", "issuer": f"/CN={_common(found.issuer)}", "pem": self.certificates[kind],
-            "notbefore": int(found.not_valid_before_utc.timestamp()), "notafter": int(found.not_valid_after_utc.timestamp()),
+            "notbefore": _seconds(found, "not_valid_before"), "notafter": _seconds(found, "not_valid_after"),
         }  # fmt: skip
 
     def _custom(self, method: str, kind: str, given: dict[str, Any]) -> Said:
@@ -468,6 +468,12 @@ class FakeNode:
             if method == "GET"
             else None
         )
+
+
+def _seconds(certificate: x509.Certificate, name: str) -> int:
+    """The library of Debian 12 knows no name with _utc."""
+    aware = getattr(certificate, f"{name}_utc", None)
+    return int((aware or getattr(certificate, name).replace(tzinfo=datetime.UTC)).timestamp())
 
 
 def _common(name: x509.Name) -> str:
