@@ -187,6 +187,11 @@ def calls(found: dict[str, Any]) -> list[tuple[ModuleType, dict[str, Any]]]:
 def by_hand(gateway: Gateway) -> None:
     """As people leave a gateway: spellings of all kinds, and what no module would write."""
     fake, node = gateway.fake, gateway.node
+    gateway.run(module=pmg_dkim, selector="old")
+    someone = {"userid": "op@pmg", "role": "helpdesk", "password": "a long secret", "comment": "x", "enable": False}
+    gateway.run(module=pmg_user, users=[someone, {"userid": "root@pam", "email": "ops@example.org"}])
+    gateway.run(module=pmg_welcomelist, regexes=[r".*@partner\d+\.example"], networks=["192.0.2.0/24"])
+    fake.log.clear()
     fake.sections["mail"] = {
         "int_port": 25,
         "ext_port": 26,
@@ -197,6 +202,8 @@ def by_hand(gateway: Gateway) -> None:
     }
     fake.sections["admin"] = {
         "email": "ops@example.org",
+        "dkim_selector": "old",
+        "dkim_sign": 1,
         "dkim_sign_all_mail": 1,
         "http_proxy": "http://user:hunter2@proxy:3128",
         "dkim-use-domain": "header",
@@ -243,7 +250,11 @@ def test_what_is_read_and_what_is_left_out(pem: Path, release: str) -> None:
         by_hand(gateway)
         said = gateway.run(module=pmg_info, check=True)
         assert (said["changed"], said["release"], gateway.writes()) == (False, release, 0)
-        assert "hunter2" not in json.dumps(said) and "Q0ZfVG9rZW49" not in json.dumps(said)
+        assert (
+            "hunter2" not in json.dumps(said)
+            and "a long secret" not in json.dumps(said)
+            and "Q0ZfVG9rZW49" not in json.dumps(said)
+        )
         found = said["variables"]
         assert found["pmg_mail"] == {
             "dnsbl_sites": "zen.example",
@@ -256,11 +267,14 @@ def test_what_is_read_and_what_is_left_out(pem: Path, release: str) -> None:
         assert found["pmg_admin"] == {"email": "ops@example.org"}
         assert [one["cidr"] for one in found["pmg_networks"]] == ["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]
         assert found["pmg_reachable_from_outside"] is False
+        assert found["pmg_users"] == [
+            {"userid": "op@pmg", "comment": "x", "role": "helpdesk", "enable": False, "expire": 0},
+            {"userid": "root@pam", "email": "ops@example.org"},
+        ]
+        assert found["pmg_welcomelist"] == {"regexes": [r".*@partner\d+\.example"], "networks": ["192.0.2.0/24"]}
         assert found["pmg_dkim"] == {
-            "sign_all_mail": True,
-            "use_domain": "header",
-            "domains": [{"domain": "example.org"}],
-        }
+            "selector": "old", "sign": True, "sign_all_mail": True, "use_domain": "header", "domains": [{"domain": "example.org"}],
+        }  # fmt: skip
         assert found["pmg_acme_account"] == {
             "name": "mine",
             "contact": ["a@example.org"],
@@ -270,9 +284,8 @@ def test_what_is_read_and_what_is_left_out(pem: Path, release: str) -> None:
         assert found["pmg_acme_domains"] == [{"domain": "pmg.example.org", "usage": ["api", "smtp"], "plugin": "cf"}]
         assert found["pmg_certificates"] == [{"type": "api", "source": "acme"}]
         left = [one.partition(":")[0] for one in said["left_out"]]
-        assert left[:2] == ["admin.http_proxy", "ACME plugin cf"] and left[2].startswith(
-            "the certificate for smtp (mx.example.org, until "
-        )
+        assert left[:3] == ["admin.http_proxy", "the private key for DKIM stays on the gateway", "ACME plugin cf"]
+        assert left[3].startswith("the certificate for smtp (mx.example.org, until ")
         specified = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
         assert set(found) <= set(specified)
         as_auditor = gateway.run(module=pmg_info, **AUDITOR)
