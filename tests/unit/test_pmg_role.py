@@ -268,6 +268,7 @@ def test_what_is_read_and_what_is_left_out(pem: Path, release: str) -> None:
         assert [one["cidr"] for one in found["pmg_networks"]] == ["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]
         assert found["pmg_reachable_from_outside"] is False
         assert found["pmg_users"] == [
+            {"userid": "auditor@pmg", "role": "audit", "enable": True, "expire": 0},
             {"userid": "op@pmg", "comment": "x", "role": "helpdesk", "enable": False, "expire": 0},
             {"userid": "root@pam", "email": "ops@example.org"},
         ]
