@@ -88,7 +88,7 @@ def _message(view: View) -> Mail | Found:
     return mail
 
 
-def _judged(view: View, found: Iterator[Found]) -> Iterator[Found]:
+def with_libraries(view: View, found: Iterator[Found]) -> Iterator[Found]:
     """``found``, or that the library is missing."""
     try:
         yield from found
@@ -121,7 +121,7 @@ def signature(view: View) -> Iterator[Found]:
     if isinstance(mail, Found):
         yield mail
         return
-    yield from _judged(view, _signature(view, mail))
+    yield from with_libraries(view, _signature(view, mail))
 
 
 def _signature(view: View, mail: Mail) -> Iterator[Found]:
@@ -189,7 +189,7 @@ def alignment(view: View) -> Iterator[Found]:
     if isinstance(mail, Found):
         yield mail
         return
-    yield from _judged(view, _alignment(view, mail))
+    yield from with_libraries(view, _alignment(view, mail))
 
 
 def _alignment(view: View, mail: Mail) -> Iterator[Found]:
@@ -226,7 +226,7 @@ def bulk(view: View) -> Iterator[Found]:
     if isinstance(mail, Found):
         yield mail
         return
-    yield from _judged(view, _bulk(view, mail))
+    yield from with_libraries(view, _bulk(view, mail))
 
 
 def _bulk(view: View, mail: Mail) -> Iterator[Found]:
@@ -235,8 +235,8 @@ def _bulk(view: View, mail: Mail) -> Iterator[Found]:
         return
     result = _spf.check_host(ip=mail.client, sender=mail.envelope_sender, helo=mail.helo, resolver=view).result
     sender = mail.envelope_sender.rpartition("@")[2] or mail.helo
-    parts = (_bulk_spf(result, sender, mail.client), _bulk_dkim(view, mail), _bulk_dmarc(view, mail, result, sender))
-    judged = view.each(lambda part: list(_judged(view, settled(part))), parts)
+    parts = (_bulk_spf(result, sender, mail.client), _bulk_dkim(view, mail), dmarc_verdict(view, mail, result, sender))
+    judged = view.each(lambda part: list(with_libraries(view, settled(part))), parts)
     missing = [found.seen for part in judged for found in part if found.verdict == WRONG]
     if missing:
         remedy = "see the findings of spf.covers-ip, dkim.sig and dmarc.align"
@@ -256,7 +256,7 @@ def _bulk_dkim(view: View, mail: Mail) -> Iterator[Found]:
         yield Found("F", "no DKIM signature is valid", "")
 
 
-def _bulk_dmarc(view: View, mail: Mail, result: str, sender: str) -> Iterator[Found]:
+def dmarc_verdict(view: View, mail: Mail, result: str, sender: str) -> Iterator[Found]:
     record = discover(mail.from_domain, view).record
     if record is None:
         yield Found("F", "DMARC does not pass", "")
@@ -275,7 +275,7 @@ def one_click(view: View) -> Iterator[Found]:
     if isinstance(mail, Found):
         yield mail
         return
-    yield from _judged(view, _one_click(view, mail))
+    yield from with_libraries(view, _one_click(view, mail))
 
 
 def _one_click(view: View, mail: Mail) -> Iterator[Found]:
@@ -385,7 +385,7 @@ def trust(view: View) -> Iterator[Found]:
         yield unknown("no message and authserv-id are given", remedy)
         return
     yield from _own_results(mail, identity)
-    yield from _judged(view, _chain(view, mail))
+    yield from with_libraries(view, _chain(view, mail))
 
 
 def _own_results(mail: Mail, identity: str) -> Iterator[Found]:

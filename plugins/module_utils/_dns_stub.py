@@ -16,7 +16,7 @@ import struct
 import time
 from collections.abc import Sequence
 
-TYPES = {"A": 1, "PTR": 12, "AAAA": 28}
+TYPES = {"A": 1, "PTR": 12, "MX": 15, "AAAA": 28}
 PORT = 53
 NAME_LIMIT = 255  # RFC 1035 section 2.3.4, octets on the wire
 LABEL_LIMIT = 63
@@ -129,6 +129,10 @@ def _parse_answer(message: bytes, rdtype: str, ident: int) -> list[str]:
 def _rdata(message: bytes, offset: int, length: int, rdtype: str) -> str:
     if rdtype == "PTR":
         return decode_name(message, offset)[0]
+    if rdtype == "MX":
+        if length < 3:
+            raise StubError("an MX record is too short")
+        return f"{int.from_bytes(message[offset : offset + 2], 'big')} {decode_name(message, offset + 2)[0]}"
     raw = message[offset : offset + length]
     if len(raw) != (4 if rdtype == "A" else 16):
         raise StubError("an address record has the wrong length")

@@ -9,6 +9,7 @@ then be read as the same value.
 from __future__ import annotations
 
 import base64
+import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import (
     _dns_stub,
     _exim,
     _hashes,
+    _mail_log,
     _mta_sts,
     _mx,
     _networks,
@@ -44,6 +46,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import (
     _preflight,
     _public_suffix,
     _reports,
+    _score,
     _spf,
     _srv,
     _tls_rpt,
@@ -92,6 +95,24 @@ def _checked_answer(text: str) -> object:
 def _received_mail(text: str) -> object:
     mail = _check_mail.Mail(text.encode("latin-1", "replace"))
     return mail.from_domain, mail.envelope_sender, mail.client, mail.helo, mail.signatures
+
+
+def _mail_log_whole(text: str) -> object:
+    """Lines of both programs' logs, the journal's and the queues', by whichever reader takes them."""
+    now = datetime.datetime(2026, 11, 20, tzinfo=datetime.UTC)
+    lines = [*_mail_log.parse_log(text, now), *_mail_log.parse_journal(text)]
+    lines += [_mail_log.Line(None, "", line) for line in text.splitlines()]
+    return _mail_log.events(lines), _mail_log.sessions(lines, ["192.0.2.31"])
+
+
+def _queues(text: str) -> object:
+    now = datetime.datetime(2026, 11, 20, tzinfo=datetime.UTC)
+    return _mail_log.reasons([*_mail_log.parse_postqueue(text), *_mail_log.parse_exim_queue(text, now)])
+
+
+def _content(text: str) -> object:
+    content = _score.Content(_check_mail.Mail(text.encode("latin-1", "replace")))
+    return content.problems, [_score.link_troubles(one, html=True) for one in content.texts["text/html"]]
 
 
 def _private(text: str) -> object:
@@ -501,5 +522,44 @@ PARSERS: dict[str, Parser] = {
         ("/", "[", "]", "::", "%eth0", "/33"),
         (_networks.NetworkError,),
         str,
+    ),
+    "log of mail": Parser(
+        _mail_log_whole,
+        (
+            "Nov 20 11:59:58 web1 postfix/smtp[1]: 18F891AA7F9: to=<a@b>, relay=r[192.0.2.1]:25, dsn=2.0.0,"
+            " status=sent (250 ok)\n",
+            '2026-11-20 11:59:58 1xXUA1-0000gK-17 => a@b R=smarthost T=smtp H=r [192.0.2.1] C="250 ok"\n',
+            '{"__REALTIME_TIMESTAMP": "1795176000000000", "SYSLOG_IDENTIFIER": "x", "MESSAGE": "y"}\n',
+        ),
+        ("to=<", "status=", "(", '"', "==", "**", "[192.0.2.31]", "client=", "9" * 30, "\x85", "\u2028", "[" * 2000),
+    ),
+    "queue": Parser(
+        _queues,
+        (
+            '{"queue_id": "18F891AA7F9", "arrival_time": 1795176000, "recipients": [{"delay_reason": "x"}]}\n',
+            " 4m   332 1vOxyz-00000001abc-2def <a@b.example>\n          c@d.example\n",
+        ),
+        ("null", "[]", "{}", "1e400", "-1", "9" * 30, "??", "*** frozen ***", "[" * 2000),
+    ),
+    "parts of a message": Parser(
+        _content,
+        (
+            "MIME-Version: 1.0\nContent-Type: multipart/alternative; boundary=b\n\n--b\n\nx\n--b\n"
+            "Content-Type: text/html; charset=utf-8\n\n<a href='https://a.example/'>a.example</a>\n--b--\n",
+        ),
+        (
+            "multipart/mixed",
+            "boundary=",
+            "charset=",
+            "base64",
+            "=?",
+            "<a href=",
+            "<!",
+            "<![",
+            "&#",
+            "--b\n",
+            "idna",
+            "\x00",
+        ),
     ),
 }

@@ -39,6 +39,7 @@ def test_resolv_conf(text: str, expected: list[str]) -> None:
     [
         ("A", ["host.example. 60 IN A 192.0.2.25", "host.example. 60 IN A 192.0.2.26"], ["192.0.2.25", "192.0.2.26"]),
         ("AAAA", ["host.example. 60 IN AAAA 2001:db8::25"], ["2001:db8::25"]),
+        ("MX", ["host.example. 60 IN MX 10 mx.example.", "host.example. 60 IN MX 0 ."], ["0 .", "10 mx.example."]),
         ("PTR", ["host.example. 60 IN PTR relay.host.example."], ["relay.host.example."]),
         ("A", ["host.example. 60 IN CNAME other.example.", "other.example. 60 IN A 192.0.2.1"], ["192.0.2.1"]),
         ("A", [], []),

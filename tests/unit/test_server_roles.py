@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is written about the roles certificate and mail_web is true."""
+"""What is written about the roles certificate, mail_web and queue_monitor is true."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
-pytestmark = pytest.mark.parametrize("role", ["certificate", "mail_web"])
+pytestmark = pytest.mark.parametrize("role", ["certificate", "mail_web", "queue_monitor"])
 
 
 def load(role: str, path: str) -> Any:
@@ -21,9 +21,9 @@ def load(role: str, path: str) -> Any:
 
 
 def options(role: str) -> dict[str, dict[str, Any]]:
-    found = load(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-    assert isinstance(found, dict)
-    return found
+    """Those of all entry points."""
+    entries = load(role, "meta/argument_specs.yml")["argument_specs"]
+    return {name: option for entry in entries.values() for name, option in entry["options"].items()}
 
 
 def rows(role: str) -> list[str]:

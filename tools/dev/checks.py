@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import newest, venv
+from . import newest, redis, venv
 from .places import (
     CACHE,
     COLLECTION,
@@ -27,6 +27,7 @@ from .places import (
 from .steps import Shell, Step, call, not_run
 
 JUNIT = CACHE / "junit"
+MAILER = ROOT / "roles" / "mailer" / "files" / "package"
 
 
 def _python_files() -> list[str]:
@@ -71,7 +72,20 @@ def unit(folder: Path, *, full: bool) -> list[Step]:
     steps = [_pytest("unit tests", env), _pytest("fuzz tests", env, where="tests/fuzz")]
     if any(ROOT.glob("tests/integration/**/test_*.py")):
         steps.append(_pytest("integration tests", env, where="tests/integration", workers=1))
-    return steps
+    return [*steps, *_mailer(full=full)]
+
+
+def _mailer(*, full: bool) -> list[Step]:
+    """The mailer's package, which knows nothing of Ansible, with libraries of its own."""
+    folder = venv.ensure("mailer")
+    env = environment(folder, PYTHONPATH=str(MAILER), **test_environment(full=full))
+    if found := redis.folder():
+        env["PATH"] = os.pathsep.join([env["PATH"], str(found)])
+    mypy: list[str | Path] = ["mypy", "--config-file", MAILER / "pyproject.toml", "-p", "postmaster_mailer"]
+    return [
+        Step("mailer types", call(mypy), env | {"PYTHONPATH": "", "MYPYPATH": str(MAILER)}),
+        _pytest("mailer tests", env, where="tests/mailer"),
+    ]
 
 
 def test_environment(*, full: bool) -> dict[str, str]:

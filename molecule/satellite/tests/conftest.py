@@ -4,16 +4,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from lab.plays import Played, play
 from lab.probe import Lab
+from lab.queues import without_filters
 
 HERE = Path(__file__).resolve().parent
 PLAYBOOK = HERE.parents[2] / "playbooks" / "satellite.yml"
+MONITOR = HERE.parents[2] / "playbooks" / "queue_monitor.yml"
 ESTATE = HERE.parent / "estate"
 HOSTS = ("sat-postfix-12", "sat-postfix-13", "sat-exim-12", "sat-exim-13")
 
@@ -90,8 +93,32 @@ def refused(lab: Lab, converge: Callable[..., Played]) -> dict[str, Played]:
     return found
 
 
+def monitor(lab: Lab, folder: Path, *, servers: Sequence[str] = (), **options: object) -> Played:
+    """Runs playbooks/queue_monitor.yml on all satellites, and for the rules on some of them."""
+    variables = {
+        "queue_monitor_interval": 3600,
+        "queue_monitor_failure_units": ["all"],
+        "queue_monitor_node_exporter": "{{ inventory_hostname in ['sat-postfix-13', 'sat-exim-12'] }}",
+    }
+    groups = {
+        "queue_monitors": {"hosts": {host: {} for host in HOSTS}, "vars": variables},
+        "prometheus_servers": {"hosts": {host: {} for host in servers}},
+    }
+    inventory = folder / "monitors.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"children": groups}}), encoding="utf-8")
+    for host in HOSTS:
+        without_filters(lab, host)
+    return play(lab, MONITOR, inventories=[ESTATE, inventory], **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def monitor_foreseen(lab: Lab, refused: object, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """Check mode of playbooks/queue_monitor.yml on hosts that are still bare."""
+    return monitor(lab, tmp_path_factory.mktemp("foreseen"), check=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def runs(converge: Callable[..., Played], refused: dict[str, Played]) -> dict[str, Played]:
+def runs(converge: Callable[..., Played], refused: dict[str, Played], monitor_foreseen: Played) -> dict[str, Played]:
     """Nothing is in the way any more: check mode on bare hosts, then twice for real, at last two hosts at a time."""
     return {"foreseen": converge(check=True), "first": converge(), "second": converge(extra={"satellite_serial": 2})}
 

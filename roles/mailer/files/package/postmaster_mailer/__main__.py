@@ -1,0 +1,321 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``postmaster-mailer STAGE``: run one stage until it is told to stop (SIGTERM), then end it in order."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from redis.exceptions import RedisError
+
+from . import connect, http_server, metrics
+from .backdata import BackData, Names
+from .config import DEFAULT, Config, ConfigError, Prometheus, load
+from .delivery import Delivery, Lane
+from .events import UNSUBSCRIBE
+from .http_receiver import Manner as HttpManner
+from .http_receiver import application
+from .log_follower import FileSource, JournalSource, LogFollower, Source
+from .mx import MxTaker, Rate
+from .passwords import Passwords
+from .quarantine import Quarantine
+from .queue import Queue, stream_key
+from .receiver import Intake, SmtpTaker
+from .records import Records
+from .reporter import Reporter
+from .smtp_server import TLS_END, Manner, Server
+from .transformer import Transformer
+from .unsubscribe import Unsubscribe
+from .worker import Reading, Worker
+
+log = logging.getLogger("postmaster_mailer")
+
+DRAIN = 30.0  # seconds that work under way gets at a stop
+
+
+class Stage:
+    """What stages share: the configuration, this instance's name, and the order to stop."""
+
+    def __init__(self, settings: Config, name: str) -> None:
+        self.settings, self.name = settings, name
+        self.stop = asyncio.Event()
+
+    def show(self, values: Callable[[], Mapping[str, float]], where: Prometheus) -> None:
+        """Show metrics, and say that the stage is up."""
+        metrics.serve(values, where)
+        _notify("READY=1")
+        log.info("up")
+
+    async def until_stopped(self, *work: Awaitable[None], at_stop: Callable[[], None] = lambda: None) -> None:
+        """Have work done until the order to stop, then let it end. Work that fails ends the stage."""
+        tasks = [asyncio.ensure_future(one) for one in work]
+        stopping = asyncio.ensure_future(self.stop.wait())
+        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        at_stop()
+        if self.stop.is_set():
+            await asyncio.wait(tasks, timeout=DRAIN)
+        for task in (stopping, *tasks):
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+
+async def receiver(stage: Stage) -> None:
+    """SMTP in."""
+    settings = stage.settings.receiver
+    queue = connect.queue_of(stage.settings, settings)
+    names = stage.settings.reliable_queue.queue_names
+    intake = Intake(queue, names, from_header=settings.ignore_smtp_mail_from_rcpt_to)
+    taker = SmtpTaker(intake, Passwords(settings.auth_logins))
+    tls = connect.tls_of(settings.certificate, settings.key)
+    loop = asyncio.get_running_loop()
+    servers: list[Server] = []
+    for at_once, bind in ((False, settings.bind), (True, settings.bind_tls)):
+        if bind is None:
+            continue
+        manner = Manner(
+            socket.getfqdn(), settings.size_limit, settings.recipients_limit, tls, tls_at_once=at_once, auth=True
+        )
+        servers.append(Server(manner, taker))
+        await loop.create_server(
+            servers[-1],
+            bind.inet_interface,
+            bind.inet_port,
+            ssl=tls if at_once else None,
+            ssl_shutdown_timeout=TLS_END if at_once else None,
+        )
+    stage.show(lambda: _taken_in(intake), settings.prometheus)
+    await stage.stop.wait()
+    for server in servers:
+        await server.drain(DRAIN)
+
+
+async def http_receiver(stage: Stage) -> None:
+    """HTTP in."""
+    settings = stage.settings.httpreceiver
+    queue = connect.queue_of(stage.settings, settings)
+    intake = Intake(queue, stage.settings.reliable_queue.queue_names)
+    app = application(intake, Passwords(settings.auth_logins), HttpManner(settings.size_limit))
+    server = http_server.Server(http_server.behind(app, settings.trusted_proxies), settings.bind)
+    serving = asyncio.ensure_future(server.serve())
+    await server.listening.wait()
+    stage.show(lambda: _taken_in(intake), settings.prometheus)
+    await stage.until_stopped(serving, at_stop=server.leave)
+
+
+def _taken_in(intake: Intake) -> dict[str, float]:
+    counts = intake.counts
+    return {
+        "nbr_emails_enqueued": counts.enqueued,
+        "nbr_recipients": counts.recipients,
+        "nbr_dropped_emails": counts.dropped,
+    }
+
+
+async def transformer(stage: Stage) -> None:
+    """From what came to what goes out."""
+    whole, settings = stage.settings, stage.settings.transformer
+    queue = connect.queue_of(whole, settings)
+    names = whole.reliable_queue.queue_names
+    work = Transformer(
+        queue,
+        connect.domains_of(settings),
+        connect.style_of(settings),
+        primary=names.primary_queue,
+        outgoing=whole.postfix.incoming_queue_name,
+        told=whole.backdata.queue_name,
+        suppression=connect.suppression_of(whole, queue),
+    )
+    reading = Reading(
+        (names.primary_queue, names.default_queue), stage.name, claim_after=whole.reliable_queue.claim_after
+    )
+    worker = Worker(queue, reading, work.work)
+    stage.show(lambda: work.counts, settings.prometheus)
+    await stage.until_stopped(worker.run(), at_stop=worker.stop)
+
+
+async def postfix(stage: Stage) -> None:
+    """To Postfix, and what its log says of it."""
+    whole, settings = stage.settings, stage.settings.postfixlog
+    queue = connect.queue_of(whole, settings)
+    told = whole.backdata.queue_name
+    where = settings.postfix
+    lanes = [Lane(where.hostname, where.port, socket.getfqdn()) for dummy in range(settings.connections)]
+    delivery = Delivery(queue, lanes, told=told, stopping=stage.stop.is_set)
+    reading = Reading(
+        (whole.postfix.incoming_queue_name,),
+        stage.name,
+        count=settings.connections,
+        claim_after=whole.reliable_queue.claim_after,
+    )
+    worker = Worker(queue, reading, delivery.work)
+    source: Source = FileSource(settings.logfile) if settings.logfile else JournalSource()
+    secrets = connect.secrets(whole.transformer.secret_file)
+    follower = LogFollower(queue, source, host=socket.gethostname(), secrets=secrets, told=told)
+    stage.show(lambda: delivery.counts, settings.prometheus)
+    await stage.until_stopped(worker.run(), follower.run(stage.stop), at_stop=worker.stop)
+
+
+async def backdata(stage: Stage) -> None:
+    """Outcomes are kept, acted on and posted."""
+    whole, settings = stage.settings, stage.settings.backdata
+    queue = connect.queue_of(whole, settings)
+    work = BackData(
+        queue,
+        Names(settings.queue_name),
+        connect.sinks_of(settings, queue),
+        consumer=stage.name,
+        records=Records(queue, keep=whole.reliable_queue.keep_records),
+        suppression=connect.suppression_of(whole, queue),
+        rules=connect.rules_of(whole.suppression),
+        claim_after=whole.reliable_queue.claim_after,
+    )
+    stage.show(lambda: work.counts, settings.prometheus)
+    await stage.until_stopped(work.run(), at_stop=work.stop)
+
+
+async def mxserver(stage: Stage) -> None:
+    """Answers of the world, over SMTP and by one click."""
+    whole, settings = stage.settings, stage.settings.mxserver
+    addresses = connect.addresses_of(whole)
+    reporter = Reporter(connect.queue_of(whole, settings), whole.backdata.queue_name)
+    kept = Quarantine(settings.eml_directory, count=settings.eml_count, size=settings.eml_bytes)
+    taker = MxTaker(addresses, reporter, kept, Rate(settings.messages_per_minute))
+    manner = Manner(
+        settings.hostname or socket.getfqdn(),
+        settings.size_limit,
+        100,  # RFC 5321 section 4.5.3.1.8
+        connect.tls_of(settings.certificate, settings.key) if settings.certificate and settings.key else None,
+        connections=settings.connections,
+        connections_of_client=settings.connections_of_client,
+    )
+    server = Server(manner, taker)
+    await asyncio.get_running_loop().create_server(server, settings.bind.inet_interface, settings.bind.inet_port)
+    clicks = Unsubscribe(addresses.secrets, reporter, unproven=addresses.forged)
+
+    def counts() -> dict[str, float]:
+        unsubscribed = taker.counts["mxserver_received_unsubscribe"] + clicks.counts[UNSUBSCRIBE]
+        return {**taker.counts, "mxserver_received_unsubscribe": unsubscribed}
+
+    stage.show(counts, settings.prometheus)
+    if settings.unsubscribe_bind is None:
+        await stage.stop.wait()
+    else:
+        bind = settings.unsubscribe_bind
+        web = _Web(
+            uvicorn.Config(
+                clicks.app(), host=bind.inet_interface, port=bind.inet_port, log_level="warning", access_log=False
+            )
+        )
+        await stage.until_stopped(web.serve(), at_stop=web.leave)
+    await server.drain(DRAIN)
+
+
+class _Web(uvicorn.Server):
+    """A server of HTTP that leaves signals to the stage."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def leave(self) -> None:
+        """End after what is under way."""
+        self.should_exit = True
+
+
+async def queues(stage: Stage) -> None:
+    """How full the queue is."""
+    whole = stage.settings
+    queue = connect.queue_of(whole, whole.redis)
+    names = whole.reliable_queue.queue_names
+    told = Names(whole.backdata.queue_name)
+    shown = {
+        "primary_queue_messages": [names.primary_queue],
+        "default_queue_messages": [names.default_queue],
+        "event_queue_messages": [told.told, told.of("post"), told.of("manager")],
+        "queue_to_postfix_messages": [whole.postfix.incoming_queue_name],
+        "event_dead_letter_messages": [told.dead("post"), told.dead("manager")],
+    }
+    counted: dict[str, float] = {}
+    stage.show(lambda: counted, whole.redis.prometheus)
+    while not stage.stop.is_set():
+        try:
+            counted |= {name: await _length(queue, streams) for name, streams in shown.items()}
+        except (RedisError, OSError) as err:
+            counted.clear()
+            log.warning("the queue cannot be counted: %s", err)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stage.stop.wait(), 5)
+
+
+async def _length(queue: Queue, streams: Sequence[str]) -> int:
+    keys = [stream_key(number, stream) for number in range(queue.partitions) for stream in streams]
+    return sum([await queue.redis.xlen(key) for key in keys])
+
+
+STAGES: dict[str, Callable[[Stage], Awaitable[None]]] = {
+    "receiver": receiver,
+    "http-receiver": http_receiver,
+    "transformer": transformer,
+    "postfix": postfix,
+    "backdata": backdata,
+    "mxserver": mxserver,
+    "redis": queues,
+}
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, where it listens (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
+            to.connect("\0" + address[1:] if address[0] == "@" else address)
+            to.send(state.encode())
+
+
+@contextlib.contextmanager
+def _told_to_stop(stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, stop.set)
+    yield
+    _notify("STOPPING=1")
+
+
+async def run(name: str, settings: Config, instance: str) -> None:
+    """Run a stage."""
+    stage = Stage(settings, f"{socket.gethostname()}-{name}-{instance}")
+    with _told_to_stop(stage.stop):
+        await STAGES[name](stage)
+    log.info("down")
+
+
+def main() -> None:
+    """Read the command line and run a stage."""
+    parser = argparse.ArgumentParser(prog="postmaster-mailer", description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--config", type=Path, action="append", help="a YAML file, laid over those before it")
+    parser.add_argument("--instance", default="1", help="what tells this process from others of its stage on this host")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    paths = given.config or [DEFAULT / "mailer.yaml"]
+    try:
+        uvloop.run(run(given.stage, load(paths), given.instance))
+    except ConfigError as err:
+        sys.exit(f"postmaster-mailer: {err}")
+
+
+if __name__ == "__main__":
+    main()

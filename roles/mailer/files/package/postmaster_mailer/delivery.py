@@ -1,0 +1,152 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stage: hands messages to Postfix, one recipient a transaction. Postfix's log tells what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from . import events
+from .envelope import Envelope
+from .metrics import LATENCY
+from .queue import EVENT, MESSAGE, SENDER, Fields, Move, Queue, Taken
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE = 5.0  # seconds between two attempts to hand over what Postfix does not take for now
+SILENCE = 300.0  # seconds that Postfix may be silent (RFC 5321 section 4.5.3.2)
+
+
+class AwayError(Exception):
+    """Postfix is away, or takes nothing for now."""
+
+
+class Lane:
+    """One connection to Postfix, opened when it is needed and kept. It is used by one at a time."""
+
+    def __init__(self, host: str, port: int, name: str) -> None:
+        self._host, self._port, self._name = host, port, name
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def send(self, sender: str, recipient: str, stuffed: bytes) -> str | None:
+        """Hand over one message; its text is dot-stuffed and ends in the final dot.
+
+        None: Postfix has it. Else why it never will. Raises :class:`AwayError` where it may later.
+        """
+        try:
+            async with asyncio.timeout(SILENCE):
+                return await self._transaction(sender, recipient, stuffed)
+        except (OSError, EOFError, TimeoutError, ValueError) as err:
+            self.close()
+            raise AwayError(f"Postfix at {self._host}:{self._port}: {err or type(err).__name__}") from err
+
+    async def _transaction(self, sender: str, recipient: str, stuffed: bytes) -> str | None:
+        if self._writer is None or self._writer.is_closing():
+            await self._open()
+        assert self._writer is not None
+        # All at once (RFC 2920): if one is refused, so are those after it.
+        self._writer.write(f"MAIL FROM:<{sender}>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n".encode())
+        mail, rcpt, data = [await self._reply() for dummy in range(3)]
+        if data[0] == "3":
+            self._writer.write(stuffed)
+            return self._judged(await self._reply())
+        self._writer.write(b"RSET\r\n")
+        await self._reply()
+        return self._judged(next(one for one in (mail, rcpt, data) if one[0] not in "23"))
+
+    def _judged(self, reply: str) -> str | None:
+        if reply[0] == "2":
+            return None
+        if reply[0] == "5":
+            return reply
+        if reply.startswith("421"):
+            self.close()
+        raise AwayError(f"Postfix says {reply}")
+
+    async def _open(self) -> None:
+        self._reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=65_536)
+        self._judged(await self._reply())
+        self._writer.write(f"EHLO {self._name}\r\n".encode())
+        self._judged(await self._reply())
+
+    async def _reply(self) -> str:
+        assert self._reader is not None
+        while True:
+            line = await self._reader.readuntil(b"\r\n")
+            if line[3:4] != b"-":
+                return line.rstrip().decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Close the connection; Postfix forgets what it was not given whole."""
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+
+
+def stuffed(raw: bytes) -> bytes:
+    """A message as it follows DATA (RFC 5321 section 4.5.2)."""
+    text = (b"\r\n" + raw).replace(b"\r\n.", b"\r\n..")[2:]
+    return text + (b".\r\n" if text.endswith(b"\r\n") else b"\r\n.\r\n")
+
+
+class Delivery:
+    """Gives entries to free lanes. What Postfix refuses for good is told in the stream ``told``."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        lanes: Sequence[Lane],
+        *,
+        told: str,
+        stopping: Callable[[], bool] = lambda: False,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._queue, self._told, self._stopping, self._now = queue, told, stopping, now
+        self._lanes: asyncio.LifoQueue[Lane] = asyncio.LifoQueue()
+        for lane in lanes:
+            self._lanes.put_nowait(lane)
+        self.counts = {"postfix_emails_polled": 0, "postfix_emails_to_postfix": 0}
+
+    async def work(self, taken: Sequence[Taken]) -> None:
+        """Have Postfix take all of it. At a stop, what it has not taken stays where it is."""
+        results = await asyncio.gather(*(self._deliver(one) for one in taken))
+        await self._queue.move([move for move in results if move is not None])
+
+    async def _deliver(self, taken: Taken) -> Move | None:
+        self.counts["postfix_emails_polled"] += 1
+        envelope, text = taken.envelope, stuffed(taken.fields[MESSAGE])
+        sender = taken.fields[SENDER].decode()
+        follows: list[tuple[str, Fields]] = []
+        for recipient in envelope.recipients:
+            try:
+                refusal = await self._hand_over(sender, recipient, text)
+            except AwayError:
+                return None
+            if refusal is None:
+                self.counts["postfix_emails_to_postfix"] += 1
+            else:
+                follows.append((self._told, {EVENT: self._refused(envelope, recipient, refusal)}))
+        LATENCY.labels("postfix").observe(self._now() - envelope.received)
+        return Move(taken, follows)
+
+    async def _hand_over(self, sender: str, recipient: str, text: bytes) -> str | None:
+        pause = 0.1
+        while True:
+            lane = await self._lanes.get()
+            try:
+                return await lane.send(sender, recipient, text)
+            except AwayError as err:
+                if self._stopping():
+                    raise
+                log.warning("%s; the next attempt is in %.1f s", err, pause)
+            finally:
+                self._lanes.put_nowait(lane)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _refused(self, envelope: Envelope, recipient: str, refusal: str) -> bytes:
+        return events.bounce(events.HARD, uuid=envelope.uuid, now=self._now(), reason=refusal, rcpt=recipient)

@@ -1,0 +1,273 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Port: the queue, in streams of Redis or Valkey. What one stage has taken stays there until the next stage has it.
+
+A stream of one name lies in several partitions, ``mailer:{<partition>}:<name>``; the braces put all keys of a partition
+into one slot, so that a cluster can spread partitions and still take an entry from one stream to the next in one step.
+Beside them a record for each message, ``mailer:{<partition>}:message:<uuid>``, tells what became of it, and lets the
+same message come twice and be queued once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from .envelope import Envelope
+
+GROUP = "mailer"
+BATCH = 64  # messages that are written to Redis in one go
+ENVELOPE, MESSAGE, SENDER, EVENT = b"e", b"m", b"s", b"v"  # the fields of entries
+Fields: TypeAlias = "Mapping[bytes, bytes]"
+
+# In one step: a message is known as soon as it is queued, and queued only if it is not known.
+_ADD = """
+local known = redis.call('HGET', KEYS[2], 'digest')
+if known == ARGV[1] then return 0 end
+if known then return -1 end
+redis.call('HSET', KEYS[2], 'digest', ARGV[1], 'envelope', ARGV[2])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+redis.call('XADD', KEYS[1], '*', 'e', ARGV[2], 'm', ARGV[3])
+return 1
+"""
+# In one step: an entry leaves its stream and what follows from it is in others. Whoever comes second with the same
+# entry, as another took it for abandoned, changes nothing.
+_MOVE = """
+if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
+redis.call('XDEL', KEYS[1], ARGV[2])
+local at = 3
+for i = 2, #KEYS do
+  local n = tonumber(ARGV[at])
+  redis.call('XADD', KEYS[i], '*', unpack(ARGV, at + 1, at + n))
+  at = at + 1 + n
+end
+return 1
+"""
+
+
+class QueueError(Exception):
+    """It is not known whether the queue has it: who brought it must try again."""
+
+
+class UsedError(Exception):
+    """The uuid belongs to another message."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An entry of a stream that this consumer holds."""
+
+    partition: int
+    stream: str
+    id: bytes
+    fields: Fields
+
+    @property
+    def envelope(self) -> Envelope:
+        """The envelope in it."""
+        return Envelope.loads(self.fields[ENVELOPE])
+
+
+@dataclass(frozen=True)
+class Move:
+    """An entry that is done with, and what follows from it: streams of the same partition and their new entries."""
+
+    done: Taken
+    follows: Sequence[tuple[str, Fields]] = ()
+
+
+def partition_of(uuid: str, partitions: int) -> int:
+    """The partition that all of a message lies in."""
+    return zlib.crc32(uuid.encode()) % partitions
+
+
+def stream_key(partition: int, stream: str) -> str:
+    """The key of a stream in a partition."""
+    return f"mailer:{{{partition}}}:{stream}"
+
+
+def record_key(partition: int, uuid: str) -> str:
+    """The key of a message's record."""
+    return stream_key(partition, f"message:{uuid}")
+
+
+class Queue:
+    """The streams of all partitions. ``keep`` is how many seconds the record of a message is kept.
+
+    ``replicas`` is how many of them must have a message before it counts as queued, ``wait`` how many seconds they get.
+    """
+
+    def __init__(
+        self, redis: Redis, *, partitions: int, keep: int = 86_400, replicas: int = 0, wait: float = 2.0
+    ) -> None:
+        self.redis = redis
+        self.partitions = partitions
+        self._keep = keep
+        self._replicas, self._wait = replicas, wait
+        self._waiting: list[tuple[list[Any], asyncio.Future[int]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._scripts: dict[str, str] = {}
+
+    # -- in ---------------------------------------------------------------------------------------
+
+    async def add(self, stream: str, envelope: Envelope, message: bytes) -> bool:
+        """Queue a message, durably; False if the same one was queued before.
+
+        Raises :class:`QueueError`, and :class:`UsedError` if another message has its uuid.
+        """
+        partition = partition_of(envelope.uuid, self.partitions)
+        digest = hashlib.sha256("\n".join(envelope.recipients).encode() + b"\n\n" + message).hexdigest()
+        keys = [stream_key(partition, stream), record_key(partition, envelope.uuid)]
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append(([2, *keys, digest, envelope.dumps(), message, self._keep], done))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        answer = await done
+        if answer < 0:
+            raise UsedError(f"X-Uuid {envelope.uuid} belongs to another message: give each its own")
+        return answer == 1
+
+    async def _write(self) -> None:
+        """Write what waits. Whatever comes while one batch is written makes the next: it shares its flush to disk."""
+        while self._waiting:
+            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            answers: Sequence[Any]
+            try:
+                answers = await self._run(_ADD, [words for words, dummy in batch], replicas=self._replicas)
+            except (RedisError, OSError, TimeoutError) as err:
+                answers = [err] * len(batch)
+            for (dummy, done), answer in zip(batch, answers, strict=True):
+                if done.done():  # who waited for it has gone
+                    continue
+                if isinstance(answer, Exception):
+                    done.set_exception(QueueError(f"the queue does not take it: {answer}"))
+                else:
+                    done.set_result(int(answer))
+
+    async def answers(self) -> bool:
+        """Whether Redis can be reached."""
+        try:
+            await self.redis.ping()
+        except (RedisError, OSError, TimeoutError):
+            return False
+        return True
+
+    # -- from one stage to the next ----------------------------------------------------------------
+
+    async def prepare(self, streams: Iterable[str]) -> None:
+        """Make the streams and their group, where they are not there."""
+        for partition, stream in itertools.product(range(self.partitions), streams):
+            try:
+                await self.redis.xgroup_create(stream_key(partition, stream), GROUP, id="0", mkstream=True)
+            except ResponseError as err:
+                if "BUSYGROUP" not in str(err):
+                    raise
+
+    async def take(
+        self, partition: int, streams: Sequence[str], consumer: str, *, count: int, block: float
+    ) -> list[Taken]:
+        """Up to ``count`` new entries of each stream, in the order of the streams.
+
+        Waits ``block`` seconds for the first one.
+        """
+        keys: dict[Any, Any] = {stream_key(partition, stream): ">" for stream in streams}
+        answer = await self.redis.xreadgroup(GROUP, consumer, keys, count=count, block=max(1, int(block * 1000)))
+        return _read(answer, partition, streams)
+
+    async def own(self, partition: int, streams: Sequence[str], consumer: str, *, count: int) -> list[Taken]:
+        """Entries that this consumer took before and has not finished, the oldest first."""
+        keys: dict[Any, Any] = {stream_key(partition, stream): "0" for stream in streams}
+        return _read(await self.redis.xreadgroup(GROUP, consumer, keys, count=count), partition, streams)
+
+    async def claim(self, partition: int, stream: str, consumer: str, *, idle: float, count: int) -> list[Taken]:
+        """Entries that another consumer took ``idle`` seconds ago or earlier, and has not finished."""
+        key = stream_key(partition, stream)
+        answer = await self.redis.xautoclaim(key, GROUP, consumer, min_idle_time=int(idle * 1000), count=count)
+        return [Taken(partition, stream, id_, fields) for id_, fields in answer[1] if fields]
+
+    async def hold(self, held: Iterable[Taken], consumer: str) -> None:
+        """Say that these are still being worked on, so that nobody claims them."""
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for one in held:
+                pipe.xclaim(stream_key(one.partition, one.stream), GROUP, consumer, 0, [one.id], justid=True)
+            await pipe.execute()
+
+    async def move(self, moves: Sequence[Move]) -> None:
+        """Take entries out of their streams and put in what follows, each in one step. Raises RedisError."""
+        batch = []
+        for one in moves:
+            partition = one.done.partition
+            keys = [stream_key(partition, stream) for stream in (one.done.stream, *(to for to, dummy in one.follows))]
+            words: list[Any] = [len(keys), *keys, GROUP, one.done.id]
+            for dummy, fields in one.follows:
+                words += [2 * len(fields), *itertools.chain.from_iterable(fields.items())]
+            batch.append(words)
+        for answer in await self._run(_MOVE, batch):
+            if isinstance(answer, Exception):
+                raise answer
+
+    async def put(self, stream: str, entries: Sequence[tuple[str, Fields]]) -> None:
+        """Put entries, each with the uuid that says where, into a stream. Raises RedisError."""
+        if not entries:
+            return
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for uuid, fields in entries:
+                pipe.xadd(stream_key(partition_of(uuid, self.partitions), stream), dict(fields))  # type: ignore[arg-type]
+            if self._replicas:
+                pipe.execute_command("WAIT", self._replicas, int(self._wait * 1000))
+            answers = await pipe.execute()
+        if self._replicas and int(answers[-1]) < self._replicas:
+            raise RedisError(f"it reached {answers[-1]} of {self._replicas} replicas in time")
+
+    async def call(self, script: str, batch: Sequence[list[Any]]) -> list[Any]:
+        """The answers to a script, for each list of words: how many keys, the keys, the rest. Raises RedisError."""
+        answers = await self._run(script, batch)
+        if any(isinstance(one, NoScriptError) for one in answers):
+            again = [at for at, one in enumerate(answers) if isinstance(one, NoScriptError)]
+            for at, answer in zip(again, await self._run(script, [batch[at] for at in again]), strict=True):
+                answers[at] = answer
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    async def _run(self, script: str, batch: Sequence[list[Any]], *, replicas: int = 0) -> list[Any]:
+        """The answers to a script, once for each list of words."""
+        if not batch:
+            return []
+        if script not in self._scripts:
+            self._scripts[script] = await self.redis.script_load(script)
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for words in batch:
+                pipe.evalsha(self._scripts[script], *words)
+            if replicas:
+                pipe.execute_command("WAIT", replicas, int(self._wait * 1000))
+            answers: list[Any] = await pipe.execute(raise_on_error=False)
+        if any(isinstance(one, NoScriptError) for one in answers):  # a new server
+            del self._scripts[script]
+        if replicas:
+            reached = answers.pop()
+            if isinstance(reached, Exception) or int(reached) < replicas:
+                raise RedisError(f"it reached {reached} of {replicas} replicas in time")
+        return answers
+
+
+def _read(answer: Any, partition: int, streams: Sequence[str]) -> list[Taken]:
+    """What XREADGROUP answers: a list in RESP2, a mapping with the entries wrapped once more in RESP3."""
+    if isinstance(answer, dict):
+        answer = [(key, wrapped[0]) for key, wrapped in answer.items()]
+    found = {key.decode() if isinstance(key, bytes) else key: entries for key, entries in answer or ()}
+    return [
+        Taken(partition, stream, id_, fields)
+        for stream in streams
+        for id_, fields in found.get(stream_key(partition, stream), ())
+        if fields
+    ]

@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stage: from the messages that were handed in to those that go out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from . import events
+from .envelope import Envelope
+from .metrics import LATENCY
+from .queue import ENVELOPE, EVENT, MESSAGE, SENDER, Fields, Move, Queue, Taken
+from .suppression import SAID, Entry, Suppression
+from .transform import Domain, RefusedError, Style, transform
+
+# A message to more goes on as several entries: when a delivery dies in the middle, no more than these get it twice.
+RECIPIENTS = 20
+
+
+class Transformer:
+    """Makes messages ready and hands them to the stream ``outgoing``; what cannot be sent is told in ``told``.
+
+    Recipients that are suppressed get nothing, which is told, too.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        domains: Mapping[str, Domain],
+        style: Style,
+        *,
+        primary: str,
+        outgoing: str,
+        told: str,
+        suppression: Suppression | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._queue, self._domains, self._style = queue, domains, style
+        self._suppression = suppression
+        self._primary, self._outgoing, self._told, self._now = primary, outgoing, told, now
+        self.counts = {"transformer_polled_primary": 0, "transformer_polled_default": 0, "transformer_pushed": 0}
+
+    async def work(self, taken: Sequence[Taken]) -> None:
+        """Have all of it moved on."""
+        envelopes = [one.envelope for one in taken]
+        wanted = [(recipient, one.stream_id) for one in envelopes for recipient in one.recipients]
+        suppressed = await self._suppression.check(wanted) if self._suppression else {}
+        moves = [
+            Move(one, list(self._follows(one, envelope, suppressed)))
+            for one, envelope in zip(taken, envelopes, strict=True)
+        ]
+        await self._queue.move(moves)
+        for move in moves:
+            first = move.done.stream == self._primary
+            self.counts["transformer_polled_primary" if first else "transformer_polled_default"] += 1
+            self.counts["transformer_pushed"] += sum(stream == self._outgoing for stream, dummy in move.follows)
+            LATENCY.labels("transformer").observe(self._now() - move.done.envelope.received)
+
+    def _follows(
+        self, taken: Taken, envelope: Envelope, suppressed: Mapping[tuple[str, str | None], Entry]
+    ) -> Iterator[tuple[str, Fields]]:
+        try:
+            outgoing = transform(taken.fields[MESSAGE], envelope, self._domains, self._style, now=self._now)
+        except RefusedError as err:
+            event = events.error(str(err), service="transformer", uuid=envelope.uuid, now=self._now())
+            yield self._told, {EVENT: event}
+            return
+        left = []
+        for recipient in envelope.recipients:
+            if (entry := suppressed.get((recipient, envelope.stream_id))) is None:
+                left.append(recipient)
+            else:
+                yield self._told, {EVENT: self._withheld(envelope.uuid, recipient, entry)}
+        for at in range(0, len(left), RECIPIENTS):
+            part = Envelope(**{**vars(envelope), "recipients": tuple(left[at : at + RECIPIENTS])})
+            yield (
+                self._outgoing,
+                {ENVELOPE: part.dumps(), MESSAGE: outgoing.raw, SENDER: outgoing.sender.encode()},
+            )
+
+    def _withheld(self, uuid: str, recipient: str, entry: Entry) -> bytes:
+        return events.bounce(events.HARD, uuid=uuid, now=self._now(), reason=SAID + entry.reason, rcpt=recipient)

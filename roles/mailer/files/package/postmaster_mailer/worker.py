@@ -1,0 +1,133 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The loop of every stage that reads from the queue: take, work, hand on; and when something is away, wait for it.
+
+A stage may die at any point. What it had taken is still its own: it takes that up first when it is back under the same
+name, and others claim it when it does not come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError
+
+from .queue import Queue, Taken
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE = 5.0  # seconds between two attempts to reach what is away
+Work = Callable[[Sequence[Taken]], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a stage reads: its streams in the order they go first, and how much at a time.
+
+    ``consumer`` is the same after a restart. ``claim_after`` is in seconds.
+    """
+
+    streams: tuple[str, ...]
+    consumer: str
+    count: int = 32
+    block: float = 2.0
+    claim_after: float = 60.0
+
+
+class Worker:
+    """Reads all partitions and gives what it finds to ``work``, which must have it moved on before it returns."""
+
+    def __init__(self, queue: Queue, reading: Reading, work: Work) -> None:
+        self._queue, self._reading, self._work = queue, reading, work
+        self._stopping = asyncio.Event()
+        self._held: dict[tuple[int, bytes], Taken] = {}
+
+    def stop(self) -> None:
+        """End after what is being worked on."""
+        self._stopping.set()
+
+    @property
+    def stopping(self) -> asyncio.Event:
+        """Set when the stage shall end."""
+        return self._stopping
+
+    async def run(self) -> None:
+        """Work until :meth:`stop`."""
+        await self._patiently(lambda: self._queue.prepare(self._reading.streams))
+        async with asyncio.TaskGroup() as group:
+            holding = group.create_task(self._hold())
+            readers = [group.create_task(self._read(number)) for number in range(self._queue.partitions)]
+            await asyncio.wait(readers)
+            holding.cancel()
+
+    async def _read(self, partition: int) -> None:
+        queue, reading = self._queue, self._reading
+        streams, consumer, count = reading.streams, reading.consumer, reading.count
+        loop = asyncio.get_running_loop()
+        begun, looked = False, loop.time()
+
+        async def once() -> None:
+            nonlocal begun, looked
+            if not begun:
+                # Also after any failure: what was taken then may be finished or not, and Redis knows.
+                while not self._stopping.is_set() and (
+                    taken := await queue.own(partition, streams, consumer, count=count)
+                ):
+                    await self._give(taken)
+                begun = True
+            if loop.time() - looked > reading.claim_after / 4:
+                looked = loop.time()
+                for stream in streams:
+                    await self._give(
+                        await queue.claim(partition, stream, consumer, idle=reading.claim_after, count=count)
+                    )
+            await self._give(await queue.take(partition, streams, consumer, count=count, block=reading.block))
+
+        async def anew() -> None:
+            nonlocal begun
+            try:
+                await once()
+            except Exception:
+                begun = False
+                raise
+
+        while not self._stopping.is_set():
+            await self._patiently(anew)
+
+    async def _give(self, taken: Sequence[Taken]) -> None:
+        if not taken:
+            return
+        keys = [(one.partition, one.id) for one in taken]
+        self._held.update(zip(keys, taken, strict=True))
+        try:
+            await self._work(taken)
+        finally:
+            for key in keys:
+                self._held.pop(key, None)
+
+    async def _hold(self) -> None:
+        """Keep others from claiming what takes long here."""
+        while True:
+            await asyncio.sleep(self._reading.claim_after / 4)
+            if held := list(self._held.values()):
+                try:
+                    await self._queue.hold(held, self._reading.consumer)
+                except (RedisError, OSError) as err:
+                    log.warning("cannot tell the queue that %d entries are worked on: %s", len(held), err)
+
+    async def _patiently(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Do it, again and again while what it needs is away."""
+        pause = 0.1
+        while not self._stopping.is_set():
+            try:
+                await action()
+                return
+            except (RedisError, OSError, TimeoutError) as err:
+                log.warning("the queue is away, the next attempt is in %.1f s: %s", pause, err)
+            try:
+                await asyncio.wait_for(self._stopping.wait(), pause)
+            except TimeoutError:
+                pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mailer's package, and a real Redis of the test's own where a test needs one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
+settings.register_profile("everyday", **PATIENT)
+settings.register_profile("full", max_examples=20_000, **PATIENT)
+settings.load_profile("full" if os.environ.get("MAIL_TEST_FULL") == "1" else "everyday")
+
+
+class RedisServer:
+    """A Redis on a socket, which can be killed and started again on what it has on disk."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program, self._folder = program, folder
+        self.socket = folder / "redis.sock"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> None:
+        """Start it, and wait until it answers."""
+        words = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self._folder), "--save", ""]
+        words += ["--appendonly", "yes", "--appendfsync", "always", "--logfile", str(self._folder / "log"), *options]
+        self.socket.unlink(missing_ok=True)
+        self.process = subprocess.Popen([self._program, *words])
+        deadline = time.monotonic() + 20
+        while not self.socket.exists():
+            assert time.monotonic() < deadline, (self._folder / "log").read_text()
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it without a word, as kill -9 does."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A running Redis with the durability that the mailer asks for."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        pytest.skip("no redis-server here")
+    server = RedisServer(program, tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+def run(coroutine):  # type: ignore[no-untyped-def]
+    """Run a test's coroutine, with an end to it."""
+    return asyncio.run(asyncio.wait_for(coroutine, 60))
