@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Documentation of the way to a Proxmox Mail Gateway, and of what all its lists have."""
+"""Documentation of the way to a Proxmox Mail Gateway, of what all its lists have, and of what its tasks have."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Fragments ``pmg`` and ``pmg.list``."""
+    """Fragments ``pmg``, ``pmg.list`` and ``pmg.tasks``."""
 
     DOCUMENTATION = r"""
 options:
@@ -46,6 +46,12 @@ options:
     description: Seconds to wait for an answer. A change takes the gateway some two seconds.
     type: int
     default: 30
+  backup:
+    description:
+      - Whether the gateway packs a backup of its configuration before the first change, unless it has one of the last
+        hour. It stays on the gateway, in C(/var/lib/pmg/backup).
+    type: bool
+    default: false
 attributes:
   action_group:
     description: Use C(group/postmaster.mail.pmg) in C(module_defaults) to set options for all modules of the gateway.
@@ -83,4 +89,16 @@ options:
     description: Whether all others are removed from the list. Without any entry given, that is all there are.
     type: bool
     default: false
+"""
+
+    TASKS = r"""
+options:
+  node:
+    description: The node of a cluster that is meant. C(localhost) is the one that is asked.
+    type: str
+    default: localhost
+  task_timeout:
+    description: Seconds to wait for what the gateway does in the background.
+    type: int
+    default: 300
 """

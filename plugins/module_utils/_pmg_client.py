@@ -26,7 +26,8 @@ from ansible_collections.postmaster.mail.plugins.module_utils._pmg import host a
 INTERRUPTED = range(595, 600)
 VERBS = {"GET": "get", "POST": "create", "PUT": "set", "DELETE": "delete"}
 NO_HANDLER = re.compile("no '.+' handler for ")
-SECRET = frozenset({"password", "crypt_pass", "keys"})
+SECRET = frozenset({"password", "crypt_pass", "keys", "key", "data", "eab-hmac-key"})
+_TASK = re.compile(r"UPID:[^\s]+:$")
 NO_ANSWER = (urllib.error.URLError, http.client.HTTPException, OSError)
 
 
@@ -72,10 +73,11 @@ class Transport(Protocol):
 
 
 class Api:
-    """Reads and writes; counts the requests."""
+    """Reads and writes; counts the requests. ``before_write`` is called once, before the first write."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, before_write: Callable[[Api], None] | None = None) -> None:
         self._transport = transport
+        self._before_write = before_write
         self.requests = 0
 
     @property
@@ -94,6 +96,8 @@ class Api:
 
     def call(self, method: str, path: str, params: Mapping[str, str]) -> Any:
         """The data that a request returns. Raises :class:`PmgError` with what the gateway says."""
+        if method != "GET" and self._before_write is not None:
+            self._prepare(self._before_write)
         self.requests += 1
         answer = self._transport.request(method, path, params)
         if answer.status in INTERRUPTED:
@@ -101,6 +105,14 @@ class Api:
         if answer.status != 200:
             raise {403: Forbidden, 501: Unknown}.get(answer.status, PmgError)(_explained(answer))
         return answer.body.get("data") if isinstance(answer.body, dict) else None
+
+    def _prepare(self, prepare: Callable[[Api], None]) -> None:
+        self._before_write = None
+        try:
+            prepare(self)
+        except PmgError:
+            self._before_write = prepare  # it is still to be done
+            raise
 
 
 def _explained(answer: Answer) -> str:
@@ -218,7 +230,10 @@ def _answer(status: int, reason: str, content: bytes) -> Answer:
 
 
 class Shell:
-    """``pmgsh`` on the node, which asks for no password; the module has to run there as root."""
+    """``pmgsh`` on the node, which asks for no password; the module has to run there as root.
+
+    It waits for tasks: it shows what they say, and then prints their identifier without a line's end.
+    """
 
     login = "root@pam"
 
@@ -245,5 +260,14 @@ class Shell:
         if done.code:
             said = " ".join(done.stderr.split())
             return _answer(501 if NO_HANDLER.match(said) else 500, said, b"")
-        text = done.stdout.strip()
-        return _answer(200, "OK", b'{"data": %s}' % (text.encode() if text else b"null"))
+        return Answer(200, "OK", {"data": _shell_data(done.stdout.strip())})
+
+
+def _shell_data(text: str) -> Any:
+    """What pmgsh prints: JSON, or a text as it is."""
+    if task := _TASK.search(text):
+        return task[0]
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text

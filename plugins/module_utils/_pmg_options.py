@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the modules for a Proxmox Mail Gateway share: the way to it, and how they keep one of its lists. Private.
 
-The options are documented in the fragments ``pmg`` and ``pmg.list``.
+The options are documented in the fragments ``pmg``, ``pmg.list`` and ``pmg.tasks``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
-from ansible_collections.postmaster.mail.plugins.module_utils import _pmg
+from ansible_collections.postmaster.mail.plugins.module_utils import _pmg, _pmg_tasks
 from ansible_collections.postmaster.mail.plugins.module_utils._command import Runner
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg import Change, Item, Kind, PmgError
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api, Https, Shell
@@ -26,6 +26,11 @@ CONNECTION: dict[str, Any] = {
     "ca_path": {"type": "path"},
     "validate_certs": {"type": "bool", "default": True},
     "api_timeout": {"type": "int", "default": 30},
+    "backup": {"type": "bool", "default": False},
+}
+TASKS: dict[str, Any] = {
+    "node": {"type": "str", "default": "localhost"},
+    "task_timeout": {"type": "int", "default": 300},
 }
 LIST: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -36,8 +41,10 @@ PROGRESS: dict[str, Any] = {"progress": {"type": "int"}}
 
 def api_of(params: Mapping[str, Any]) -> Api:
     """The way to the gateway that the options name; raises :class:`PmgError`."""
-    if params["api_transport"] == "pmgsh":
-        return Api(Shell(Runner(), timeout=params["api_timeout"]))
+    before_write = _pmg_tasks.back_up if params["backup"] else None
+    if params["api_transport"] == "pmgsh":  # which waits for tasks itself
+        timeout = max(params["api_timeout"], params.get("task_timeout", 0))
+        return Api(Shell(Runner(), timeout=timeout), before_write=before_write)
     return Api(
         Https(
             params["api_host"],
@@ -47,8 +54,14 @@ def api_of(params: Mapping[str, Any]) -> Api:
             ca_path=params["ca_path"],
             validate_certs=params["validate_certs"],
             timeout=params["api_timeout"],
-        )
+        ),
+        before_write=before_write,
     )
+
+
+def node_of(params: Mapping[str, Any], api: Api) -> _pmg_tasks.Node:
+    """The node that the options name."""
+    return _pmg_tasks.Node(api, params["node"], params["task_timeout"])
 
 
 def items_of(kind: Kind, option: str, given: Iterable[Any], read: Callable[[Any], Item]) -> list[Item]:
@@ -137,13 +150,19 @@ def _lines(kind: Kind, entries: Iterable[Mapping[str, str]]) -> str:
 
 
 def run_module(options: Mapping[str, Any], run: Callable[[dict[str, Any], Api, bool], dict[str, Any]]) -> None:
-    """Start a module with these options beside those of the connection, and end it with what ``run`` returns."""
+    """Start a module with these options beside those of the connection, and end it with what ``run`` returns.
+
+    What it returns as ``warnings`` is said as such.
+    """
     module = AnsibleModule(
         argument_spec={**CONNECTION, **options},
         required_if=[("api_transport", "https", ["api_host", "api_password"])],
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**run(module.params, api_of(module.params), module.check_mode))
+        result = run(module.params, api_of(module.params), module.check_mode)
+        for sentence in result.pop("warnings", []):
+            module.warn(sentence)
+        module.exit_json(**result)
     except PmgError as err:
         module.fail_json(msg=str(err))

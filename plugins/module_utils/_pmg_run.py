@@ -49,7 +49,7 @@ def bring_about(
     off is completed by the next, as each begins with what is there.
     """
     unwanted = list(unwanted)
-    before = _listed(api, kind)
+    before = read_list(api, kind)
     first = todo = plan(kind, before, wanted=wanted, unwanted=unwanted, purge=purge)
     for one in first:
         judge(one)
@@ -66,7 +66,7 @@ def bring_about(
             if wait is None:
                 raise PmgError(f"{err}; the next run goes on from there") from err
             sleep(wait)
-            todo = plan(kind, _listed(api, kind), wanted=wanted, unwanted=unwanted, purge=purge)
+            todo = plan(kind, read_list(api, kind), wanted=wanted, unwanted=unwanted, purge=purge)
             if len(todo) < left:  # it goes on, if by fits and starts
                 waits, left = iter(WAITS), len(todo)
     return Outcome(tuple(first[: len(first) - rest]), tuple(before), api.requests, rest)
@@ -98,13 +98,18 @@ def configure(
                 break
             except PmgError as err:
                 wait = next(waits, None)
-                if wait is None or not (isinstance(err, Interrupted) or CHANGED_MEANWHILE in str(err)):
+                if wait is None or not is_passing(err):
                     told = ", ".join(one.section for one in done) or "none"
                     raise PmgError(f"the section {section}: {err} (sections that are done: {told})") from err
                 sleep(wait)
         if found:
             done.append(found)
     return done
+
+
+def is_passing(err: PmgError) -> bool:
+    """Whether what was read and is to be written should be read again: the answer is lost, or somebody was faster."""
+    return isinstance(err, Interrupted) or CHANGED_MEANWHILE in str(err)
 
 
 def _section(api: Api, section: str) -> Mapping[str, Any]:
@@ -114,7 +119,8 @@ def _section(api: Api, section: str) -> Mapping[str, Any]:
     return present
 
 
-def _listed(api: Api, kind: Kind) -> list[Mapping[str, Any]]:
+def read_list(api: Api, kind: Kind) -> list[Mapping[str, Any]]:
+    """What a list holds. Raises :class:`PmgError`."""
     listed = api.get(kind.path)
     try:
         return [kind.listed(one) for one in listed]

@@ -11,6 +11,7 @@ beside this one add parts (PARTS); of anything else it says that it does not kno
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import ipaddress
 import json
@@ -183,20 +184,20 @@ class FakePmg:
 
     # -- the schema -----------------------------------------------------------------------------
     def _find(self, method: str, path: str) -> tuple[Mapping[str, Any] | None, dict[str, str]]:
-        """The schema's entry of a request, and what its path names. A name at the end may hold slashes."""
+        """The schema's entry of a request, and what its path names. A name at the end may hold slashes, if need be."""
         if path.startswith(f"{WELCOME}/") and self.release.startswith("8."):
             return None, {}
         path = path.replace("/config/whitelist", WELCOME)  # the name of release 8, which 9 still knows
-        for entry in self.schema:
-            pattern = re.sub(r"\\\{(\w+)\\\}$", r"(?P<\1>.+)", re.escape(entry["path"]))
-            pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", pattern)
-            if entry["method"] == method and (found := re.fullmatch(pattern, path)):
-                return entry, {name: unquote(text) for name, text in found.groupdict().items()}
+        for last in ("[^/]+", ".+"):
+            for entry in self.schema:
+                if entry["method"] == method and (found := _path_pattern(entry["path"], last).fullmatch(path)):
+                    return entry, {name: unquote(text) for name, text in found.groupdict().items()}
         return None, {}
 
     @staticmethod
     def _violations(entry: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
-        known = entry["parameters"].get("properties", {})
+        listed = entry["parameters"].get("properties", {})
+        known = {name.replace("[n]", number): rule for name, rule in listed.items() for number in _numbers(name)}
         wrong = {name: UNKNOWN for name in given if name not in known}
         for name, rule in known.items():
             if name not in given:
@@ -351,6 +352,8 @@ def _complaint(rule: Mapping[str, Any], value: Any) -> str:
         return f"value must have a maximum value of {rule['maximum']}"
     if "enum" in rule and text not in rule["enum"]:
         return f"value '{text}' does not have a value in the enumeration '{', '.join(rule['enum'])}'"
+    if not isinstance(rule.get("format", ""), str):  # a text of parts, which is for those who know them
+        return ""
     if rule.get("format") == "tls-policy-strict" and text not in TLS_LEVELS:
         return f"invalid format - value '{text}' does not look like a valid tls policy\n"
     if rule.get("format") == "address" and not _is_server(text):
@@ -364,6 +367,17 @@ def _complaint(rule: Mapping[str, Any], value: Any) -> str:
 def _pattern(text: str) -> str:
     """A pattern of Perl as Python has it."""
     return text.replace("(?^:", "(?:").replace(r"\p{PosixPrint}", r"[^\x00-\x1f\x7f]")
+
+
+@functools.cache
+def _path_pattern(path: str, last: str) -> re.Pattern[str]:
+    pattern = re.sub(r"\\\{(\w+)\\\}$", rf"(?P<\1>{last})", re.escape(path))
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", pattern))
+
+
+def _numbers(name: str) -> Sequence[str]:
+    """What stands for the n of a parameter such as acmedomain[n]."""
+    return "012345" if name.endswith("[n]") else "-"
 
 
 def _is_cidr(text: str) -> bool:

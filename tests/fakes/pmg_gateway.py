@@ -16,17 +16,21 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import quote
 
-import fake_pmg_lists  # noqa: F401  (it adds its parts)
+import fake_pmg_lists
 import pytest
 from ansible.module_utils import basic
+from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_run, _pmg_tasks
 from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
 from ansible_collections.postmaster.mail.plugins.modules import pmg_network
-from fake_pmg import FakePmg, serving
+from fake_pmg import FakePmg, certificate, serving
+from fake_pmg_node import FakeNode
 
+PARTS = (fake_pmg_lists,)  # it adds its own to the fake
 DATA = Path(os.environ.get("MAIL_TEST_DATA", "/nowhere")) / "pmg"
 needs_schema = pytest.mark.skipif(not DATA.is_dir(), reason="not run: MAIL_TEST_DATA names no folder with pmg")
 NETWORKS = "/config/mynetworks"
 RELEASES = ("9.1", "8.2")
+AUDITOR = {"api_user": "auditor@pmg", "api_password": "reads"}
 
 
 @dataclass
@@ -55,6 +59,13 @@ class Gateway:
         result: dict[str, Any] = json.loads(stream.getvalue().strip().splitlines()[-1])
         assert bool(result.get("failed")) is fails, result
         return result
+
+    @property
+    def node(self) -> FakeNode:
+        """What the fake knows of its node."""
+        part = self.fake.parts["node"]
+        assert isinstance(part, FakeNode)
+        return part
 
     @property
     def networks(self) -> dict[str, str]:
@@ -99,3 +110,20 @@ def gateway_of(release: str, pem: Path) -> Iterator[Gateway]:
     fake = FakePmg(json.loads((DATA / "pmg_api_schema.json").read_text())["methods"], release=release)
     with serving(fake, pem) as port:
         yield Gateway(fake, port, str(pem))
+
+
+def fixtures() -> tuple[Any, Any]:
+    """The fixtures ``pem`` and ``gateway``, for modules of tests: gateways of both releases that nobody waits for."""
+
+    @pytest.fixture(scope="module")
+    def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return certificate(tmp_path_factory.mktemp("tls"))
+
+    @pytest.fixture(params=RELEASES)
+    def gateway(request: pytest.FixtureRequest, pem: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+        monkeypatch.setattr(_pmg_run, "WAITS", (0, 0, 0))
+        monkeypatch.setattr(_pmg_tasks, "PAUSE", 0)
+        with gateway_of(request.param, pem) as running:
+            yield running
+
+    return pem, gateway
