@@ -67,7 +67,12 @@ def gateway(pem: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
 
 
 def play(
-    gateway: Gateway, folder: Path, variables: dict[str, Any], *words: str, fails: bool = False
+    gateway: Gateway,
+    folder: Path,
+    variables: dict[str, Any],
+    *words: str,
+    fails: bool = False,
+    environment: dict[str, str] | None = None,
 ) -> tuple[int, str]:
     """How many tasks changed something, and all that was said."""
     told = {
@@ -78,8 +83,15 @@ def play(
     (folder / "hosts.json").write_text(json.dumps(inventory))
     (folder / "play.yml").write_text(PLAY)
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts.json", "play.yml", "--diff", *words]
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "false", "PMG_PASSWORD": "secret"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    around = {
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "PMG_PASSWORD": "secret",
+        **(environment or {}),
+    }
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **around}, capture_output=True, text=True, check=False
+    )
     said = done.stdout + done.stderr
     assert (done.returncode != 0) is fails, said[-6000:]
     counted = re.search(rf"^{HOST}\s+: .* changed=(\d+)", said, re.MULTILINE)
@@ -134,6 +146,48 @@ def test_no_network_is_trusted_on_a_port_that_is_open_to_more(gateway: Gateway, 
     assert play(gateway, tmp_path, described)[0] == 2
     steps = ["/config/mynetworks", "/config/mail"]
     assert written(gateway) == (steps if outside else steps[::-1])
+
+
+# A stand-in for the program on a gateway: it asks the fake, and prints as pmgsh does.
+PMGSH = """#!{python}
+import json, ssl, sys
+from urllib.error import HTTPError
+from urllib.parse import quote, urlencode
+from urllib.request import Request, urlopen
+
+def ask(method, path, given, headers):
+    data = urlencode(given).encode() if given else None
+    request = Request("https://127.0.0.1:{port}/api2/json" + path, data, headers, method=method)
+    return json.load(urlopen(request, context=ssl.create_default_context(cafile="{ca}")))["data"]
+
+verb, path, *words = sys.argv[1:]
+who = ask("POST", "/access/ticket", {{"username": "root@pam", "password": "secret"}}, {{}})
+headers = {{"Cookie": "PMGAuthCookie=" + quote(who["ticket"], safe=""), "CSRFPreventionToken": who["CSRFPreventionToken"]}}
+given = {{name[2:]: text for name, text in zip(words[::2], words[1::2])}}
+try:
+    found = ask({{"get": "GET", "create": "POST", "set": "PUT", "delete": "DELETE"}}[verb], quote(path), given, headers)
+except HTTPError as err:
+    sys.exit(err.reason)
+print("starting\\n" + found if isinstance(found, str) else json.dumps(found), end="")
+"""
+
+
+@needs_schema
+def test_on_the_gateway_itself(gateway: Gateway, tmp_path: Path) -> None:
+    """By pmgsh, of which there is a stand-in on this machine, and without a password; secrets are refused."""
+    program = tmp_path / "pmgsh"
+    program.write_text(PMGSH.format(python=sys.executable, port=gateway.port, ca=gateway.ca_path))
+    program.chmod(0o755)
+    described = {
+        "ansible_connection": "local", "pmg_api_transport": "pmgsh", "ansible_become": False,
+        **{name: DESCRIBED[name] for name in ("pmg_networks", "pmg_domains", "pmg_reachable_from_outside")},
+    }  # fmt: skip
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    assert play(gateway, tmp_path, described, environment=path)[0] == 2
+    assert len(gateway.node.backups) == 1 and set(gateway.networks) == {"10.1.0.0/16", "2001:db8:1::/64"}
+    secret = {**described, "pmg_users": DESCRIBED["pmg_users"], "vault_pmg_monitor_password": "a long secret"}
+    changed, said = play(gateway, tmp_path, secret, fails=True, environment=path)
+    assert changed == 0 and "on its command line" in said and "a long secret" not in said
 
 
 @needs_schema
