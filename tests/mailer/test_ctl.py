@@ -262,7 +262,8 @@ def test_trace_for_programs(mailerctl: Ctl, redis_server: RedisServer) -> None:
     take_in(redis_server, moved=True)
     record(redis_server, DELIVERED)
     put(redis_server, "events-post", "u1", {EVENT: events.dumps("delivered", uuid="u1", now=NOW)})
-    put(redis_server, "events-post", "u1", {EVENT: events.dumps("delivered", uuid="u2", now=NOW, reason='"u1"')})
+    for other in (b'{"uuid": "u2", "reason": "u1"}', b'no JSON, "u1"', b'["u1"]', b"[" * 9999 + b'"u1"'):
+        put(redis_server, "events-post", "u1", {EVENT: other})
     code, out, dummy = mailerctl("trace", "u1", "--json")
     assert (code, json.loads(out)) == (
         0,
@@ -429,6 +430,12 @@ def test_what_is_put_in(mailerctl: Ctl) -> None:
     times = [datetime.datetime.fromisoformat(found.pop(name)).timestamp() for name in ("time", "expiry")]
     assert found == {"address": "b@example.com", "reason": "he asked", "source": "ann", "stream": "s-1"}
     assert times[1] - times[0] in (2 * DAY, 2 * DAY + 1, 2 * DAY - 1) and times[0] >= began
+
+
+def test_a_reason_that_cannot_be_written(mailerctl: Ctl) -> None:
+    assert mailerctl("suppress", "add", "b@example.com", "--reason", "it was \udcff\x1b")[0] == 0
+    assert ",,it was ?\x1b,mailerctl," in mailerctl("suppress", "export")[1]
+    assert "mailerctl  it was ??\n" in mailerctl("suppress", "list")[1]
 
 
 # -- drain -----------------------------------------------------------------------------------------------------

@@ -207,7 +207,7 @@ async def _import(given: Given, one: Suppression) -> int:
 
 async def _export(given: Given, one: Suppression) -> int:
     async for line in one.export():
-        sys.stdout.write(line)
+        sys.stdout.write(line.encode("utf-8", "replace").decode())  # there may be halves of characters in a reason
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .queue import GROUP, Queue, partition_of, stream_key
 
-_SCANNED = 100  # entries that Redis looks at before it serves others
+_SCANNED = 5  # entries that Redis copies at a time to look at them, each as large as a message may be
 _LOOK = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return {0, '', {}} end
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
@@ -80,10 +80,18 @@ async def find(queue: Queue, stream: str, uuid: str) -> list[dict[str, Any]]:
     after = b"-"
     while True:
         ((last, values),) = await queue.call(_FIND, [[1, key, after, _SCANNED, f'"{uuid}"']])
-        found += [json.loads(value) for value in values]
+        found += [one for one in map(_read, values) if one.get("uuid") == uuid]
         if not last:
-            return [one for one in found if one.get("uuid") == uuid]
+            return found
         after = b"(" + last
+
+
+def _read(value: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):  # no entry of ours
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 async def left(queue: Queue, streams: Sequence[str]) -> dict[str, int]:

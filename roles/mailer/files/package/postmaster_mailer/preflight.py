@@ -77,19 +77,22 @@ async def postfix(host: str, port: int, addresses: Collection[str], mx: str) -> 
         own = ""
         remedy = "start Postfix, or set postfixlog.postfix"
         here = Check("postfix", FAILED, f"{host}:{port} cannot be reached: {_why(err)}", remedy)
-    open_, name = [], "postfix is private"
+    open_, ours, name = [], False, "postfix is private"
     for address in addresses:
         try:
             said = await greeting(address, port)
         except OSError:
             continue
-        if said != mx or said == own:
+        if said == mx != own:
+            ours = True
+        else:
             open_.append(address)
     if open_:
         remedy = "set inet_interfaces = loopback-only in main.cf and restart Postfix"
         return [here, Check(name, FAILED, f"port {port} answers on {', '.join(open_)}, which is public", remedy)]
     if addresses:
-        return [here, Check(name, OK, f"port {port} does not answer on {', '.join(addresses)}")]
+        but = ", except as our MX" if ours else ""
+        return [here, Check(name, OK, f"port {port} does not answer on {', '.join(addresses)}{but}")]
     return [here, Check(name, OK, "this host has no public address; if one leads here by NAT, try it from outside")]
 
 
