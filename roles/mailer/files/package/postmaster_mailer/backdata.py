@@ -400,17 +400,26 @@ async def dead_letters(queue: Queue, names: Names, sink: str, *, count: int = 10
     return found
 
 
-async def replay(queue: Queue, names: Names, sink: str) -> int:
-    """Have all events posted again that were given up; how many. What dies in between loses and doubles none."""
+async def replay(queue: Queue, names: Names, sink: str, *, uuid: str | None = None) -> int:
+    """Have all events posted again that were given up, or those of one message; how many.
+
+    What dies in between loses and doubles none.
+    """
     replayed = 0
     for number in range(queue.partitions):
         source, target = (stream_key(number, stream) for stream in (names.dead(sink), names.of(sink)))
         last: Any = await queue.redis.xrevrange(source, count=1)
+        after: Any = b"-"
+        # No further than what was there at first: what fails again is not taken twice.
         while last:
-            # No further than what was there at first: what fails again is not taken twice.
-            entries: Any = await queue.redis.xrange(source, max=last[0][0], count=POSTED)
+            entries: Any = await queue.redis.xrange(source, min=after, max=last[0][0], count=POSTED)
             if not entries:
                 break
-            words = [[2, source, target, id_, fields[EVENT]] for id_, fields in entries]
+            after = b"(" + entries[-1][0]
+            words = [
+                [2, source, target, id_, fields[EVENT]]
+                for id_, fields in entries
+                if uuid is None or events.loads(fields[EVENT]).get("uuid") == uuid
+            ]
             replayed += sum([int(answer) for answer in await queue.call(_REPLAY, words)])
     return replayed

@@ -322,7 +322,9 @@ def load(paths: Iterable[Path]) -> Config:
         except (OSError, UnicodeDecodeError) as err:
             raise ConfigError(f"{path} cannot be read: {err}") from err
         except yaml.YAMLError as err:
-            raise ConfigError(f"{path} is no YAML: {' '.join(str(err).split())}") from err
+            mark = getattr(err, "problem_mark", None)
+            # Without what stands there: it may be a password.
+            raise ConfigError(f"{path} is no YAML" + (f" at line {mark.line + 1}" if mark else "")) from None
         if not isinstance(found, dict | None):
             raise ConfigError(f"{path} holds no sections: begin it with one, such as receiver:")
         merged = _laid_over(merged, found or {})

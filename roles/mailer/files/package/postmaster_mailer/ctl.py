@@ -1,0 +1,420 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``mailerctl``: see what the mailer does, and tell it what to do.
+
+It ends with 0, with 1 where the answer is no (a check failed, nothing was found, time is over), with 2 where it could
+not be asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from redis.exceptions import RedisError
+
+from . import connect, events, inspection, preflight
+from .backdata import Names, dead_letters, replay
+from .config import DEFAULT, Config, ConfigError, load
+from .queue import Queue
+from .records import Records
+from .returnpath import UUID
+from .suppression import MANUAL, Entry, Suppression, SuppressionError, as_dict
+
+SINKS = ("post", "manager")
+STEP = 1.0  # seconds between two looks of drain
+_DAY = 86_400
+_pause = asyncio.sleep
+Given: TypeAlias = argparse.Namespace
+
+
+class CtlError(Exception):
+    """It cannot be done; the text says why in one sentence."""
+
+    code = 2
+
+
+class UnknownError(CtlError):
+    """There is nothing of that name."""
+
+    code = 1
+
+
+class Mailer:
+    """What commands work on."""
+
+    def __init__(self, settings: Config, queue: Queue) -> None:
+        self.settings, self.queue = settings, queue
+        names = settings.reliable_queue.queue_names
+        self.told = Names(settings.backdata.queue_name)
+        self.incoming = (names.primary_queue, names.default_queue)
+        self.before_postfix = (*self.incoming, settings.postfix.incoming_queue_name)
+        after = [stream for sink in SINKS for stream in (self.told.of(sink), self.told.dead(sink))]
+        self.streams = (*self.before_postfix, self.told.told, *after)
+
+
+# -- what is there ---------------------------------------------------------------------------------------
+
+
+async def status(given: Given, mailer: Mailer) -> int:
+    """All streams and who reads them."""
+    found = [await inspection.look(mailer.queue, stream) for stream in mailer.streams]
+    if given.json:
+        return _json([{**vars(one), "consumers": [vars(reader) for reader in one.consumers]} for one in found])
+    print(_table(["STREAM", "WAITING", "WORKED ON", "OLDEST"], [
+        (one.name, one.waiting, one.working, "-" if one.oldest is None else _age(one.oldest)) for one in found
+    ]))  # fmt: skip
+    readers = [(reader.name, one.name, reader.working, _age(reader.idle)) for one in found for reader in one.consumers]
+    print("\n" + (_table(["CONSUMER", "STREAM", "WORKS ON", "IDLE"], readers) if readers else "no stage has run yet"))
+    return 0
+
+
+async def trace(given: Given, mailer: Mailer) -> int:
+    """What became of one message, for each recipient."""
+    # In the order that messages go, so that one which moves on meanwhile is not missed; what is known of it last.
+    found = {stream: await inspection.find(mailer.queue, stream, given.uuid) for stream in mailer.streams}
+    record = await Records(mailer.queue).read(given.uuid)
+    if record is None or record.envelope is None:
+        raise UnknownError(f"nothing is known of {given.uuid}: it never came, or longer ago than records are kept")
+    envelope, states = record.envelope, record.states
+    taken, outgoing = (
+        {one for stream in streams for entry in found[stream] for one in entry["recipients"]}
+        for streams in (mailer.incoming, mailer.before_postfix[-1:])
+    )
+
+    def state(recipient: str) -> dict[str, Any]:
+        if recipient in states:
+            return dict(states[recipient])
+        if recipient in taken or recipient in outgoing:
+            return {"state": "taken in" if recipient in taken else "transformed"}
+        refused = states.get("", {}).get("state") == events.ERROR
+        return {"state": "not sent" if refused else "handed over"}
+
+    people = list(dict.fromkeys([*envelope.recipients, *states]))
+    rows = [{"recipient": one, **state(one)} for one in people]
+    counts = {stream: len(entries) for stream, entries in found.items() if entries}
+    about = {
+        "uuid": envelope.uuid,
+        "taken_in": _date(envelope.received),
+        "login": envelope.login,
+        "domain": envelope.domain,
+        "stream_id": envelope.stream_id,
+    }
+    if given.json:
+        dated = [{**row, "time": _date(row["time"])} if "time" in row else row for row in rows]
+        return _json({**about, "recipients": dated, "streams": counts})
+    where = ", ".join(f"{stream} {count}" for stream, count in counts.items()) or "none"
+    shown = {**about, "in_streams": where}
+    print(_table(None, [(name.replace("_", " "), value or "-") for name, value in shown.items()]))
+    print("\n" + _table(["RECIPIENT", "STATE", "TIME", "SAID"], [
+        (row["recipient"] or "(all)", row["state"], _date(row["time"]) if "time" in row else "-", _said(row))
+        for row in rows
+    ]))  # fmt: skip
+    return 0
+
+
+def _said(row: dict[str, Any]) -> str:
+    return ", ".join(str(row[name]) for name in ("type", "reason", "msg", "ip") if row.get(name)) or "-"
+
+
+# -- events that were given up ---------------------------------------------------------------------------
+
+
+async def dead(given: Given, mailer: Mailer) -> int:
+    """Events that an endpoint did not take."""
+    found = [
+        {"endpoint": sink, "why": why, **event}
+        for sink in SINKS
+        for event, why in await dead_letters(mailer.queue, mailer.told, sink, count=given.limit)
+    ]
+    found.sort(key=lambda one: int(one["timestamp"]))
+    if given.json:
+        return _json(found)
+    rows = [
+        (one["endpoint"], _date(one["timestamp"]), one["event"], one.get("uuid") or "-", one["why"]) for one in found
+    ]
+    print(_table(["ENDPOINT", "TIME", "EVENT", "UUID", "WHY"], rows) if rows else "there are no dead letters")
+    return 0
+
+
+async def replayed(given: Given, mailer: Mailer) -> int:
+    """Have them posted again."""
+    counts = {sink: await replay(mailer.queue, mailer.told, sink, uuid=given.uuid) for sink in SINKS}
+    if given.json:
+        _json(counts)
+    else:
+        print(", ".join(f"{count} to {sink}" for sink, count in counts.items()), "are posted again")
+    return 1 if given.uuid and not sum(counts.values()) else 0
+
+
+# -- the suppression list --------------------------------------------------------------------------------
+
+
+async def suppress(given: Given, mailer: Mailer) -> int:
+    """The suppression list."""
+    one = Suppression(mailer.queue, case_sensitive=mailer.settings.suppression.case_sensitive)
+    try:
+        work: Callable[[Given, Suppression], Awaitable[int]] = given.of_list
+        return await work(given, one)
+    except SuppressionError as err:
+        raise CtlError(str(err)) from err
+
+
+async def _add(given: Given, one: Suppression) -> int:
+    expiry = int(time.time()) + given.days * _DAY if given.days else 0
+    entries = [Entry(who, given.reason, given.source, 0, expiry, given.stream) for who in given.address]
+    count = await one.add(entries, replace=given.replace)
+    return _told(given, count, len(entries), "put in", "in for as long or longer: --replace shortens that")
+
+
+async def _remove(given: Given, one: Suppression) -> int:
+    removed = [await one.remove(who, given.stream) for who in given.address]
+    _told(given, sum(removed), len(removed), "taken out", "not in")
+    return 0 if all(removed) else 1
+
+
+async def _list(given: Given, one: Suppression) -> int:
+    found = sorted([entry async for entry in one.entries()], key=lambda entry: (entry.address, entry.stream))
+    return _entries(given, [as_dict(entry) for entry in found])
+
+
+async def _check(given: Given, one: Suppression) -> int:
+    found = await one.check([(who, given.stream or None) for who in given.address])
+    _entries(given, [{**as_dict(entry), "address": who} for (who, dummy), entry in found.items()])
+    return 1 if found else 0
+
+
+async def _import(given: Given, one: Suppression) -> int:
+    try:
+        text = sys.stdin.read() if given.file == "-" else Path(given.file).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as err:
+        raise CtlError(f"{given.file} cannot be read: {getattr(err, 'strerror', None) or 'it is not UTF-8'}") from err
+    count = await one.import_(text)
+    if given.json:
+        return _json({"changed": count})
+    print(f"{count} put in; what is in for as long or longer stays")
+    return 0
+
+
+async def _export(given: Given, one: Suppression) -> int:
+    async for line in one.export():
+        sys.stdout.write(line.encode("utf-8", "replace").decode())  # there may be halves of characters in a reason
+    return 0
+
+
+def _entries(given: Given, found: Sequence[dict[str, Any]]) -> int:
+    if given.json:
+        return _json(found)
+    empty = {"stream": "-", "expiry": "never", "source": "-"}
+    columns = ("address", "stream", "time", "expiry", "source", "reason")
+    rows = [[one[name] or empty.get(name, "") for name in columns] for one in found]
+    print(_table(["ADDRESS", "STREAM", "SINCE", "UNTIL", "SOURCE", "REASON"], rows) if rows else "nobody is suppressed")
+    return 0
+
+
+def _told(given: Given, count: int, wanted: int, done: str, others: str) -> int:
+    if given.json:
+        return _json({"changed": count})
+    print(f"{count} of {wanted} {done}" + (f", the others are {others}" if count < wanted else ""))
+    return 0
+
+
+# -- before a start, before a stop -----------------------------------------------------------------------
+
+
+async def drain(given: Given, mailer: Mailer) -> int:
+    """Wait until nothing waits for Postfix."""
+    ends, before = time.monotonic() + given.timeout, ""
+    while True:
+        counts = await inspection.left(mailer.queue, mailer.before_postfix)
+        text = ", ".join(f"{stream} {count}" for stream, count in counts.items())
+        over = not sum(counts.values()) or time.monotonic() >= ends
+        if not over and text != before:
+            print(text, file=sys.stderr, flush=True)
+        if over:
+            break
+        before = text
+        await _pause(min(STEP, max(0.0, ends - time.monotonic())))
+    if given.json:
+        _json(counts)
+    else:
+        print(f"not empty after {given.timeout} s: {text}" if sum(counts.values()) else "Postfix has all of it")
+    return 1 if sum(counts.values()) else 0
+
+
+async def checked(given: Given, mailer: Mailer) -> int:
+    """Whether this host is fit to send."""
+    settings = mailer.settings
+    mx, where, now = settings.mxserver, settings.postfixlog.postfix, datetime.datetime.now(datetime.UTC)
+    hostname = mx.hostname or socket.getfqdn()
+    try:
+        own = preflight.own_addresses()
+    except OSError as err:
+        raise CtlError(f"the addresses of this host cannot be read: {err}") from err
+    domains = sorted({one.return_path_domain.lower() for one in settings.transformer.domain_settings})
+    found = [
+        await preflight.outbound(given.host, given.port),
+        *await preflight.postfix(where.hostname, where.port, preflight.public(own), f"220 {hostname} ESMTP"),
+        *await preflight.redis(mailer.queue.redis),
+        preflight.certificate("receiver", settings.receiver.certificate, now),
+        *([preflight.certificate("mxserver", mx.certificate, now)] if mx.certificate else []),
+        *[await preflight.return_path(one, hostname, own, preflight.mx_of) for one in domains],
+    ]
+    if given.json:
+        _json([vars(one) for one in found])
+    else:
+        print(_table(None, [
+            row
+            for one in found
+            for row in [(one.verdict, one.name, one.said), *([("", "", f"remedy: {one.remedy}")] if one.remedy else [])]
+        ]))  # fmt: skip
+    return 1 if any(one.verdict == preflight.FAILED for one in found) else 0
+
+
+# -- said ------------------------------------------------------------------------------------------------
+
+
+def _json(data: object) -> int:
+    print(json.dumps(data, indent=2))
+    return 0
+
+
+def _table(heads: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> str:
+    """Columns with two spaces between them. What strangers wrote gives the terminal no orders."""
+    cells = [[_plain(str(cell)) for cell in row] for row in ([heads] if heads else []) + [list(row) for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _plain(text: str) -> str:
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def _date(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _age(seconds: float) -> str:
+    for length, unit in ((_DAY, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} s"
+
+
+# -- asked -----------------------------------------------------------------------------------------------
+
+
+def _uuid(text: str) -> str:
+    if not UUID.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no uuid: it has 1 to 40 of a-z and 0-9")
+    return text
+
+
+def _up_to(most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {most}")
+        return int(text[:9])
+
+    return number
+
+
+Command: TypeAlias = "Callable[[Given, Mailer], Awaitable[int]]"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="for programs")
+    top = argparse.ArgumentParser(prog="mailerctl", description="See what the mailer does, and tell it what to do.")
+    top.add_argument("--config", type=Path, action="append", help="a YAML file, laid over those before it")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, work: Command, text: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text, parents=[shared])
+        one.set_defaults(work=work)
+        return one
+
+    command("status", status, "all streams and who reads them")
+    one = command("trace", trace, "what became of one message")
+    one.add_argument("uuid", type=_uuid)
+    one = command("dead", dead, "events that an endpoint did not take")
+    one.add_argument("--limit", type=_up_to(1000), default=100, help="the oldest of each partition (100)")
+    one = command("replay", replayed, "have them posted again")
+    one.add_argument("uuid", type=_uuid, nargs="?", help="those of this message alone")
+    _of_list(command("suppress", suppress, "the suppression list"), shared)
+    one = command("drain", drain, "wait until nothing waits for Postfix")
+    one.add_argument("--timeout", type=_up_to(_DAY), default=300, help="seconds (300)")
+    one = command("preflight", checked, "whether this host is fit to send")
+    one.add_argument("--host", default="aspmx.l.google.com", help="whom to try (aspmx.l.google.com)")
+    one.add_argument("--port", type=_up_to(65_535), default=25, help="at which port (25)")
+    return top
+
+
+def _of_list(whole: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
+    parts = whole.add_subparsers(required=True, metavar="COMMAND")
+    for name, work, text in (
+        ("add", _add, "put addresses or domains in"),
+        ("remove", _remove, "take them out"),
+        ("check", _check, "ends with 1 if one of these addresses is suppressed"),
+        ("list", _list, "all of it"),
+        ("import", _import, "put in a file of CSV, - for standard input"),
+        ("export", _export, "all of it as CSV"),
+    ):
+        one = parts.add_parser(name, help=text, description=text, parents=[shared])
+        one.set_defaults(of_list=work)
+        if name in ("add", "remove", "check"):
+            one.add_argument("address", nargs="+")
+            one.add_argument("--stream", default="", help="for mail of this X-Stream-Id alone")
+        if name == "add":
+            one.add_argument("--days", type=_up_to(36_500), help="for how long; for good without it")
+            one.add_argument("--reason", default=MANUAL)
+            one.add_argument("--source", default="mailerctl", help="who says so")
+            one.add_argument("--replace", action="store_true", help="also if it is in for longer")
+        if name == "import":
+            one.add_argument("file")
+
+
+async def _run(given: Given) -> int:
+    settings = load(given.config or [DEFAULT / "mailer.yaml"])
+    queue = connect.queue_of(settings, settings.redis)
+    try:
+        work: Command = given.work
+        return await work(given, Mailer(settings, queue))
+    except (RedisError, TimeoutError, ConnectionError) as err:
+        if isinstance(err, BrokenPipeError):
+            raise
+        raise CtlError(f"Redis cannot be asked: {err or 'no answer'}") from err
+    finally:
+        await queue.redis.aclose()
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Read the command line and do it; the exit code."""
+    given = parser().parse_args(words)
+    try:
+        code = asyncio.run(_run(given))
+        sys.stdout.flush()
+    except (CtlError, ConfigError) as err:
+        print(f"mailerctl: {_plain('; '.join(str(err).splitlines()))}", file=sys.stderr)
+        return err.code if isinstance(err, CtlError) else 2
+    except BrokenPipeError:  # who read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
