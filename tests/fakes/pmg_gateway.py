@@ -19,6 +19,7 @@ from urllib.parse import quote
 import fake_pmg_lists
 import pytest
 from ansible.module_utils import basic
+from ansible.module_utils.common import warnings
 from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_run, _pmg_tasks
 from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
 from ansible_collections.postmaster.mail.plugins.modules import pmg_network
@@ -54,6 +55,8 @@ class Gateway:
             # What ansible.module_utils.testing does from ansible-core 2.19 on; 2.18 has no such thing.
             patched.setattr(basic, "_ANSIBLE_ARGS", json.dumps(arguments).encode())
             patched.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+            # A process warns of the same thing once; each run of a module is one of its own in life.
+            patched.setattr(warnings, "_global_warnings", type(warnings._global_warnings)())
             with contextlib.redirect_stdout(stream), contextlib.suppress(SystemExit):
                 module.main()
         result: dict[str, Any] = json.loads(stream.getvalue().strip().splitlines()[-1])

@@ -247,7 +247,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES | st.text(max_size=30), max_size=12).map("".join))
 def test_hostile_messages_end_in_a_score(text: str) -> None:
-    found = judged(Mail(b"From: a@example.org\r\n" + text.encode("utf-8", "replace")))
+    found = judged(Mail(b"From: a@example.org\r\nX-Other: 1\r\n" + text.encode("utf-8", "replace")))
     assert 0 <= found.points <= 10
     json.dumps(found.as_dict())
     assert all(line.isprintable() for line in found.table())
