@@ -8,6 +8,7 @@ Everything here is pure. What the host is like comes from an object with the met
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import socket
@@ -21,7 +22,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._networks import P
 
 IPAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
-CHECK_NAMES = ("release", "mta", "port", "space", "outbound_25", "ptr")
+CHECK_NAMES = ("release", "mta", "port", "space", "outbound_25", "ptr", "name", "address")
 OK, WARNING, OBSTACLE = "ok", "warning", "obstacle"
 MTA_PACKAGES = {
     "postfix": re.compile(r"postfix$"),
@@ -114,6 +115,14 @@ class Ptr:
 
 
 @dataclass(frozen=True)
+class PublicName:
+    """A name that must lead to exactly these addresses of the host; none of a family: it has no record of it."""
+
+    hostname: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Unit:
     """What systemd knows of a unit: ``active``, ``inactive`` or ``absent``, and the state of its file."""
 
@@ -133,6 +142,7 @@ class Request:
     min_free_mb: Mapping[str, int] = field(default_factory=dict)
     outbound: Outbound | None = None
     ptr: Ptr | None = None
+    public_name: PublicName | None = None
     services: tuple[str, ...] = ()
     warn_only: frozenset[str] = frozenset()
 
@@ -162,6 +172,8 @@ class Host(Protocol):
     def query(self, name: str, rdtype: str) -> list[str]: ...
     def source_addresses(self) -> Mapping[str, str]: ...
     def has_global_ipv6(self) -> bool: ...
+    def advertised_routes(self) -> Sequence[str]: ...
+    def owns(self, address: str) -> bool: ...
     def etckeeper_ready(self) -> bool: ...
     def services(self, names: Sequence[str]) -> Mapping[str, Unit]: ...
     def in_runlevel(self, name: str) -> bool: ...
@@ -241,6 +253,19 @@ def parse_if_inet6(text: str) -> bool:
     return False
 
 
+def parse_ipv6_route(text: str) -> list[str]:
+    """Interfaces of /proc/net/ipv6_route whose default route the kernel learned by router advertisements (RFC 4861)."""
+    learned = 0x00040000  # RTF_ADDRCONF
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 10 and set(words[0] + words[1]) == {"0"} and words[9] != "lo":
+            with contextlib.suppress(ValueError):
+                if int(words[8], 16) & learned:
+                    found.append(words[9])
+    return list(dict.fromkeys(found))
+
+
 def parse_systemctl_show(text: str, names: Sequence[str]) -> dict[str, Unit]:
     """``systemctl show -p LoadState -p ActiveState -p UnitFileState`` of ``names``."""
     units = dict.fromkeys(names, Unit())
@@ -289,13 +314,14 @@ def validate(request: Request) -> None:
             raise PreflightError(f"services: {name!r} is no unit name")
     if request.outbound is not None and not 1 <= request.outbound.port <= 65535:
         raise PreflightError(f"outbound_25: {request.outbound.port} is no port: give a number from 1 to 65535")
-    if request.ptr is not None:
-        if not _HOSTNAME.match(request.ptr.hostname.rstrip(".")):
-            raise PreflightError(
-                f"ptr: {request.ptr.hostname!r} is no full host name: give one such as relay.example.org"
-            )
-        for address in request.ptr.addresses:
-            parse_address(address, "ptr")
+    for item, wanted in (("ptr", request.ptr), ("public_name", request.public_name)):
+        if wanted is not None:
+            if not _HOSTNAME.match(wanted.hostname.rstrip(".")):
+                raise PreflightError(
+                    f"{item}: {wanted.hostname!r} is no full host name: give one such as relay.example.org"
+                )
+            for address in wanted.addresses:
+                parse_address(address, item)
 
 
 # --- judgements ------------------------------------------------------------------------------
@@ -449,6 +475,29 @@ def judge_ptr(address: str, hostname: str, pointers: Sequence[str], forward: Map
     return Check("ptr", OK, f"{address} and {host} name each other.")
 
 
+def judge_name(hostname: str, rdtype: str, found: Sequence[str], wanted: Sequence[str]) -> Check:
+    """The records of one family are the wanted ones, and no others. Both are addresses."""
+    host = hostname.rstrip(".")
+    has, needs = ({ipaddress.ip_address(text) for text in texts} for texts in (found, wanted))
+    if has == needs:
+        return Check("name", OK, f"{host} has the {rdtype} records it needs.")
+    missing, stray = (sorted(map(str, some)) for some in (needs - has, has - needs))
+    steps = [f"publish `{host}. {rdtype} {address}`" for address in missing]
+    steps += [f"remove `{host}. {rdtype} {address}`" for address in stray]
+    seen = f"leads to {', '.join(sorted(map(str, has)))}" if has else f"has no {rdtype} record"
+    only = f" but should to {', '.join(sorted(map(str, needs)))}" if has and needs else ""
+    here = f", where this host takes nothing by {'IPv4' if rdtype == 'A' else 'IPv6'}" if not needs else ""
+    return Check("name", OBSTACLE, f"{host} {seen}{only}{here}: {' and '.join(steps)}.")
+
+
+def judge_address(address: str, *, owned: bool) -> Check:
+    """The address is one of the host's own."""
+    if owned:
+        return Check("address", OK, f"{address} is an address of this host.")
+    message = f"{address} is no address of this host: add it to an interface, or name the one the host is reached at."
+    return Check("address", OBSTACLE, message)
+
+
 # --- all of it -------------------------------------------------------------------------------
 
 
@@ -470,6 +519,8 @@ def examine(request: Request, host: Host) -> Report:
         checks.append(judge_outbound(out, host.connect(out.host, out.port, out.timeout), sources))
     if request.ptr is not None:
         checks += _pointers(request.ptr, host, sources)
+    if request.public_name is not None:
+        checks += _public_name(request.public_name, host)
     softened = tuple(_soften(check, request.warn_only) for check in checks)
     return Report(softened, _facts(request, host, os_release, packages, sources))
 
@@ -517,6 +568,20 @@ def _pointer(address: str, hostname: str, host: Host) -> Check:
     return judge_ptr(address, hostname, pointers, forward)
 
 
+def _public_name(wanted: PublicName, host: Host) -> list[Check]:
+    addresses = [ipaddress.ip_address(text) for text in wanted.addresses]
+    checks = [judge_address(str(address), owned=host.owns(str(address))) for address in addresses]
+    for version, rdtype in ((4, "A"), (6, "AAAA")):
+        try:
+            found = host.query(wanted.hostname.rstrip("."), rdtype)
+        except OSError as err:
+            message = f"{wanted.hostname} cannot be looked up ({err}): check the name servers in /etc/resolv.conf."
+            return [*checks, Check("name", OBSTACLE, message)]
+        needed = [str(address) for address in addresses if address.version == version]
+        checks.append(judge_name(wanted.hostname, rdtype, found, needed))
+    return checks
+
+
 def _facts(
     request: Request,
     host: Host,
@@ -533,6 +598,7 @@ def _facts(
         "hostname": hostname,
         "fqdn": fqdn,
         "ipv6": host.has_global_ipv6(),
+        "advertised_routes": list(host.advertised_routes()),
         "addresses": dict(sources),
         "missing_packages": [name for name in request.packages if name not in packages and name not in provided],
         "versions": {name: packages[name].version for name in request.packages if name in packages},

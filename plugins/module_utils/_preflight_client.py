@@ -169,6 +169,19 @@ class LocalHost:
     def has_global_ipv6(self) -> bool:
         return pf.parse_if_inet6(self._read("/proc/net/if_inet6"))
 
+    def advertised_routes(self) -> Sequence[str]:
+        return pf.parse_ipv6_route(self._read("/proc/net/ipv6_route"))
+
+    def owns(self, address: str) -> bool:
+        """Whether a program on this host can be reached at the address: the kernel gives a socket no other."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.bind((address, 0))
+            except OSError:
+                return False
+        return True
+
     def etckeeper_ready(self) -> bool:
         """Whether /etc is under version control, whichever of etckeeper's systems it is."""
         return any(os.path.isdir(self._path(f"/etc/{name}")) for name in (".git", ".hg", ".bzr", "_darcs"))

@@ -97,6 +97,21 @@ options:
         description: The name the PTR of each must hold, which must have the address in its turn.
         type: str
         required: true
+  public_name:
+    description: A name under which the host is found.
+    type: dict
+    suboptions:
+      hostname:
+        description: The name. It may be an alias.
+        type: str
+        required: true
+      addresses:
+        description:
+          - Addresses it must have, and no others. Each must be one of the host's own.
+          - Without an IPv6 address the name must have none either, and the same goes for IPv4.
+        type: list
+        elements: str
+        required: true
   services:
     description: Units whose state is wanted in RV(services) and RV(enabled_services).
     type: list
@@ -106,7 +121,7 @@ options:
     description: Checks whose obstacles become warnings.
     type: list
     elements: str
-    choices: [release, mta, port, space, outbound_25, ptr]
+    choices: [release, mta, port, space, outbound_25, ptr, name, address]
     default: []
 """
 
@@ -186,6 +201,14 @@ ipv6:
   description: Whether the host has an IPv6 address of global scope.
   returned: always
   type: bool
+advertised_routes:
+  description:
+    - Interfaces over which a router has told the kernel of a default route for IPv6. The kernel does not listen any
+      more once it forwards packets, unless C(net.ipv6.conf.<interface>.accept_ra) is 2.
+  returned: always
+  type: list
+  elements: str
+  sample: [eth0]
 addresses:
   description: The address the host sends from, by family. A family without a route is left out.
   returned: always
@@ -244,6 +267,10 @@ PTR_OPTIONS = {
     "addresses": {"type": "list", "elements": "str", "default": []},
     "hostname": {"type": "str", "required": True},
 }
+NAME_OPTIONS = {
+    "hostname": {"type": "str", "required": True},
+    "addresses": {"type": "list", "elements": "str", "required": True},
+}
 ARGUMENT_SPEC = {
     "releases": {"type": "list", "elements": "str", "default": ["bookworm", "trixie"]},
     "mta": {"type": "str", "choices": ["postfix", "exim", "opensmtpd"]},
@@ -253,6 +280,7 @@ ARGUMENT_SPEC = {
     "min_free_mb": {"type": "dict", "default": {}},
     "outbound_25": {"type": "dict", "options": OUTBOUND_OPTIONS},
     "ptr": {"type": "dict", "options": PTR_OPTIONS},
+    "public_name": {"type": "dict", "options": NAME_OPTIONS},
     "services": {"type": "list", "elements": "str", "default": []},
     "warn_only": {"type": "list", "elements": "str", "choices": list(pf.CHECK_NAMES), "default": []},
 }
@@ -268,7 +296,7 @@ def whole_number(path: str, value: object) -> int:
 
 def build_request(params: dict[str, Any]) -> pf.Request:
     """The request the options describe. Raises :class:`PreflightError`."""
-    outbound, ptr = params["outbound_25"], params["ptr"]
+    outbound, ptr, name = params["outbound_25"], params["ptr"], params["public_name"]
     return pf.Request(
         releases=tuple(params["releases"]),
         mta=params["mta"],
@@ -278,6 +306,7 @@ def build_request(params: dict[str, Any]) -> pf.Request:
         min_free_mb={path: whole_number(path, value) for path, value in params["min_free_mb"].items()},
         outbound=pf.Outbound(**outbound) if outbound else None,
         ptr=pf.Ptr(tuple(ptr["addresses"]), ptr["hostname"]) if ptr else None,
+        public_name=pf.PublicName(name["hostname"], tuple(name["addresses"])) if name else None,
         services=tuple(params["services"]),
         warn_only=frozenset(params["warn_only"]),
     )

@@ -208,7 +208,7 @@ def test_all_of_the_estate_is_what_its_variables_describe() -> None:
     """The demo runs site.yml on these, so a host in a group that nothing describes would end it."""
     described = {path.stem for path in (state.REPOSITORY / "molecule/shared/estate/group_vars").iterdir()}
     groups = {group for name in hosts.EVERYTHING for group in hosts.BY_NAME[name].groups}
-    assert groups - {"internet", "edges", "estate", "satellites_postfix", "satellites_exim"} <= described
+    assert groups - {"internet", "routers", "estate", "satellites_postfix", "satellites_exim"} <= described
     assert "mail-13" not in hosts.EVERYTHING
 
 

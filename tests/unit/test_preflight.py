@@ -74,6 +74,7 @@ class FakeHost:
     sources: Mapping[str, str] = field(default_factory=lambda: {"ipv4": "192.0.2.25"})
     units: Mapping[str, pf.Unit] = field(default_factory=lambda: {"postfix": pf.Unit("active", "enabled")})
     scripts: Sequence[str] = ()
+    foreign: Sequence[str] = ()
 
     def os_release(self) -> Mapping[str, str]:
         return self.release
@@ -106,6 +107,12 @@ class FakeHost:
 
     def has_global_ipv6(self) -> bool:
         return False
+
+    def advertised_routes(self) -> Sequence[str]:
+        return ["eth1"]
+
+    def owns(self, address: str) -> bool:
+        return address not in self.foreign
 
     def etckeeper_ready(self) -> bool:
         return True
@@ -161,6 +168,7 @@ def test_no_text_breaks_a_parser(text: str) -> None:
     pf.parse_dpkg_status(f"Package: {text}\nStatus: {text}\nProvides: {text}")
     pf.parse_proc_net_tcp(f"head\n{text}\n 0: {text} {text} 0A 0 0 0 0 0 {text}")
     pf.parse_if_inet6(text)
+    pf.parse_ipv6_route(text)
     pf.parse_systemctl_show(text, ["a"])
     pf.fqdn_from_hosts(text, "a")
 
@@ -177,6 +185,26 @@ def test_no_text_breaks_a_parser(text: str) -> None:
 )
 def test_global_ipv6(text: str, expected: bool) -> None:
     assert pf.parse_if_inet6(text) is expected
+
+
+ROUTES = """\
+20010db8000100000000000000000000 40 00000000000000000000000000000000 00 {none} 00000100 2 0 00040001     eth0
+00000000000000000000000000000000 00 00000000000000000000000000000000 00 {via} 00000400 1 0 00450003     eth0
+00000000000000000000000000000000 00 00000000000000000000000000000000 00 {via} 00000400 1 0 00450003     eth0
+00000000000000000000000000000000 00 00000000000000000000000000000000 00 {via} 00000400 1 0 00000003     eth1
+00000000000000000000000000000000 00 00000000000000000000000000000000 00 {none} ffffffff 1 0 00240200       lo
+broken
+"""
+
+
+def test_routes_that_routers_advertise() -> None:
+    text = ROUTES.format(none="0" * 32, via="fe80" + "0" * 27 + "1")
+    assert pf.parse_ipv6_route(text) == ["eth0"]
+
+
+def test_the_port_knows_the_addresses_of_the_host() -> None:
+    assert LocalHost().owns("127.0.0.1")
+    assert not LocalHost().owns("192.0.2.250")
 
 
 def test_systemctl_show() -> None:
@@ -247,6 +275,8 @@ PORT_25 = (pf.wanted_port(25, "127.0.0.1", ["master"]),)
 PTR = pf.Ptr(("192.0.2.25",), "Relay.example.org.")
 PTR_NAME = ("25.2.0.192.in-addr.arpa", "PTR")
 
+NAME = pf.PublicName("mail.example.org", ("192.0.2.2", "2001:db8::2"))
+NAME_A, NAME_AAAA = ("mail.example.org", "A"), ("mail.example.org", "AAAA")
 OBSTACLES = [
     (
         {"releases": ("bookworm", "trixie")},
@@ -334,6 +364,38 @@ OBSTACLES = [
         "2001:db8::25 has no PTR record: ask whoever provides this address for `5.2.0.0.0.0.0.0.0.0.0.0.0.0.0.0."
         "0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. PTR relay.example.org.`.",
     ),
+    (
+        {"public_name": NAME},
+        {"zone": {NAME_A: ["192.0.2.2"]}},
+        "mail.example.org has no AAAA record: publish `mail.example.org. AAAA 2001:db8::2`.",
+    ),
+    (
+        {"public_name": NAME},
+        {"zone": {NAME_A: ["192.0.2.2", "192.0.2.3"], NAME_AAAA: ["2001:db8::2"]}},
+        "mail.example.org leads to 192.0.2.2, 192.0.2.3 but should to 192.0.2.2: remove `mail.example.org. A 192.0.2.3`.",
+    ),
+    (
+        {"public_name": NAME},
+        {"zone": {NAME_A: ["192.0.2.3"], NAME_AAAA: ["2001:db8::2"]}},
+        "mail.example.org leads to 192.0.2.3 but should to 192.0.2.2: publish `mail.example.org. A 192.0.2.2`"
+        " and remove `mail.example.org. A 192.0.2.3`.",
+    ),
+    (
+        {"public_name": pf.PublicName("mail.example.org", ("192.0.2.2",))},
+        {"zone": {NAME_A: ["192.0.2.2"], NAME_AAAA: ["2001:db8::2"]}},
+        "mail.example.org leads to 2001:db8::2, where this host takes nothing by IPv6:"
+        " remove `mail.example.org. AAAA 2001:db8::2`.",
+    ),
+    (
+        {"public_name": NAME},
+        {"dns_down": True},
+        "mail.example.org cannot be looked up (192.0.2.53 does not answer): check the name servers in /etc/resolv.conf.",
+    ),
+    (
+        {"public_name": NAME},
+        {"zone": {NAME_A: ["192.0.2.2"], NAME_AAAA: ["2001:DB8:0::2"]}, "foreign": ["192.0.2.2"]},
+        "192.0.2.2 is no address of this host: add it to an interface, or name the one the host is reached at.",
+    ),
 ]
 
 
@@ -374,6 +436,8 @@ def test_obstacle_as_a_warning(request_: dict, host: dict, message: str) -> None
             {"ptr": PTR},
             {"zone": {PTR_NAME: ["relay.example.org."], ("Relay.example.org", "A"): ["192.0.2.9", "192.0.2.25"]}},
         ),
+        ({"public_name": NAME}, {"zone": {NAME_A: ["192.0.2.2"], NAME_AAAA: ["2001:DB8:0::2"]}}),
+        ({"public_name": pf.PublicName("mail.example.org.", ("192.0.2.2",))}, {"zone": {NAME_A: ["192.0.2.2"]}}),
     ],
 )
 def test_all_is_well(request_: dict, host: dict) -> None:
@@ -411,6 +475,7 @@ def test_facts() -> None:
         "hostname": "relay",
         "fqdn": "relay.example.org",
         "ipv6": False,
+        "advertised_routes": ["eth1"],
         "addresses": {"ipv4": "192.0.2.25"},
         "missing_packages": ["rspamd"],
         "versions": {"postfix": "3.10.5-1"},
@@ -432,6 +497,8 @@ def test_facts() -> None:
         ({"ptr": pf.Ptr((), "relay")}, "ptr: 'relay' is no full host name"),
         ({"ptr": pf.Ptr((), "relay.example.org ")}, "ptr: 'relay.example.org ' is no full host name"),
         ({"ptr": pf.Ptr(("192.0.2.300",), "relay.example.org")}, "ptr: '192.0.2.300' is no IP address"),
+        ({"public_name": pf.PublicName("edge", ())}, "public_name: 'edge' is no full host name"),
+        ({"public_name": pf.PublicName("mail.example.org", ("edge",))}, "public_name: 'edge' is no IP address"),
     ],
 )
 def test_bad_request(request_: dict, message: str) -> None:
@@ -525,6 +592,7 @@ def test_options_become_a_request() -> None:
         "min_free_mb": {"/var": "100"},
         "outbound_25": {"host": "mx", "port": 25, "required": False, "timeout": 2.0},
         "ptr": {"addresses": ["192.0.2.25"], "hostname": "relay.example.org"},
+        "public_name": {"addresses": ["192.0.2.2"], "hostname": "mail.example.org"},
         "services": ["postfix"],
         "warn_only": ["ptr"],
     }
@@ -532,5 +600,6 @@ def test_options_become_a_request() -> None:
     assert request_.ports == (pf.WantedPort(25, ipaddress.ip_address("127.0.0.1"), ("master",)),)
     assert request_.min_free_mb == {"/var": 100}
     assert request_.outbound == pf.Outbound("mx", 25, False, 2.0)
+    assert request_.public_name == pf.PublicName("mail.example.org", ("192.0.2.2",))
     with pytest.raises(pf.PreflightError, match="min_free_mb: /var needs a whole number of MiB, not 'much'"):
         mail_preflight.build_request({**params, "min_free_mb": {"/var": "much"}})

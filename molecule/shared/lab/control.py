@@ -33,7 +33,8 @@ def choose(names: Iterable[str]) -> list[Host]:
     wanted = set(names)
     if unknown := sorted(wanted - set(BY_NAME)):
         raise LabError(f"no host of the lab is called {', '.join(unknown)}; there are {', '.join(BY_NAME)}")
-    return [host for host in HOSTS if (host.of_internet and not host.on_request) or host.name in wanted]
+    always = [host for host in HOSTS if (host.of_internet or host.routes) and not host.on_request]
+    return [host for host in HOSTS if host in always or host.name in wanted]
 
 
 def up(plan: Plan, *, hosts: Sequence[Host], engine_name: str, say: Say) -> None:
@@ -57,6 +58,14 @@ def up(plan: Plan, *, hosts: Sequence[Host], engine_name: str, say: Say) -> None
     say("waiting for them to answer")
     _wait(plan, hosts)
     say(f"lab {plan.name} is up: {known['inventory']}")
+
+
+def restart(name: str, host: str) -> None:
+    """Restart a host of a lab, as its power button would, and wait until it can be reached."""
+    known = state.load(name)
+    about = known["hosts"][host]
+    engines.find(known["engine"], state=state.CACHE).run("restart", about["container"])
+    ready.wait(f"sshd on {host}", partial(ready.banner, about["control"], 22, b"SSH-"))
 
 
 def down(name: str, *, engine_name: str, say: Say) -> None:
@@ -116,11 +125,11 @@ def _start(plan: Plan, host: Host, engine: Engine, renderer: Renderer) -> None:
     container = Container(
         name=plan.container(host),
         hostname=host.fqdn,
-        image=internet_tag() if host.of_internet and host.name != "edge" else base_tag(host.release),
+        image=internet_tag() if host.of_internet else base_tag(host.release),
         lab=plan.name,
         links=tuple(links),
         mounts=tuple(mounts),
-        sysctls=FORWARDING if host.name == "edge" else {},
+        sysctls=FORWARDING if host.routes else {},
     )
     engine.create(container)
     engine.put(container.name, pack(renderer.files(host)))

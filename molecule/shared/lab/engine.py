@@ -9,6 +9,7 @@ where one is needed.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import shutil
@@ -220,9 +221,12 @@ class Podman(Engine):
     def create(self, wanted: Container) -> None:
         # SYS_PTRACE: start-stop-daemon knows another user's daemon by its /proc/PID/exe.
         args = ["--systemd=always", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE", "--no-hosts"]
-        for link in wanted.links:
-            options = f"ip={link.v4},ip6={link.v6}" if link.v4 else ""
-            args += ["--network", f"{link.network}:{options}" if options else link.network]
+        for number, link in enumerate(wanted.links):
+            # Else both would be others after a restart, which is not what happens to a real host.
+            options = f"interface_name=eth{number}"
+            if link.v4:
+                options += f",ip={link.v4},ip6={link.v6},mac={_mac(link.v4)}"
+            args += ["--network", f"{link.network}:{options}"]
         self.run("create", *args, *_common(wanted), wanted.image)
 
     def create_network(self, name: str, lab: str, *, v4: str, v6: str, gateways: tuple[str, str]) -> None:
@@ -277,6 +281,11 @@ def make_room(engine: Engine, say: Callable[[str], None], *, setting: Path = INO
             f"the lab's hosts need fs.inotify.max_user_instances of {INOTIFY_INSTANCES}, and it cannot be set: "
             f"run sysctl -w fs.inotify.max_user_instances={INOTIFY_INSTANCES} as root"
         ) from err
+
+
+def _mac(v4: str) -> str:
+    """A locally administered address (IEEE 802c) made of an IPv4 one, as docker makes them."""
+    return ":".join(["02", "42", *(f"{part:02x}" for part in ipaddress.IPv4Address(v4).packed)])
 
 
 def _docker_addresses(link: Link) -> list[str]:

@@ -13,7 +13,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-INTERNET, ESTATE = "internet", "estate"
+INTERNET, ESTATE, ROUTERS = "internet", "estate", "routers"
 SIDES = (INTERNET, ESTATE)
 GATEWAY = 1  # the controller's own address on each bridge
 
@@ -37,7 +37,12 @@ class Host:
     @property
     def of_internet(self) -> bool:
         """Whether the lab itself sets this host up, rather than the estate's roles."""
-        return self.sides[0] == INTERNET
+        return INTERNET in self.groups
+
+    @property
+    def routes(self) -> bool:
+        """Whether it passes packets on between the sides."""
+        return ROUTERS in self.groups
 
 
 def _internet(name: str, fqdn: str, number: int, nameless: tuple[int, ...] = ()) -> Host:
@@ -48,6 +53,11 @@ def _estate(name: str, number: int, release: str, *groups: str, on_request: bool
     return Host(name, f"{name}.corp.example", number, (ESTATE,), release, (ESTATE, *groups), on_request=on_request)
 
 
+def _away(name: str, number: int, release: str, group: str) -> Host:
+    groups = (ESTATE, "satellites", group)
+    return Host(name, f"{name}.corp.example", number, (INTERNET,), release, groups, on_request=True)
+
+
 HOSTS = (
     _internet("ns1", "ns1.lab.test", 11),
     _internet("ns2", "ns2.lab.test", 12),
@@ -56,13 +66,17 @@ HOSTS = (
     _internet("provider", "smtp.provider.test", 25),
     _internet("outside", "mx.outside.test", 26),
     _internet("stranger", "host.stranger.test", 66, nameless=(67,)),
-    Host("edge", "edge.corp.example", 2, SIDES, groups=("edges",)),
+    Host("edge", "edge.corp.example", 2, SIDES, groups=(ROUTERS,)),
+    Host("edge-12", "edge-12.corp.example", 3, SIDES, "bookworm", (ROUTERS,), on_request=True),
     _estate("relay1", 25, "trixie", "relays"),
     _estate("relay2", 26, "bookworm", "relays"),
     _estate("sat-postfix-12", 31, "bookworm", "satellites", "satellites_postfix"),
     _estate("sat-postfix-13", 32, "trixie", "satellites", "satellites_postfix"),
     _estate("sat-exim-12", 33, "bookworm", "satellites", "satellites_exim"),
     _estate("sat-exim-13", 34, "trixie", "satellites", "satellites_exim"),
+    # Servers of the estate that stand somewhere else.
+    _away("sat-away-12", 35, "bookworm", "satellites_exim"),
+    _away("sat-away-13", 36, "trixie", "satellites_postfix"),
     _estate("mail-12", 41, "bookworm", "mail_servers", on_request=True),
     _estate("mail-13", 42, "trixie", "mail_servers", on_request=True),
 )
