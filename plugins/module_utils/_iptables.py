@@ -208,15 +208,13 @@ class Ruleset:
 
     def _made_span(self, table: str) -> tuple[int, int]:
         """Where the table is; it is added if the text has none."""
-        span = self.span(table)
-        if span is None:
-            if self.lines and not self.lines[-1].endswith("\n"):
-                self.lines[-1] += "\n"
-            policies = [f":{name} ACCEPT [0:0]\n" for name in BUILT_IN[table]]
-            self.lines += [f"{MADE_BY_US}\n", f"*{table}\n", *policies, "COMMIT\n"]
-            span = self.span(table)
-        assert span is not None
-        return span
+        if (span := self.span(table)) is not None:
+            return span
+        if self.lines and not self.lines[-1].endswith("\n"):
+            self.lines[-1] += "\n"
+        policies = [f":{name} ACCEPT [0:0]\n" for name in BUILT_IN[table]]
+        self.lines += [f"{MADE_BY_US}\n", f"*{table}\n", *policies, "COMMIT\n"]
+        return self._made_span(table)
 
     def _tidy(self, chain: Chain) -> None:
         """Take out the hook if it is Docker's and holds nothing, and a table that we added and that holds nothing."""

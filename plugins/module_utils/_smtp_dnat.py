@@ -99,7 +99,7 @@ class Request:
         ]
 
 
-Resolve: TypeAlias = "Callable[[str], Sequence[str]]"
+Resolve: TypeAlias = Callable[[str], Sequence[str]]
 
 
 def request(params: Mapping[str, Any], resolve: Resolve, *, now: int) -> Request:

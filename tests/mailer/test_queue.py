@@ -158,18 +158,24 @@ def test_intake_says_what_is_wrong(redis_server: RedisServer) -> None:
         await queue.prepare(["primary", "default"])
         intake = Intake(queue, QueueNames())
         assert await intake.take(MAIL % b"u1", ("b@example.com",), "app") == "u1"
-        assert await intake.take(b"X-Priority: 0\r\n" + MAIL % b"u2", ("b@example.com", "c@example.com"), "app") == "u2"
+        assert (
+            await intake.take(
+                b"X-Priority: 0\r\n" + MAIL % b"u2" + b"a" * 998, ("b@example.com", "c@example.com"), "app"
+            )
+            == "u2"
+        )
         assert await intake.take(MAIL % b"u1", ("b@example.com",), "app") == "u1"
         for raw, said in (
             (MAIL % b"u1" + b"more", "X-Uuid u1 belongs to another message: give each its own"),
             (MAIL % b"u3" + b"a\nb\r\n", "a line end at byte 43 is CR or LF alone: lines end in CRLF"),
             (MAIL % b"u3" + b"a\0b\r\n", "there is a NUL in it: encode what is no text as base64"),
+            (MAIL % b"u3" + b"a" * 999 + b"\r\n", "line 5 has more than 998 bytes: encode the text it is in"),
             (MAIL % b"U3", "X-Uuid is missing or wrong: give each message one, 1 to 40 of a-z and 0-9"),
         ):
             with pytest.raises(RejectedError) as error:
                 await intake.take(raw, ("b@example.com",), "app")
             assert str(error.value) == said
-        assert vars(intake.counts) == {"enqueued": 2, "recipients": 3, "dropped": 4}
+        assert vars(intake.counts) == {"enqueued": 2, "recipients": 3, "dropped": 5}
         assert [one.envelope.login for one in await taken(queue, "primary")] == ["app"]
         assert [one.envelope.uuid for one in await taken(queue, "default")] == ["u1"]
 

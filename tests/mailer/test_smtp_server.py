@@ -168,6 +168,8 @@ def test_nothing_but_a_lone_dot_ends_a_message(end: bytes) -> None:
         (["EHLO x", "MAIL FROM:<>"], "MAIL FROM:<>", "503 5.5.1 there is a sender already: RSET forgets it"),
         (["EHLO x", "MAIL FROM:<>"], "RCPT TO:<>", "553 5.1.3 this is no address"),
         (["EHLO x", "MAIL FROM:<>"], "RCPT TO:<@relay:a@b>", "250 2.1.5 fine"),
+        (["EHLO x", "MAIL FROM:<>"], "RCPT TO:<Postmaster>", "250 2.1.5 fine"),
+        (["EHLO x", "MAIL FROM:<>"], "RCPT TO:<Hostmaster>", "553 5.1.3 this is no address"),
         (["EHLO x", "MAIL FROM:<>", "RCPT TO:<a@b>"], "DATA x", "501 5.5.4 this cannot be read: DATA stands alone"),
         (["EHLO x", "MAIL FROM:<>", "RCPT TO:<a@b>", "RSET"], "DATA", "503 5.5.1 there is no recipient"),
         (

@@ -119,6 +119,14 @@ def bare_line_end(raw: bytes) -> int | None:
     return found.start() if found else None
 
 
+def long_line(raw: bytes) -> int | None:
+    """The number of the first line that is longer than lines may be; None where there is none."""
+    lines = raw.split(b"\r\n")
+    if max(map(len, lines)) <= LINE_LIMIT:
+        return None
+    return next(number for number, line in enumerate(lines, 1) if len(line) > LINE_LIMIT)
+
+
 def with_crlf(raw: bytes) -> bytes:
     """The same with every line end, whatever it was, as CRLF."""
     if _paired(raw):

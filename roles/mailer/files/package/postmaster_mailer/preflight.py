@@ -21,7 +21,7 @@ from .hooks import is_outside, resolve
 OK, SKIPPED, WARNING, FAILED = "ok", "skipped", "warning", "failed"
 SECONDS = 10.0  # that a server gets to take a connection, and as many to say something
 EXPIRES = datetime.timedelta(days=14)  # before which a certificate should be renewed
-MxOf: TypeAlias = "Callable[[str], Awaitable[Sequence[str]]]"
+MxOf: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
 
 
 @dataclass(frozen=True)

@@ -252,7 +252,7 @@ class Queue:
                 pipe.execute_command("WAIT", replicas, int(self._wait * 1000))
             answers: list[Any] = await pipe.execute(raise_on_error=False)
         if any(isinstance(one, NoScriptError) for one in answers):  # a new server
-            del self._scripts[script]
+            self._scripts.pop(script, None)
         if replicas:
             reached = answers.pop()
             if isinstance(reached, Exception) or int(reached) < replicas:

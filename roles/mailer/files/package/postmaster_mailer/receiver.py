@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .config import QueueNames
 from .envelope import PRIMARY, EnvelopeError, read
-from .message import Message, MessageError, bare_line_end
+from .message import LINE_LIMIT, Message, MessageError, bare_line_end, long_line
 from .passwords import Passwords, TooManyError
 from .queue import Queue, QueueError, UsedError
 from .smtp_server import Dialogue
@@ -68,6 +68,10 @@ class Intake:
                 raise MessageError(f"a line end at byte {at} is CR or LF alone: lines end in CRLF")
             if b"\0" in raw:
                 raise MessageError("there is a NUL in it: encode what is no text as base64")
+            raw += b"" if raw.endswith(b"\r\n") else b"\r\n"
+            # Postfix would break it in two, and with it the signature.
+            if (number := long_line(raw)) is not None:
+                raise MessageError(f"line {number} has more than {LINE_LIMIT} bytes: encode the text it is in")
             message = Message.parse(raw)
             envelope = read(message, recipients, login=login, received=self._now(), from_header=from_header)
             stream = self._names.primary_queue if envelope.priority == PRIMARY else self._names.default_queue

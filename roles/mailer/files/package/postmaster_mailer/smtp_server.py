@@ -326,6 +326,8 @@ class Session(asyncio.Protocol):
     def _rcpt(self, rest: bytes) -> None:
         found = _PATH.fullmatch(rest.strip())
         recipient = found[1].decode("ascii", "replace") if found else ""
+        if recipient.lower() == "postmaster":  # RFC 5321 section 4.5.1
+            recipient = f"postmaster@{self._manner.name}"
         if not found or rest[:2].upper() != b"TO" or found[2]:
             self._answer(SYNTAX.format("write RCPT TO:<address>"))
         elif self.dialogue.sender is None:

@@ -1,0 +1,203 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole way, from the application to the event, through real processes and a real Redis. Postfix alone is a fake."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from postmaster_mailer.queue import stream_key
+from redis import Redis
+
+from .conftest import RedisServer
+from .stages import Application, Estate
+from .test_dkim import verified
+
+FULL = os.environ.get("MAIL_TEST_FULL") == "1"
+
+
+@pytest.fixture
+def estate(tmp_path: Path, redis_server: RedisServer) -> Iterator[Estate]:
+    estate = Estate(tmp_path, redis_server)
+    yield estate
+    estate.end()
+
+
+def told(estate: Estate) -> list[dict[str, Any]]:
+    """All events so far."""
+    redis = Redis(unix_socket_path=str(estate.redis.socket))
+    entries = [entry for part in range(2) for entry in redis.xrange(stream_key(part, "events"))]
+    return [json.loads(fields[b"v"]) for dummy, fields in entries]
+
+
+async def until(condition: Callable[[], bool], what: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        await asyncio.sleep(0.1)
+
+
+def run(coroutine: Awaitable[None]) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(coroutine, 600)
+
+    asyncio.run(bounded())
+
+
+def metric(port: int, name: str) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return float(next(line.split()[-1] for line in lines if line.startswith(f"{name} ")))
+
+
+def test_from_the_application_to_the_event(estate: Estate) -> None:
+    async def go() -> None:
+        await estate.postfix.start()
+        estate.start("receiver", "transformer", "postfix", "redis")
+        estate.postfix.answers = {"full@example.com": "452 4.2.2 full", "gone@example.com": "550 5.1.1 gone"}
+        app = Application(estate.smtp)
+        sent = {
+            "u1": ("b@example.com",), "u2": ("b@example.com", "c@example.com"), "u3": ("full@example.com",),
+            "u4": ("gone@example.com", "b@example.com"), "u5": ("refused@example.com",),
+        }  # fmt: skip
+        for uuid, recipients in sent.items():
+            assert await app.send(uuid, *recipients) == f"250 2.0.0 {uuid} is queued"
+        assert await app.send("u1", "b@example.com") == "250 2.0.0 u1 is queued"  # its answer was lost, say
+        assert (await app.send("u6", "b@example.com", sender="a@example.net"))[:3] == "250"
+        await until(lambda: len(told(estate)) >= 8, lambda: told(estate))
+        events = [
+            {name: one.get(name) for name in ("event", "uuid", "type", "ip", "reason", "rcpt")} for one in told(estate)
+        ]
+        there = "192.0.2.7"
+        expected = [
+            ("delivered", "u1", None, there, None, "b@example.com"),
+            ("delivered", "u2", None, there, None, "b@example.com"),
+            ("delivered", "u2", None, there, None, "c@example.com"),
+            ("bounce", "u3", "soft", there, "452 4.2.2 full", "full@example.com"),
+            ("bounce", "u4", "hard", there, "550 5.1.1 gone", "gone@example.com"),
+            ("delivered", "u4", None, there, None, "b@example.com"),
+            ("bounce", "u5", "hard", "", "550 5.1.1 refused at once", "refused@example.com"),
+        ]
+        assert sorted(tuple(one.values()) for one in events if one["event"] != "error") == sorted(
+            expected, key=str
+        ) or (
+            Counter(map(str, (tuple(one.values()) for one in events if one["event"] != "error")))
+            == Counter(map(str, expected))
+        )
+        assert [one["uuid"] for one in events if one["event"] == "error"] == ["u6"]
+        assert set(estate.postfix.delivered.values()) == {1}
+        assert verified(estate.postfix.messages["u2"])
+        assert estate.postfix.senders["u2"].startswith("bounce-u2-")
+        ports = estate.ports
+        assert metric(ports["receiver"], "nbr_emails_enqueued_total") == 6
+        assert metric(ports["transformer"], "transformer_pushed_total") == 5
+        assert metric(ports["postfix"], "postfix_emails_to_postfix_total") == 6
+        # At a stop in the order of the guide each ends at once, and of its own will.
+        for stage in ("receiver", "transformer", "postfix", "redis"):
+            assert estate.stop(stage) == 0
+
+    run(go())
+
+
+@pytest.mark.parametrize("away", ["postfix", "redis"])
+def test_what_is_away_for_a_while_costs_nothing(estate: Estate, away: str) -> None:
+    async def go() -> None:
+        await estate.postfix.start()
+        estate.start("receiver", "transformer", "postfix")
+        app = Application(estate.smtp)
+        await app.send("first", "b@example.com")
+        await until(lambda: estate.postfix.delivered["first b@example.com"] == 1, lambda: estate.postfix.delivered)
+        if away == "postfix":
+            await estate.postfix.stop()
+        else:
+            estate.redis.kill()
+        sending = [
+            asyncio.create_task(Application(estate.smtp).send(f"u{number}", "b@example.com")) for number in range(20)
+        ]
+        await asyncio.sleep(2)
+        if away == "postfix":
+            assert all(one.done() for one in sending)  # they are safe in the queue
+            await estate.postfix.start()
+        else:
+            assert not any(one.done() for one in sending)  # nobody was told yes
+            estate.redis.start()
+        assert {(await one)[:3] for one in sending} == {"250"}
+        await until(lambda: len(estate.postfix.delivered) == 21, estate.said)
+        assert set(estate.postfix.delivered.values()) == {1}
+
+    run(go())
+
+
+def test_nothing_is_lost_whatever_is_killed(estate: Estate) -> None:
+    """Every stage and Redis is killed in turn while messages come in. Each one that got a yes arrives, and is told of."""
+    total, rounds = (10_000, 40) if FULL else (600, 6)
+    chance = random.Random(1)
+
+    async def go() -> None:
+        await estate.postfix.start()
+        estate.start("receiver", "transformer", "postfix")
+        fed = 0
+        report: list[str] = []
+
+        async def feed(lane: int) -> None:
+            nonlocal fed
+            app = Application(estate.smtp)
+            for number in range(lane, total, 10):
+                assert (await app.send(f"u{number}", "b@example.com"))[:3] == "250"
+                fed += 1
+
+        feeding = [asyncio.create_task(feed(lane)) for lane in range(10)]
+        await until(lambda: fed > 0, lambda: "nothing is taken")
+        victims = [
+            "transformer",
+            "postfix",
+            "receiver",
+            "redis",
+            "fake",
+            *chance.choices(["transformer", "postfix", "redis"], k=rounds),
+        ]
+        for victim in victims[: rounds + 5]:
+            # Some way on, so that each kill meets messages under way.
+            before = len(estate.postfix.delivered)
+            with contextlib.suppress(AssertionError):
+                await until(lambda: len(estate.postfix.delivered) > before + 10, str, 5)  # noqa: B023
+            await asyncio.sleep(chance.uniform(0, 0.5))
+            report.append(f"{victim}: {fed} taken, {len(estate.postfix.delivered)} handed over")
+            if victim == "redis":
+                estate.redis.kill()
+                await asyncio.sleep(0.3)
+                estate.redis.start()
+            elif victim == "fake":
+                await estate.postfix.stop()
+                await asyncio.sleep(0.5)
+                await estate.postfix.start()
+            else:
+                estate.kill(victim)
+                estate.start(victim)
+        await asyncio.gather(*feeding)
+        expected = {f"u{number} b@example.com" for number in range(total)}
+        await until(
+            lambda: expected <= set(estate.postfix.delivered), lambda: expected - set(estate.postfix.delivered), 120
+        )
+        wanted = {f"u{number}" for number in range(total)}
+        await until(lambda: wanted <= {one["uuid"] for one in told(estate)}, lambda: "not all is told", 120)
+        twice = sum(estate.postfix.delivered.values()) - total
+        print(f"{total} messages, {len(victims)} kills, {twice} more than once", *report, sep="\n")
+        # No more than were on their way to Postfix when the delivery, or Redis under it, was killed.
+        dangerous = sum(victim in ("postfix", "redis", "fake") for victim in victims)
+        assert twice <= dangerous * 20
+        # Else nothing was tested: messages were under way when something was killed.
+        assert any(line.split()[1] != line.split()[3] for line in report)
+
+    run(go())
