@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,8 +56,10 @@ class Gateway:
             # What ansible.module_utils.testing does from ansible-core 2.19 on; 2.18 has no such thing.
             patched.setattr(basic, "_ANSIBLE_ARGS", json.dumps(arguments).encode())
             patched.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-            # A process warns of the same thing once; each run of a module is one of its own in life.
+            # In life each run of a module is a process of its own, and none is the controller's.
             patched.setattr(warnings, "_global_warnings", type(warnings._global_warnings)())
+            if internal := sys.modules.get("ansible.module_utils._internal"):
+                patched.setattr(internal, "is_controller", False)
             with contextlib.redirect_stdout(stream), contextlib.suppress(SystemExit):
                 module.main()
         result: dict[str, Any] = json.loads(stream.getvalue().strip().splitlines()[-1])

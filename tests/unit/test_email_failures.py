@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 PROGRAM = Path(__file__).resolve().parents[2] / "roles/queue_monitor/files/email_failures.py"
@@ -86,6 +86,8 @@ def test_the_message() -> None:
 
 
 @given(unit=st.text(max_size=300), status=st.text(max_size=3000))
+@example(unit="\u2028Bcc: x@example.org", status="")
+@example(unit="\x85Bcc: x@example.org", status="")
 def test_a_hostile_unit_adds_no_header(unit: str, status: str) -> None:
     message = parsed(program.compose(unit, "root", "host", status, 0))
     assert set(message.keys()) == {

@@ -71,7 +71,8 @@ def compose(unit: str, address: str, host: str, status: str, unmentioned: int) -
     """The message. Its text is what systemctl says, without what a terminal might obey."""
     message = EmailMessage(policy=SMTP.clone(linesep="\n"))
     message["To"] = address
-    message["Subject"] = CONTROL.sub("?", f"{host}: {unit} failed").replace("\n", " ")[:200]
+    # The email package takes other characters than LF for ends of lines, too.
+    message["Subject"] = " ".join(CONTROL.sub("?", f"{host}: {unit} failed").split())[:200]
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation notices
     message["X-Auto-Response-Suppress"] = "All"
     before = f"It failed {unmentioned} more times since the last message.\n" if unmentioned else ""

@@ -37,7 +37,7 @@ from .reporter import Reporter
 from .smtp_server import TLS_END, Manner, Server
 from .transformer import Transformer
 from .unsubscribe import Unsubscribe
-from .worker import Reading, Worker
+from .worker import Flow, Reading, Worker
 
 log = logging.getLogger("postmaster_mailer")
 
@@ -160,7 +160,7 @@ async def postfix(stage: Stage) -> None:
         count=settings.connections,
         claim_after=whole.reliable_queue.claim_after,
     )
-    worker = Worker(queue, reading, delivery.work)
+    worker = Flow(queue, reading, delivery.work, at_once=settings.connections)
     source: Source = FileSource(settings.logfile) if settings.logfile else JournalSource()
     secrets = connect.secrets(whole.transformer.secret_file)
     follower = LogFollower(queue, source, host=socket.gethostname(), secrets=secrets, told=told)

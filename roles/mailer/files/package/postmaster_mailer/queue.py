@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import itertools
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -99,6 +99,39 @@ def record_key(partition: int, uuid: str) -> str:
     return stream_key(partition, f"message:{uuid}")
 
 
+class _Together:
+    """Runs of a script: those that are asked for while others are under way go together, and share a flush to disk."""
+
+    def __init__(self, run: Callable[[Sequence[list[Any]]], Awaitable[list[Any]]]) -> None:
+        self._run = run
+        self._waiting: list[tuple[list[Any], asyncio.Future[Any]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    def ask(self, words: list[Any]) -> asyncio.Future[Any]:
+        """The answer to come, or the error."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((words, answer))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        return answer
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            answers: Sequence[Any]
+            try:
+                answers = await self._run([words for words, dummy in batch])
+            except (RedisError, OSError, TimeoutError) as err:
+                answers = [err] * len(batch)
+            for (dummy, asked), answer in zip(batch, answers, strict=True):
+                if asked.done():  # who waited for it has gone
+                    continue
+                if isinstance(answer, Exception):
+                    asked.set_exception(answer)
+                else:
+                    asked.set_result(answer)
+
+
 class Queue:
     """The streams of all partitions. ``keep`` is how many seconds the record of a message is kept.
 
@@ -112,9 +145,9 @@ class Queue:
         self.partitions = partitions
         self._keep = keep
         self._replicas, self._wait = replicas, wait
-        self._waiting: list[tuple[list[Any], asyncio.Future[int]]] = []
-        self._writer: asyncio.Task[None] | None = None
         self._scripts: dict[str, str] = {}
+        self._adds = _Together(lambda batch: self._run(_ADD, batch, replicas=self._replicas))
+        self._moves = _Together(lambda batch: self._run(_MOVE, batch))
 
     # -- in ---------------------------------------------------------------------------------------
 
@@ -126,31 +159,14 @@ class Queue:
         partition = partition_of(envelope.uuid, self.partitions)
         digest = hashlib.sha256("\n".join(envelope.recipients).encode() + b"\n\n" + message).hexdigest()
         keys = [stream_key(partition, stream), record_key(partition, envelope.uuid)]
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append(([2, *keys, digest, envelope.dumps(), message, self._keep], done))
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write())
-        answer = await done
+        words = [2, *keys, digest, envelope.dumps(), message, self._keep]
+        try:
+            answer = int(await self._adds.ask(words))
+        except (RedisError, OSError, TimeoutError) as err:
+            raise QueueError(f"the queue does not take it: {err}") from err
         if answer < 0:
             raise UsedError(f"X-Uuid {envelope.uuid} belongs to another message: give each its own")
         return answer == 1
-
-    async def _write(self) -> None:
-        """Write what waits. Whatever comes while one batch is written makes the next: it shares its flush to disk."""
-        while self._waiting:
-            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-            answers: Sequence[Any]
-            try:
-                answers = await self._run(_ADD, [words for words, dummy in batch], replicas=self._replicas)
-            except (RedisError, OSError, TimeoutError) as err:
-                answers = [err] * len(batch)
-            for (dummy, done), answer in zip(batch, answers, strict=True):
-                if done.done():  # who waited for it has gone
-                    continue
-                if isinstance(answer, Exception):
-                    done.set_exception(QueueError(f"the queue does not take it: {answer}"))
-                else:
-                    done.set_result(int(answer))
 
     async def answers(self) -> bool:
         """Whether Redis can be reached."""
@@ -182,9 +198,11 @@ class Queue:
         answer = await self.redis.xreadgroup(GROUP, consumer, keys, count=count, block=max(1, int(block * 1000)))
         return _read(answer, partition, streams)
 
-    async def own(self, partition: int, streams: Sequence[str], consumer: str, *, count: int) -> list[Taken]:
-        """Entries that this consumer took before and has not finished, the oldest first."""
-        keys: dict[Any, Any] = {stream_key(partition, stream): "0" for stream in streams}
+    async def own(
+        self, partition: int, streams: Sequence[str], consumer: str, *, count: int, after: bytes = b"0"
+    ) -> list[Taken]:
+        """Entries that this consumer took before and has not finished, the oldest first, those behind ``after``."""
+        keys: dict[Any, Any] = {stream_key(partition, stream): after for stream in streams}
         return _read(await self.redis.xreadgroup(GROUP, consumer, keys, count=count), partition, streams)
 
     async def claim(self, partition: int, stream: str, consumer: str, *, idle: float, count: int) -> list[Taken]:
@@ -202,16 +220,16 @@ class Queue:
 
     async def move(self, moves: Sequence[Move]) -> None:
         """Take entries out of their streams and put in what follows, each in one step. Raises RedisError."""
-        batch = []
+        asked = []
         for one in moves:
             partition = one.done.partition
             keys = [stream_key(partition, stream) for stream in (one.done.stream, *(to for to, dummy in one.follows))]
             words: list[Any] = [len(keys), *keys, GROUP, one.done.id]
             for dummy, fields in one.follows:
                 words += [2 * len(fields), *itertools.chain.from_iterable(fields.items())]
-            batch.append(words)
-        for answer in await self._run(_MOVE, batch):
-            if isinstance(answer, Exception):
+            asked.append(self._moves.ask(words))
+        for answer in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(answer, BaseException):
                 raise answer
 
     async def put(self, stream: str, entries: Sequence[tuple[str, Fields]]) -> None:

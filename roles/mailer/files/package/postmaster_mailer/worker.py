@@ -44,6 +44,7 @@ class Worker:
         self._queue, self._reading, self._work = queue, reading, work
         self._stopping = asyncio.Event()
         self._held: dict[tuple[int, bytes], Taken] = {}
+        self._again: set[int] = set()  # partitions where work has failed
 
     def stop(self) -> None:
         """End after what is being worked on."""
@@ -68,15 +69,14 @@ class Worker:
         streams, consumer, count = reading.streams, reading.consumer, reading.count
         loop = asyncio.get_running_loop()
         begun, looked = False, loop.time()
+        self._again.discard(partition)
 
         async def once() -> None:
             nonlocal begun, looked
-            if not begun:
+            if not begun or partition in self._again:
                 # Also after any failure: what was taken then may be finished or not, and Redis knows.
-                while not self._stopping.is_set() and (
-                    taken := await queue.own(partition, streams, consumer, count=count)
-                ):
-                    await self._give(taken)
+                self._again.discard(partition)
+                await self._resume(partition)
                 begun = True
             if loop.time() - looked > reading.claim_after / 4:
                 looked = loop.time()
@@ -96,6 +96,14 @@ class Worker:
 
         while not self._stopping.is_set():
             await self._patiently(anew)
+
+    async def _resume(self, partition: int) -> None:
+        """Take up what this consumer had taken before."""
+        reading = self._reading
+        while not self._stopping.is_set() and (
+            taken := await self._queue.own(partition, reading.streams, reading.consumer, count=reading.count)
+        ):
+            await self._give(taken)
 
     async def _give(self, taken: Sequence[Taken]) -> None:
         if not taken:
@@ -131,3 +139,59 @@ class Worker:
                 await asyncio.wait_for(self._stopping.wait(), pause)
             except TimeoutError:
                 pause = min(2 * pause, LONGEST_PAUSE)
+
+
+class Flow(Worker):
+    """Gives entries to ``work`` one by one, up to ``at_once`` at the same time: none waits for one that takes long.
+
+    It reads a single stream.
+    """
+
+    def __init__(self, queue: Queue, reading: Reading, work: Work, *, at_once: int) -> None:
+        super().__init__(queue, reading, work)
+        self._places = asyncio.Semaphore(at_once)
+        self._failed: asyncio.Future[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Work until :meth:`stop`, and finish what is under way."""
+        reading = asyncio.ensure_future(super().run())
+        self._failed = asyncio.get_running_loop().create_future()
+        await asyncio.wait([reading, self._failed], return_when=asyncio.FIRST_COMPLETED)
+        if self._failed.done():
+            reading.cancel()
+            await asyncio.wait([reading])
+            self._failed.result()
+        await reading
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _resume(self, partition: int) -> None:
+        reading, after = self._reading, b"0"
+        while taken := await self._queue.own(
+            partition, reading.streams, reading.consumer, count=reading.count, after=after
+        ):
+            await self._give(taken)
+            after = taken[-1].id
+
+    async def _give(self, taken: Sequence[Taken]) -> None:
+        fresh = [one for one in taken if (one.partition, one.id) not in self._held]
+        self._held.update({(one.partition, one.id): one for one in fresh})
+        for one in fresh:
+            await self._places.acquire()
+            task = asyncio.create_task(self._one(one))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _one(self, taken: Taken) -> None:
+        try:
+            await self._work([taken])
+        except (RedisError, OSError, TimeoutError) as err:
+            log.warning("an entry is worked on again: %s", err)
+            self._again.add(taken.partition)
+        except Exception as err:
+            if self._failed is not None and not self._failed.done():
+                self._failed.set_exception(err)
+        finally:
+            self._held.pop((taken.partition, taken.id), None)
+            self._places.release()
