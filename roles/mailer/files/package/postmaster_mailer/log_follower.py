@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -112,22 +112,22 @@ class FileSource:
             if not self._follow:
                 return
 
-    async def _of_file(self, file: object, inode: int) -> AsyncIterator[list[Line]]:
+    async def _of_file(self, file: BinaryIO, inode: int) -> AsyncIterator[list[Line]]:
         while True:
+            # The look at the name comes before the look at the end, so nothing is written in between unseen.
             moved = self._replaced(inode)
             group: list[Line] = []
-            while len(group) < LINES and (raw := file.readline()).endswith(b"\n"):  # type: ignore[attr-defined]
-                group.append(Line(raw.decode("utf-8", "replace").rstrip("\n"), f"{inode}:{file.tell()}"))  # type: ignore[attr-defined]
+            while len(group) < LINES and (raw := file.readline()).endswith(b"\n"):
+                group.append(Line(raw.decode("utf-8", "replace").rstrip("\n"), f"{inode}:{file.tell()}"))
+            if not raw.endswith(b"\n"):  # half a line, or nothing: the rest is to come
+                file.seek(-len(raw), os.SEEK_CUR)
             if group:
                 yield group
                 continue
-            # The look at the name came before the look at the end: nothing was written in between.
             if moved or not self._follow:
                 return
-            if raw:  # half a line
-                file.seek(-len(raw), os.SEEK_CUR)  # type: ignore[attr-defined]
-            if os.fstat(file.fileno()).st_size < file.tell():  # type: ignore[attr-defined]
-                file.seek(0)  # type: ignore[attr-defined]
+            if os.fstat(file.fileno()).st_size < file.tell():
+                file.seek(0)
             await asyncio.sleep(PAUSE)
 
     def _replaced(self, inode: int) -> bool:
