@@ -595,6 +595,8 @@ def test_from_an_answer_to_the_suppression_list(redis_server: RedisServer, tmp_p
             for name in ("backdata", "mxserver", "redis")
         ]  # fmt: skip
         try:
+            for port in (web, *shown):
+                (await connected(port)).writer.close()
             client = await connected(smtp)
             assert await client.reply() == "220 mx.example.org ESMTP"
             await client.say("EHLO mta.example.com")

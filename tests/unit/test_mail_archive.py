@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import socket
 import stat
 import tarfile
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -393,7 +395,11 @@ def test_a_changed_byte_is_found(hosts: tuple[Host, Host], archive: Path, tmp_pa
     path, whole = tmp_path / "part.tar.gz", archive.read_bytes()
     begin = whole.index(b"\0", 10) + 1  # gzip's own header, which names a file, is under no sum
     for place in [*range(begin, len(whole), max(1, len(whole) // 60)), len(whole) - 1]:
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        changed = whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :]
+        with contextlib.suppress(OSError, EOFError, zlib.error):
+            if gzip.decompress(changed) == gzip.decompress(whole):
+                continue  # bits between two blocks, which mean nothing (RFC 1951 section 3.2.4)
+        path.write_bytes(changed)
         with pytest.raises(ArchiveError, match=f"^{re.escape(str(path))} "):
             hosts[1].restore(path)
         assert sorted(item.name for item in hosts[1].root.rglob("*")) == ["etc", "keys", "vmail"]

@@ -88,6 +88,12 @@ def arrived(lab: Lab, host: str, token: str) -> Counter[int]:
     return found
 
 
+def told(lab: Lab, host: str, message_id: str) -> str:
+    """What logs and directories of the host know of a message."""
+    id_ = f"journalctl --no-pager -o short-iso | grep -F '{message_id}' | tail -n 20"
+    return str(lab.run(host, f"{id_}; grep -rlF '{message_id}' /var/spool/smtpd* /var/vmail /srv 2>/dev/null").stdout)
+
+
 def drain(lab: Lab, host: str) -> None:
     """Until nothing is queued any more."""
     ready.wait(f"an empty queue on {host}", lambda: lab.run(host, QUEUED).stdout.strip() == "0", timeout=300)
@@ -122,5 +128,6 @@ def test_load_and_faults_lose_nothing(lab: Lab, host: str, token: str, capsys: p
     assert answered == set(range(total))
     assert all(it["queued"] > 0 for it in seen), "a fault met no work: this run did not test anything"
     assert all(it["killed"] > 0 for fault, it in zip(FAULTS, seen, strict=True) if fault != "disk")
-    assert answered - set(copies) == set()
+    lost = answered - set(copies)
+    assert lost == set(), [told(lab, host, f"{token}-{number}@") for number in sorted(lost)[:3]]
     assert twice <= doubtful + sum(it["leaving"] for it in seen)
