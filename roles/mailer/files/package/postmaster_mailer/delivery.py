@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 5.0  # seconds between two attempts to hand over what Postfix does not take for now
 SILENCE = 300.0  # seconds that Postfix may be silent (RFC 5321 section 4.5.3.2)
+_HOSTILE = re.compile(r"[\x00-\x20\x7f<>]")
 
 
 class AwayError(Exception):
@@ -37,6 +39,8 @@ class Lane:
 
         None: Postfix has it. Else why it never will. Raises :class:`AwayError` where it may later.
         """
+        if _HOSTILE.search(sender + recipient):  # whoever let it in: it must not end the line
+            return "553 5.1.3 an address has a space, a bracket or a control character in it"
         try:
             async with asyncio.timeout(SILENCE):
                 return await self._transaction(sender, recipient, stuffed)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -13,6 +14,8 @@ from .metrics import LATENCY
 from .queue import ENVELOPE, EVENT, MESSAGE, SENDER, Fields, Move, Queue, Taken
 from .suppression import SAID, Entry, Suppression
 from .transform import Domain, RefusedError, Style, transform
+
+log = logging.getLogger(__name__)
 
 # A message to more goes on as several entries: when a delivery dies in the middle, no more than these get it twice.
 RECIPIENTS = 20
@@ -39,6 +42,7 @@ class Transformer:
         self._queue, self._domains, self._style = queue, domains, style
         self._suppression = suppression
         self._primary, self._outgoing, self._told, self._now = primary, outgoing, told, now
+        self._dead = f"{outgoing}-dead"
         self.counts = {"transformer_polled_primary": 0, "transformer_polled_default": 0, "transformer_pushed": 0}
 
     async def work(self, taken: Sequence[Taken]) -> None:
@@ -60,24 +64,34 @@ class Transformer:
     def _follows(
         self, taken: Taken, envelope: Envelope, suppressed: Mapping[tuple[str, str | None], Entry]
     ) -> Iterator[tuple[str, Fields]]:
-        try:
-            outgoing = transform(taken.fields[MESSAGE], envelope, self._domains, self._style, now=self._now)
-        except RefusedError as err:
-            event = events.error(str(err), service="transformer", uuid=envelope.uuid, now=self._now())
-            yield self._told, {EVENT: event}
-            return
         left = []
         for recipient in envelope.recipients:
             if (entry := suppressed.get((recipient, envelope.stream_id))) is None:
                 left.append(recipient)
             else:
                 yield self._told, {EVENT: self._withheld(envelope.uuid, recipient, entry)}
+        if not left:
+            return
+        try:
+            outgoing = transform(taken.fields[MESSAGE], envelope, self._domains, self._style, now=self._now)
+        except RefusedError as err:
+            yield self._told, {EVENT: self._failed(envelope.uuid, str(err))}
+            return
+        except Exception:
+            # A fault of ours. It must neither lose the message nor keep the ones behind it from going on.
+            log.exception("the message %s cannot be made ready; it is kept in the stream %s", envelope.uuid, self._dead)
+            yield self._dead, taken.fields
+            yield self._told, {EVENT: self._failed(envelope.uuid, "a fault of the mailer: its log says more")}
+            return
         for at in range(0, len(left), RECIPIENTS):
             part = Envelope(**{**vars(envelope), "recipients": tuple(left[at : at + RECIPIENTS])})
             yield (
                 self._outgoing,
                 {ENVELOPE: part.dumps(), MESSAGE: outgoing.raw, SENDER: outgoing.sender.encode()},
             )
+
+    def _failed(self, uuid: str, why: str) -> bytes:
+        return events.error(why, service="transformer", uuid=uuid, now=self._now())
 
     def _withheld(self, uuid: str, recipient: str, entry: Entry) -> bytes:
         return events.bounce(events.HARD, uuid=uuid, now=self._now(), reason=SAID + entry.reason, rcpt=recipient)
