@@ -155,13 +155,18 @@ def _relay(given: Mapping[str, Any]) -> str:
     return f'action "outbound" relay host "{url}"{auth}{loose} helo "{given["hostname"]}"'
 
 
+# A program that a signal has ended, such as mail.lmtp by SIGPIPE when Dovecot goes away while it writes, looks to
+# OpenSMTPD like one that refuses the message for good. 75 is EX_TEMPFAIL: the message is tried again.
+WRAPPER = 'mda wrapper "again" "%{mda}; code=$?; test $code -lt 128 || exit 75; exit $code"'
+
+
 def _rules(given: Mapping[str, Any]) -> list[str]:
     delivery = f'maildir "{given["directory"]}/%{{dest.domain:lowercase}}/%{{dest.user:lowercase}}/Maildir" junk'
     if given["delivery"] == "lmtp":
         delivery = 'lmtp "/run/dovecot/lmtp" rcpt-to'
     return [
         'action "local" expand-only virtual <aliases>',
-        f'action "mailbox" {delivery} virtual <virtuals>',
+        f'action "mailbox" {delivery} virtual <virtuals> wrapper "again"',
         _relay(given),
         "",
         "# The first rule that fits is the one that counts.",
@@ -196,6 +201,7 @@ def configuration(given: Mapping[str, Any]) -> str:
         "",
         *_listeners(given, judges, content),
         "",
+        WRAPPER,
         *_rules(given),
     ]
     return "\n".join(lines) + "\n"

@@ -91,12 +91,29 @@ def arrived(lab: Lab, host: str, token: str) -> Counter[int]:
 def told(lab: Lab, host: str, message_id: str) -> str:
     """What logs and directories of the host know of a message."""
     id_ = f"journalctl --no-pager -o short-iso | grep -F '{message_id}' | tail -n 20"
-    return str(lab.run(host, f"{id_}; grep -rlF '{message_id}' /var/spool/smtpd* /var/vmail /srv 2>/dev/null").stdout)
+    files = f"grep -rlF '{message_id}' /var/spool/smtpd* /var/vmail /srv /var/mail /home 2>/dev/null"
+    refused = "journalctl --no-pager -u opensmtpd | grep -E 'PermFail|bounce' | tail -n 20"
+    return str(lab.run(host, f"{id_}; {files}; {refused}").stdout)
 
 
 def drain(lab: Lab, host: str) -> None:
     """Until nothing is queued any more."""
     ready.wait(f"an empty queue on {host}", lambda: lab.run(host, QUEUED).stdout.strip() == "0", timeout=300)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_delivery_that_is_cut_short_is_tried_again(lab: Lab, host: str, token: str) -> None:
+    """The program that hands mail to Dovecot is killed by the broken connection, of which OpenSMTPD makes a bounce."""
+    failed = f"journalctl --no-pager -u opensmtpd --since @{lab.run(host, 'date +%s').stdout.strip()} | grep Fail || true"
+    with ThreadPoolExecutor() as pool:
+        cut = pool.submit(lab.script, host, "cut_delivery.py", {"patience": 60}, timeout=120)
+        ready.wait("the stand-in", lambda: "666" in lab.run(host, "stat -c %a /run/dovecot/lmtp", check=False).stdout)
+        assert burst(lab, host, token, 0, 1)["answered"] == [0]
+        assert cut.result() == {"commands": 4}
+    ready.wait("word of the delivery that was cut", lambda: bool(lab.run(host, failed).stdout.strip()))
+    assert "PermFail" not in lab.run(host, failed).stdout
+    drain(lab, host)
+    assert arrived(lab, host, token) == {0: 1}
 
 
 @pytest.mark.parametrize("host", HOSTS)
