@@ -93,6 +93,10 @@ class Firewall:
             raise CommandError(f"nft list table failed: {result.output}", result)
         return result.stdout
 
+    def nft_ruleset(self) -> str:
+        """All tables as text, without counters, each rule with its handle."""
+        return self.runner.check([self._path("nft"), "-s", "-a", "list", "ruleset"]).stdout
+
     def nft(self, text: str, *, test: bool = False) -> None:
         """Carry out one transaction, or see whether it could be."""
         self.runner.check([self._path("nft"), *(["-c"] if test else []), "-f", "-"], stdin=text)
