@@ -15,12 +15,14 @@ from typing import Any
 from ansible_collections.postmaster.mail.plugins.module_utils import _files, _iptables, _nftables
 from ansible_collections.postmaster.mail.plugins.module_utils import _smtp_dnat_rules as rules
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError
-from ansible_collections.postmaster.mail.plugins.module_utils._firewall_client import Firewall
+from ansible_collections.postmaster.mail.plugins.module_utils._firewall_client import Firewall, program
 from ansible_collections.postmaster.mail.plugins.module_utils._iptables import Ruleset
 from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat import Entry, Request, SmtpDnatError
 from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat_plan import Chains, in_scope, plan
 
 DEFAULT_FILES = ("/etc/iptables/rules.v4", "/etc/iptables/rules.v6")
+# Both are loaded with the plain command iptables-restore, whatever that is.
+LOADED_BY_DEFAULT = (*DEFAULT_FILES, "/etc/ufw/before.rules", "/etc/ufw/before6.rules")
 
 
 @dataclass
@@ -91,6 +93,7 @@ def of_iptables(call: Call, backend: str, saved: Mapping[int, str]) -> list[Work
         kernel.append(_kernel(call, backend, version, ruleset, docker=docker))
         if call.saves:
             files.append(_file(call, backend, version, docker=docker))
+            call.warnings += _loaded_elsewhere(call, backend, version, files[-1])
     _loaded_at_boot(call, files)
     return kernel + files
 
@@ -195,6 +198,21 @@ def _loaded_at_boot(call: Call, files: Sequence[Work]) -> None:
             f"nothing here loads {missing[0]} at boot: install iptables-persistent, name the file that is loaded in "
             "rules_v4 and rules_v6, or say persist: false"
         )
+
+
+def _loaded_elsewhere(call: Call, backend: str, version: int, file: Work) -> list[str]:
+    """A sentence if the file is loaded with the other variant, into tables that the kernel would ask as well."""
+    command = "iptables" if version == 4 else "ip6tables"
+    if not (file.holds and file.path in LOADED_BY_DEFAULT and call.firewall.has(command)):
+        return []
+    default = call.firewall.default(version)
+    if default == backend:
+        return []
+    own = f"/usr/sbin/{program(backend, version)}"
+    return [
+        f"at boot {file.path} is loaded into the tables of {default}, which {command} is here, and not into those of "
+        f"{backend}: run update-alternatives --set {command} {own}, or say backend: {default}"
+    ]
 
 
 # -- nftables -----------------------------------------------------------------------------------

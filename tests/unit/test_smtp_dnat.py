@@ -60,7 +60,7 @@ class Tables(Firewall):
         self.native = ""
         self.native_others = ""
         self.others: list[dict[str, object]] = []
-        self.programs = {"iptables", "nft"}
+        self.programs = {"iptables", "ip6tables", "nft"}
         self.loads = True
         self.programs |= {f"iptables-{variant}-{what}" for variant in ("nft", "legacy") for what in ("save", "restore")}
         self.calls: list[str] = []
@@ -78,7 +78,7 @@ class Tables(Firewall):
     def legacy_loaded(self, version: int) -> bool:
         return bool(self.texts["iptables-legacy", version])
 
-    def default(self) -> str:
+    def default(self, version: int = 4) -> str:
         return self.variant
 
     def forwards(self, version: int) -> bool:
@@ -817,6 +817,28 @@ def test_a_file_that_would_not_be_loaded_is_refused(tmp_path: Path) -> None:
     assert tables.texts["iptables-nft", 4] == ""
     path.write_text("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n")
     assert call(tables, persist=True, rules_v4=str(path))["changed"]
+
+
+ELSEWHERE = (
+    "at boot {path} is loaded into the tables of iptables-nft, which {command} is here, and not into those of "
+    "iptables-legacy: run update-alternatives --set {command} /usr/sbin/{command}-legacy, or say backend: iptables-nft"
+)
+
+
+def test_a_file_that_is_loaded_into_the_other_tables_is_told() -> None:
+    files = {"iptables": "/etc/iptables/rules.v4", "ip6tables": "/etc/iptables/rules.v6"}
+    told = [ELSEWHERE.format(path=path, command=command) for command, path in files.items()]
+    asked = {**BOTH, "backend": "iptables-legacy", "persist": True}
+    assert call(Tables(), check_mode=True, **asked)["warnings"] == told
+    assert call(Tables(), check_mode=True, **{**asked, "backend": "iptables-nft"})["warnings"] == []
+    assert call(Tables(), check_mode=True, **{**asked, "persist": False})["warnings"] == []
+    ufw = {**asked, "rules_v4": "/etc/ufw/before.rules", "rules_v6": "/nowhere/rules.v6"}
+    assert call(Tables(), check_mode=True, **ufw)["warnings"] == [
+        ELSEWHERE.format(path="/etc/ufw/before.rules", command="iptables")
+    ]
+    tables = Tables()
+    tables.variant = "iptables-legacy"
+    assert call(tables, check_mode=True, **asked)["warnings"] == []
 
 
 def test_nothing_loads_the_file() -> None:
