@@ -80,7 +80,7 @@ def parse_path(raw: object, what: str) -> str:
 
 @dataclass(frozen=True)
 class ServiceRequest:
-    """What of a service is asked for; None leaves a field as it is. ``absent`` removes the service, if it is as asked."""
+    """What of a service is asked for; None leaves a field as it is. ``absent`` removes one that is so."""
 
     service: str
     type: str
