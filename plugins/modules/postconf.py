@@ -90,8 +90,8 @@ options:
       state:
         description:
           - Whether the service is there.
-          - With V(absent), one that differs in a field which is given, or has other O(master[].options) than those given,
-            is somebody else's and stays.
+          - With V(absent), one that differs in a field which is given, or has other O(master[].options) than are given, is
+            somebody else's and stays.
         type: str
         choices: [present, absent]
         default: present
