@@ -90,7 +90,7 @@ options:
       state:
         description:
           - Whether the service is there.
-          - With V(absent), one that differs in a field which is given, or has other O(master[].options) than are given, is
+          - With V(absent), one that differs in a field which is given, or has other O(master[].options) than those, is
             somebody else's and stays.
         type: str
         choices: [present, absent]
