@@ -168,11 +168,17 @@ def void(view: View) -> Iterator[Found]:
     if len(dead) > _spf.VOID_LIMIT:
         terms_shown = ", ".join(dict.fromkeys(dead))
         seen = f"{len(dead)} lookups of a client over {_spf.FAMILIES[rdtype]} lead to nothing: {terms_shown}"
-        severity = "F" if len(by_family["A"].dead) > _spf.VOID_LIMIT else "W"
+        severity = "F" if _harms_senders(view) else "W"
         yield Found(severity, seen, "remove these terms, or give the names addresses")
     if any(len(one.dead) + len(one.silent) > _spf.VOID_LIMIT for one in by_family.values()):
         for name, why in {**by_family["AAAA"].silent, **by_family["A"].silent}.items():
             yield unanswered(why, name)
+
+
+def _harms_senders(view: View) -> bool:
+    """Whether senders may be among those who get permerror, and not strangers alone, who would get a fail."""
+    record = tree(view).record
+    return record is not None and _spf.survey(str(record), domain=view.bare, resolver=view).voids_harm
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,9 @@ class Firewall:
         """Whether tables of iptables-legacy are in the kernel; no program is needed to see that."""
         return bool(self._text(LEGACY_TABLES[version]).strip())
 
-    def default(self) -> str:
-        """The variant that the plain command ``iptables`` is."""
-        said = self.runner.run([self._path("iptables"), "-V"]).stdout
+    def default(self, version: int = 4) -> str:
+        """The variant that the plain command ``iptables`` or ``ip6tables`` is, and with it what loads rules at boot."""
+        said = self.runner.run([self._path("iptables" if version == 4 else "ip6tables"), "-V"]).stdout
         return "iptables-legacy" if "legacy" in said else "iptables-nft"
 
     def forwards(self, version: int) -> bool:
@@ -92,6 +92,10 @@ class Firewall:
         if result.code != 0 and "No such file or directory" not in result.stderr:
             raise CommandError(f"nft list table failed: {result.output}", result)
         return result.stdout
+
+    def nft_ruleset(self) -> str:
+        """All tables as text, without counters, each rule with its handle."""
+        return self.runner.check([self._path("nft"), "-s", "-a", "list", "ruleset"]).stdout
 
     def nft(self, text: str, *, test: bool = False) -> None:
         """Carry out one transaction, or see whether it could be."""

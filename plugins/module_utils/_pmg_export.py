@@ -73,7 +73,10 @@ def _section(made: Export, api: Api, section: str) -> None:
             except PmgError as err:  # one that has a password in it, say, which the error does not quote
                 made.left_out.append(f"{section}.{name}: {err}")
                 continue
-            options[name] = _typed(known[name].kind, value)
+            try:
+                options[name] = _typed(known[name].kind, value)
+            except (ValueError, TypeError):
+                made.left_out.append(f"{section}.{name}: what the gateway has there is no number")
         elif name not in ("digest", "dkim_selector"):
             made.left_out.append(f"{section}.{name} is not known to pmg_config")
     made.variables[f"pmg_{section}"] = options
@@ -92,6 +95,8 @@ def _list(made: Export, api: Api, variable: str, kind: Kind, read: Callable[[Map
         key = str(one[kind.key])
         try:
             entry = read({kind.key: key, **kind.values(one)})
+        except (ValueError, TypeError):
+            raise PmgError(f"the gateway's list {kind.path} cannot be read: is this a Proxmox Mail Gateway?") from None
         except PmgError as err:
             made.left_out.append(f"{kind.title} {key}: {err}")
             continue

@@ -123,7 +123,10 @@ def read_list(api: Api, kind: Kind) -> list[Mapping[str, Any]]:
     """What a list holds. Raises :class:`PmgError`."""
     listed = api.get(kind.path)
     try:
-        return [kind.listed(one) for one in listed]
+        found = [kind.listed(one) for one in listed]
+        for one in found:
+            kind.values(one)  # what could not be compared either
+        return found
     except (KeyError, TypeError, ValueError, AttributeError):
         raise PmgError(f"the gateway's list {kind.path} cannot be read: is this a Proxmox Mail Gateway?") from None
 

@@ -80,7 +80,7 @@ def parse_path(raw: object, what: str) -> str:
 
 @dataclass(frozen=True)
 class ServiceRequest:
-    """What of a service is asked for; None leaves a field as it is, ``absent`` removes the service."""
+    """What of a service is asked for; None leaves a field as it is. ``absent`` removes one that is so."""
 
     service: str
     type: str
@@ -97,7 +97,7 @@ class ServiceRequest:
     def apply(self, current: MasterService | None, *, bare: bool) -> MasterService | None:
         """The service as it shall be. ``bare``: there is no master.cf yet to complete it from."""
         if self.absent:
-            return None
+            return current if current is not None and self._is_another(current) else None
         if current is None and self.command is None and not bare:
             raise PostfixError(
                 f"master: there is no service {self.service}/{self.type} in master.cf; give its command to add it"
@@ -106,6 +106,11 @@ class ServiceRequest:
         options = {name: value for name, value in base.options if self.options.get(name, "") is not None}
         options.update({name: value for name, value in self.options.items() if value is not None})
         return replace(base, **self.fields, command=self.command or base.command, options=tuple(options.items()))
+
+    def _is_another(self, current: MasterService) -> bool:
+        """Whether a service of that name differs from what is said of the one that goes."""
+        wanted = replace(self, absent=False).apply(current, bare=False)
+        return wanted != current or bool(self.options and dict(current.options) != dict(self.options))
 
 
 @dataclass(frozen=True)
@@ -548,7 +553,8 @@ def _plan_master(draft: _Draft, current: Current, request: Request) -> str:
     services = old.services()
     for item in request.master:
         wanted = item.apply(services.get(item.key), bare=bare)
-        if len(old.texts(item.key)) == (wanted is not None) and services.get(item.key) == wanted:
+        stays = item.absent and wanted is not None
+        if stays or (len(old.texts(item.key)) == (wanted is not None) and services.get(item.key) == wanted):
             continue
         new = new.with_service(item.key, wanted)
         before = "".join(f"{text}\n" for text in old.texts(item.key))

@@ -203,7 +203,7 @@ def _entry_of_words(found: Sequence[str]) -> Entry | None:
     destination = _network(options["-d"])
     if destination.num_addresses != 1:
         return None
-    relay, port = _relay_and_port(options["--to-destination"])
+    relay, port = relay_and_port(options["--to-destination"])
     until = _UNTIL.fullmatch(options.get("--comment", ""))
     source = ipaddress.ip_network(options["-s"], strict=False)
     return Entry(source, destination.network_address, relay, port, int(until[1]) if until else None)
@@ -231,7 +231,7 @@ def _socket(relay: Address, port: int) -> str:
 
 
 @lru_cache(maxsize=64)
-def _relay_and_port(text: str) -> tuple[Address, int]:
+def relay_and_port(text: str) -> tuple[Address, int]:
     """Raises :class:`ValueError` for a range of addresses or ports."""
     match = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::([0-9]{1,5}))?|([0-9.]+)(?::([0-9]{1,5}))?|([0-9A-Fa-f:]+)", text)
     if match is None:
@@ -267,7 +267,7 @@ def _nft_entry(rule: str) -> Entry | None:
     try:
         if match is None:
             return None
-        relay, port = _relay_and_port(match[3])
+        relay, port = relay_and_port(match[3])
         source, destination = ipaddress.ip_network(match[1]), ipaddress.ip_address(match[2])
     except ValueError:
         return None

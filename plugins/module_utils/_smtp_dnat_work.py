@@ -12,15 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.postmaster.mail.plugins.module_utils import _files, _iptables
+from ansible_collections.postmaster.mail.plugins.module_utils import _files, _iptables, _nftables
 from ansible_collections.postmaster.mail.plugins.module_utils import _smtp_dnat_rules as rules
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError
-from ansible_collections.postmaster.mail.plugins.module_utils._firewall_client import Firewall
+from ansible_collections.postmaster.mail.plugins.module_utils._firewall_client import Firewall, program
 from ansible_collections.postmaster.mail.plugins.module_utils._iptables import Ruleset
 from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat import Entry, Request, SmtpDnatError
 from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat_plan import Chains, in_scope, plan
 
 DEFAULT_FILES = ("/etc/iptables/rules.v4", "/etc/iptables/rules.v6")
+# Both are loaded with the plain command iptables-restore, whatever that is.
+LOADED_BY_DEFAULT = (*DEFAULT_FILES, "/etc/ufw/before.rules", "/etc/ufw/before6.rules")
 
 
 @dataclass
@@ -91,6 +93,7 @@ def of_iptables(call: Call, backend: str, saved: Mapping[int, str]) -> list[Work
         kernel.append(_kernel(call, backend, version, ruleset, docker=docker))
         if call.saves:
             files.append(_file(call, backend, version, docker=docker))
+            call.warnings += _loaded_elsewhere(call, backend, version, files[-1])
     _loaded_at_boot(call, files)
     return kernel + files
 
@@ -197,6 +200,21 @@ def _loaded_at_boot(call: Call, files: Sequence[Work]) -> None:
         )
 
 
+def _loaded_elsewhere(call: Call, backend: str, version: int, file: Work) -> list[str]:
+    """A sentence if the file is loaded with the other variant, into tables that the kernel would ask as well."""
+    command = "iptables" if version == 4 else "ip6tables"
+    if not (file.holds and file.path in LOADED_BY_DEFAULT and call.firewall.has(command)):
+        return []
+    default = call.firewall.default(version)
+    if default == backend:
+        return []
+    own = f"/usr/sbin/{program(backend, version)}"
+    return [
+        f"at boot {file.path} is loaded into the tables of {default}, which {command} is here, and not into those of "
+        f"{backend}: run update-alternatives --set {command} {own}, or say backend: {default}"
+    ]
+
+
 # -- nftables -----------------------------------------------------------------------------------
 
 NFT_DIALECT = rules.Nftables()
@@ -206,24 +224,77 @@ def of_nftables(call: Call) -> list[Work]:
     """The kernel's table, then the file with it and the one that includes it."""
     installed = call.firewall.has("nft")
     before = rules.nft_chains(call.firewall.nft_table(rules.TABLE)) if installed else {}
-    after = _nft_plan(call, before)
-    text = rules.nft_text(after, NFT_DIALECT)
+    others = _nftables.prerouting(call.firewall.nft_ruleset()) if installed and not call.asked.client else []
+    by_hand = _nft_by_hand(call, "", others)
+    call.handwritten += [str(rule) for rule in by_hand]
+    call.warnings += _nft_for_everybody(call.asked, others)
+    adopted = by_hand if call.asked.adopt else {}
+    after = _nft_plan(call, before, adopted)
+    text = "".join(f"{rule.deletion}\n" for rule in adopted) + rules.nft_text(after, NFT_DIALECT)
     kernel = Work(
         "nftables",
-        before,
+        {**before, **_by_place(adopted)},
         after,
         commit=lambda: call.firewall.nft(text),
         test=lambda: call.firewall.nft(text, test=True),
-        changed=_held(before) != _held(after),
+        changed=bool(adopted) or _held(before) != _held(after),
     )
     if installed and not call.asked.client and not call.asked.absent:
         call.warnings += _droppers(call)
-    return [kernel, *(_nft_files(call) if call.saves else [])]
+    return [kernel, *(_nft_files(call, adopted) if call.saves else [])]
 
 
-def _nft_plan(call: Call, before: Chains, *, saved: bool = False) -> Chains:
+_ByHand = dict[_nftables.Rule, list[Entry]]
+
+
+def _nft_by_hand(call: Call, path: str, others: Sequence[_nftables.Rule]) -> _ByHand:
+    """Rules of others that do what ours do, and what they translate. ``path`` is empty for the kernel's."""
+    asked = call.asked
+    found = {}
+    for rule in others:
+        mine = [one for one in _nftables.entries(rule) if in_scope(one, asked) and one.source.version in asked.versions]
+        if mine and all(one.source.prefixlen for one in mine):
+            found[rule] = mine
+        elif asked.adopt and _nftables.unclear(
+            rule, {str(one) for one in (*asked.destinations, *asked.relays.values())}
+        ):
+            call.complain(
+                f"adopt: a rule{f' in {path}' if path else ''} is of no form that can be taken over: {rule}; write it "
+                "as ip saddr X ip daddr Y tcp dport 25 dnat to Z, or take it out"
+            )
+    return found
+
+
+def _by_place(found: _ByHand) -> Chains:
+    """For people: the rules by table and chain."""
+    made: Chains = {}
+    for rule in found:
+        made.setdefault(rule.place, []).append(rule.text)
+    return made
+
+
+def _nft_for_everybody(asked: Request, others: Sequence[_nftables.Rule]) -> list[str]:
+    return [
+        f"a rule of others has everybody reach the relay, whatever sources says: {rule}; remove it with "
+        f"nft {rule.deletion}"
+        for rule in others
+        if any(in_scope(one, asked) and not one.source.prefixlen for one in _nftables.entries(rule))
+    ]
+
+
+def _nft_plan(call: Call, before: Chains, adopted: _ByHand, *, saved: bool = False) -> Chains:
     docker = call.firewall.has_interface("docker0")
-    return plan(call.asked, call.asked.versions, NFT_DIALECT, before, saved=saved, docker=docker, now=call.now)
+    moving = [entry for found in adopted.values() for entry in found]
+    return plan(
+        call.asked,
+        call.asked.versions,
+        NFT_DIALECT,
+        before,
+        adopted=moving,
+        saved=saved,
+        docker=docker,
+        now=call.now,
+    )
 
 
 def _held(chains: Chains) -> Chains:
@@ -243,12 +314,15 @@ def _droppers(call: Call) -> list[str]:
     ]
 
 
-def _nft_files(call: Call) -> list[Work]:
+def _nft_files(call: Call, moved: _ByHand) -> list[Work]:
+    """``moved`` are the kernel's rules that are taken over."""
     conf = call.params["nftables_conf"]
     path = os.path.join(os.path.dirname(conf), "nftables.d", "postmaster-smtp-dnat.nft")
     state, main = _files.read(path), _files.read(conf)
+    adopted = _nft_by_hand(call, conf, _nftables.prerouting(main.text)) if main and call.asked.adopt else {}
+    call.warnings += _not_in_file(conf, moved, adopted)
     before = rules.nft_chains(state.text) if state else {}
-    after = _nft_plan(call, before, saved=True)
+    after = _nft_plan(call, before, {**moved, **adopted}, saved=True)
     text = rules.nft_text(after, NFT_DIALECT) if any(after.values()) else ""
     fragment = Work(path, before, after, commit=lambda: write_or_remove(path, text), path=path)
     fragment.changed = text != (state.text if state else "")
@@ -259,17 +333,30 @@ def _nft_files(call: Call) -> list[Work]:
             f"{conf}, which would load the rules at boot, is not there: install nftables, name another in "
             "nftables_conf, or say persist: false"
         )
-    including = _including(conf, main.text if main else "", f'include "{path}"\n', wanted=bool(text))
+    line = f'include "{path}"\n'
+    including = _including(conf, main.text if main else "", line, leaving=list(adopted), wanted=bool(text))
     # A line that names a file which is not there would keep all of it from being loaded.
     return [fragment, including] if text else [including, fragment]
 
 
-def _including(conf: str, old: str, line: str, *, wanted: bool) -> Work:
-    """The file that nftables loads, with the line or without it."""
-    ended = old if not old or old.endswith("\n") else f"{old}\n"
-    new = old.replace(line, "")
+def _not_in_file(conf: str, moved: _ByHand, adopted: _ByHand) -> list[str]:
+    """A sentence on each rule that may be back after the next boot."""
+    written = {entry for found in adopted.values() for entry in found}
+    return [
+        f"the rule {rule} is taken over, but {conf} has no such line: if another file or form loads it at boot, take "
+        "it out there"
+        for rule, found in moved.items()
+        if not written.issuperset(found)
+    ]
+
+
+def _including(conf: str, old: str, line: str, *, leaving: Sequence[_nftables.Rule], wanted: bool) -> Work:
+    """The file that nftables loads, with the line or without it, and without rules that move to ours."""
+    left = _nftables.without(old, leaving)
+    ended = left if not left or left.endswith("\n") else f"{left}\n"
+    new = left.replace(line, "")
     if wanted:
-        new = old if line.strip() in old.splitlines() else ended + line
+        new = left if line.strip() in left.splitlines() else ended + line
     before, after = {"": old.splitlines()}, {"": new.splitlines()}
     return Work(conf, before, after, commit=lambda: write_or_remove(conf, new), changed=new != old, path=conf)
 

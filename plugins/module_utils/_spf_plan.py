@@ -154,7 +154,7 @@ def refusals(record: SpfRecord, count: int, found: Survey | None) -> Iterator[Re
         return
     if found.too_many and not over:
         yield Refusal("lookups", found.too_many)
-    if found.too_void:
+    if found.too_void and found.voids_harm:
         yield Refusal("voids", found.too_void)
     for text in found.faults:
         yield Refusal("broken_target", text)
@@ -237,6 +237,8 @@ def judge(
     against = list(refusals(record, 1, found))
     for one in probes:
         refusal = one.refusal
+        if one.told.fault == "voids" and ":" in one.ip and one.wanted == "fail" and not found.voids_harm:
+            continue  # told as a warning
         if refusal is not None and (not one.told.fault or refusal.id not in {other.id for other in against}):
             against.append(refusal)
     return Judged(found, probes, tuple(one for one in against if one.id not in allow))

@@ -134,8 +134,15 @@ def _one(domain: str, item: Mapping[str, Any], allow: Collection[str], resolver:
         raise refused(planned[domain], judged.against)
     before = _before(domain, texts, planned, resolver if item.get("flatten") else None)
     hints = _hints(after) if item.get("flatten") else tuple(map(str, after[domain].warnings()))
-    unknown = tuple(judged.found.unknown) if judged.found is not None else ()
-    return Done(domain, before, planned, int(item["ttl"]), judged.found, judged.probes, notes, (*hints, *unknown))
+    told = _told(judged.found) if judged.found is not None else ()
+    return Done(domain, before, planned, int(item["ttl"]), judged.found, judged.probes, notes, (*hints, *told))
+
+
+def _told(found: Survey) -> tuple[str, ...]:
+    """What the survey found that is no reason to refuse."""
+    if found.voids_harm or not found.too_void:
+        return tuple(found.unknown)
+    return (*found.unknown, f"{found.too_void}; no sender over IPv6 comes after them, so it is strangers alone")
 
 
 def _hints(records: Mapping[str, SpfRecord]) -> tuple[str, ...]:

@@ -31,14 +31,16 @@ FAMILIES = {"A": "IPv4", "AAAA": "IPv6"}  # clients, by the type of their addres
 @dataclass
 class Survey:
     """``lookups`` of a stranger (section 4.6.4), with those of all includes, and by the type of the stranger's address
-    the terms that are ``void``. Sentences: ``faults`` are what makes receivers answer with permerror, ``unknown`` what
-    DNS or a survey cannot tell.
+    the terms that are ``void``; ``six`` tells whether one after too many of these lets somebody in over IPv6.
+    Sentences: ``faults`` are what makes receivers answer with permerror, ``unknown`` what DNS or a survey cannot
+    tell.
     """
 
     lookups: int = 0
     void: dict[str, list[str]] = field(default_factory=lambda: {rdtype: [] for rdtype in FAMILIES})
     faults: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    six: bool = False
 
     @property
     def voids(self) -> list[str]:
@@ -58,6 +60,11 @@ class Survey:
             f"it needs {self.lookups} lookups with those of its includes, and receivers stop with permerror after"
             f" {LOOKUP_LIMIT} (section 4.6.4); flatten it, or name fewer senders"
         )
+
+    @property
+    def voids_harm(self) -> bool:
+        """Whether a sender may be among those who get permerror; over IPv6 only strangers are if none comes after."""
+        return len(self.void["A"]) > VOID_LIMIT or self.six
 
     @property
     def too_void(self) -> str:
@@ -127,7 +134,12 @@ class _Surveyor:
         """The record of ``domain``, reached by ``way``, a list of domains that ends in it."""
         record = parse(text)
         self.reads += 1
-        for term in record.lookup_terms:
+        lookups = record.lookup_terms
+        terms: list[Term] = [*record.reached, *(one for one in lookups if isinstance(one, Modifier))]
+        for term in terms:
+            if term not in lookups:
+                self._too_late(term, domain)
+                continue
             self.found.lookups += 1
             spec = term.domain
             name = domain if spec is None else spec.literal
@@ -135,6 +147,7 @@ class _Surveyor:
                 self.found.unknown.append(f"{term.text}: its target depends on the message")
             elif isinstance(term, Directive) and term.mechanism in LOOKUP_MECHANISMS - {"include"}:
                 self._host(term, name)
+                self._too_late(term, name)
             else:
                 self._target(term, name, way)
 
@@ -153,6 +166,20 @@ class _Surveyor:
         if term.mechanism == "mx" and hosts > HOSTS_LIMIT:
             rule = f"{name} has {hosts} MX records, and receivers stop with permerror after {HOSTS_LIMIT}"
             self.found.faults.append(f"{term.text}: {rule} (section 4.6.4)")
+
+    def _too_late(self, term: Term, name: str) -> None:
+        """Whether a mechanism would let somebody in over IPv6 whom a receiver refuses before."""
+        if self.found.six or len(self.found.void["AAAA"]) <= VOID_LIMIT:
+            return
+        if not isinstance(term, Directive) or term.qualifier != "+":
+            return
+        hosts = [name] if term.mechanism == "a" else []
+        try:
+            if term.mechanism == "mx" and is_name(name):
+                hosts = [text.split()[-1].rstrip(".") for text in self.query(name, "MX")[:HOSTS_LIMIT]]
+            self.found.six = term.mechanism == "ip6" or any(self.query(one, "AAAA") for one in hosts if is_name(one))
+        except DnsTimeout:
+            self.found.unknown.append(f"{term.text}: no answer for {name}")
 
     def _target(self, term: Term, name: str, way: tuple[str, ...]) -> None:
         """The record behind an include or redirect."""

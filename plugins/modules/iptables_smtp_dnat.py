@@ -129,6 +129,8 @@ options:
       - Whether rules in C(PREROUTING) of the form C(-s X -d Y -p tcp --dport 25 -j DNAT --to Z), that somebody wrote by
         hand for the same O(relay) or O(destination), become this module's. They move to its chain, in the kernel and in
         the file, and are purged like the others.
+      - With nftables the form is C(ip saddr X ip daddr Y tcp dport 25 dnat to Z), in any chain of type nat on the hook
+        prerouting. X may be a set. One of another form that leads to the same by port 25 is refused.
       - If not, they are told in RV(handwritten) and stay.
     type: bool
     default: false
@@ -237,7 +239,7 @@ removed:
   elements: str
   sample: [192.0.2.26/32]
 handwritten:
-  description: Rules in C(PREROUTING) that somebody wrote by hand for the same relay or destination. Not with nftables.
+  description: Rules that somebody wrote by hand for the same relay or destination.
   returned: success
   type: list
   elements: str

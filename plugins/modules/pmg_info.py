@@ -20,22 +20,13 @@ description:
     contact of an ACME account C(root@pam).
   - Made for Proxmox Mail Gateway 8 and 9.
 extends_documentation_fragment:
+  - postmaster.mail.read_only
   - postmaster.mail.pmg
 options:
   node:
     description: The node of a cluster that is meant. C(localhost) is the one that is asked.
     type: str
     default: localhost
-attributes:
-  check_mode:
-    description: Does the same in check mode.
-    support: full
-  diff_mode:
-    description: There is nothing to show, as nothing changes.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 """
 
 EXAMPLES = r"""

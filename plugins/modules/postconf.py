@@ -88,7 +88,10 @@ options:
         description: Parameters overridden for this service (C(-o)). V(null) removes one; others stay.
         type: dict
       state:
-        description: Whether the service is there.
+        description:
+          - Whether the service is there.
+          - With V(absent), one that differs in a field which is given, or has other O(master[].options) than those, is
+            somebody else's and stays.
         type: str
         choices: [present, absent]
         default: present

@@ -182,7 +182,8 @@ options:
       - V(two_records) makes one record out of two that are there; receivers take neither until then.
       - V(lookups) allows more than ten lookups, for senders that receivers meet before the eleventh.
       - V(voids) allows more than two lookups without an answer, such as those of hosts that have no address yet, or
-        none of the family that a client comes by.
+        none of the family that a client comes by. Those that clients of IPv6 alone meet are refused if a term after
+        them lets somebody in over IPv6, and are a warning else.
       - V(broken_target) allows an include whose record is yet to be published or mended, and an C(mx) with more than
         ten hosts.
       - V(unanswered) allows a name that DNS gives no answer for just now, as receivers may not get one either.

@@ -41,6 +41,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import (
     _mta_sts,
     _mx,
     _networks,
+    _nftables,
     _pmg,
     _pmg_dkim,
     _postfix,
@@ -195,6 +196,14 @@ PARSERS: dict[str, Parser] = {
         ('ip saddr 192.0.2.25 ip daddr 203.0.113.5 tcp dport 25 dnat ip to 10.1.0.102:25 comment "until 9"',),
         ("ip6", "!=", "{", "[fd00::1]:25", "/0", "comment"),
         again=lambda entry: "" if entry is None else _smtp_dnat_rules.Nftables().translation(entry),
+    ),
+    "rules of others in nftables": Parser(
+        lambda text: [(_nftables.entries(rule), _nftables.unclear(rule, {"x"})) for rule in _nftables.prerouting(text)],
+        (
+            "table ip nat {\n\tchain pre {\n\t\ttype nat hook prerouting priority dstnat;\n\t\tip saddr { 192.0.2.25, 192.0.2.0/28 } "
+            'ip daddr 203.0.113.5 tcp dport 25 counter dnat to 10.1.0.102:25 comment "a" # handle 7\n\t}\n}\n',
+        ),
+        ("ip6 ", "!= ", "{", "}", "\n", '"', "#", "# handle ", "@set", "20-30", "map { 25 : x }", "dnat to ", "dport "),
     ),
     "spf record": Parser(
         _spf.parse,

@@ -220,6 +220,11 @@ def void_over_ipv6(made: Any) -> Any:
     return spf(made, "a:mx.example.org a:x1.example.org a:x2.example.org a:x3.example.org -all")
 
 
+def void_before_ipv6(made: Any) -> Any:
+    """The same, and senders over IPv6 after them, who are refused."""
+    return spf(void_over_ipv6(made), "a:x1.example.org a:x2.example.org a:x3.example.org a:mx.example.org -all")
+
+
 def many_addresses(made: Any) -> Any:
     """An SPF record that is long."""
     return spf(made, f"a:mx.example.org {' '.join(f'ip4:192.0.2.{n}' for n in range(30))} -all")
@@ -362,6 +367,7 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("spf.void", "F", "3 lookups of a client over IPv4 lead to nothing", "remove these terms",
      lambda w: spf(w, "a:mx.example.org a:x1.example.org a:x2.example.org mx:x3.example.org -all")),
     ("spf.void", "W", "over IPv6", "addresses", void_over_ipv6),
+    ("spf.void", "F", "over IPv6", "addresses", void_before_ipv6),
     ("spf.mx-ptr-limits", "F", "leads to 11 hosts", "replace mx:many.example.org",
      lambda w: spf(w, "a:mx.example.org mx:many.example.org -all").put("many", "MX", *(f"10 m{n}.example.org." for n in range(11)))),
     ("spf.size", "W", "the record has", "include", many_addresses),

@@ -475,6 +475,34 @@ def test_services(request_: dict[str, Any], after: str | None) -> None:
     assert not again.changed
 
 
+OURS = {
+    "service": "465",
+    "type": "inet",
+    "command": "smtpd",
+    "private": "no",
+    "options": {"syslog_name": "postfix/smtps"},
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "stays"),
+    [
+        ("465 inet n - y - - smtpd -o syslog_name=postfix/smtps", False),
+        ("465 inet n - n - - smtpd\n  -o syslog_name=postfix/smtps", False),  # what is not said of it does not count
+        ("465 inet n - y - - smtpd -o syslog_name=postfix/smtps -o smtpd_sasl_auth_enable=yes", True),
+        ("465 inet n - y - - smtpd -o syslog_name=mine", True),
+        ("465 inet n - y - - smtpd", True),
+        ("465 inet n - y - - postscreen -o syslog_name=postfix/smtps", True),
+        ("465 inet - - y - - smtpd -o syslog_name=postfix/smtps", True),
+    ],
+)
+def test_a_service_that_goes_is_the_one_that_is_meant(line: str, stays: bool) -> None:
+    state = Current({"/etc/postfix/master.cf": disk(f"{line}\n")})
+    assert planned(state, master=[{**OURS, "state": "absent"}]).changed is not stays
+    bare = {"service": "465", "type": "inet", "state": "absent"}
+    assert planned(state, master=[bare]).changed
+
+
 def test_a_new_service_needs_a_command() -> None:
     with pytest.raises(PostfixError, match=r"there is no service x/inet in master.cf; give its command to add it"):
         planned(current(), master=[{"service": "x", "type": "inet"}])

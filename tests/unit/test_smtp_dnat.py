@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.postmaster.mail.plugins.module_utils import _iptables, _smtp_dnat
+from ansible_collections.postmaster.mail.plugins.module_utils import _iptables, _nftables, _smtp_dnat
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError
 from ansible_collections.postmaster.mail.plugins.module_utils._firewall_client import Firewall
 from ansible_collections.postmaster.mail.plugins.module_utils._iptables import Ruleset
@@ -58,8 +58,9 @@ class Tables(Firewall):
             ("iptables-legacy", 6): "",
         }
         self.native = ""
+        self.native_others = ""
         self.others: list[dict[str, object]] = []
-        self.programs = {"iptables", "nft"}
+        self.programs = {"iptables", "ip6tables", "nft"}
         self.loads = True
         self.programs |= {f"iptables-{variant}-{what}" for variant in ("nft", "legacy") for what in ("save", "restore")}
         self.calls: list[str] = []
@@ -77,7 +78,7 @@ class Tables(Firewall):
     def legacy_loaded(self, version: int) -> bool:
         return bool(self.texts["iptables-legacy", version])
 
-    def default(self) -> str:
+    def default(self, version: int = 4) -> str:
         return self.variant
 
     def forwards(self, version: int) -> bool:
@@ -107,6 +108,9 @@ class Tables(Firewall):
     def nft_table(self, table: str) -> str:
         self.calls.append("nft list")
         return self.native
+
+    def nft_ruleset(self) -> str:
+        return self.native_others
 
     def nft(self, text: str, *, test: bool = False) -> None:
         self.calls.append("nft -c" if test else "nft")
@@ -815,6 +819,28 @@ def test_a_file_that_would_not_be_loaded_is_refused(tmp_path: Path) -> None:
     assert call(tables, persist=True, rules_v4=str(path))["changed"]
 
 
+ELSEWHERE = (
+    "at boot {path} is loaded into the tables of iptables-nft, which {command} is here, and not into those of "
+    "iptables-legacy: run update-alternatives --set {command} /usr/sbin/{command}-legacy, or say backend: iptables-nft"
+)
+
+
+def test_a_file_that_is_loaded_into_the_other_tables_is_told() -> None:
+    files = {"iptables": "/etc/iptables/rules.v4", "ip6tables": "/etc/iptables/rules.v6"}
+    told = [ELSEWHERE.format(path=path, command=command) for command, path in files.items()]
+    asked = {**BOTH, "backend": "iptables-legacy", "persist": True}
+    assert call(Tables(), check_mode=True, **asked)["warnings"] == told
+    assert call(Tables(), check_mode=True, **{**asked, "backend": "iptables-nft"})["warnings"] == []
+    assert call(Tables(), check_mode=True, **{**asked, "persist": False})["warnings"] == []
+    ufw = {**asked, "rules_v4": "/etc/ufw/before.rules", "rules_v6": "/nowhere/rules.v6"}
+    assert call(Tables(), check_mode=True, **ufw)["warnings"] == [
+        ELSEWHERE.format(path="/etc/ufw/before.rules", command="iptables")
+    ]
+    tables = Tables()
+    tables.variant = "iptables-legacy"
+    assert call(tables, check_mode=True, **asked)["warnings"] == []
+
+
 def test_nothing_loads_the_file() -> None:
     tables = Tables()
     tables.loads = False
@@ -984,3 +1010,87 @@ def test_a_translation_is_recognised(rule: str) -> None:
 @pytest.mark.parametrize("rule", NO_ENTRIES)
 def test_what_is_no_such_translation(rule: str) -> None:
     assert Iptables().entry(rule) is None
+
+
+# -- nftables' rules of others ------------------------------------------------------------------
+
+PRE = (
+    "table ip nat4 {{\n\tchain pre {{\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n\t\t{}\n\t}}\n}}\n"
+)
+OF_NFT: list[tuple[str, list[str]]] = [
+    ("ip saddr 192.0.2.1 ip daddr 203.0.113.5 tcp dport 25 dnat to 10.1.0.102:25 # handle 7", ["192.0.2.1/32"]),
+    ("ip daddr 203.0.113.5 ip saddr 192.0.2.0/24 tcp dport smtp counter dnat to 10.1.0.102;", ["192.0.2.0/24"]),
+    (
+        'tcp dport 25 ip saddr {192.0.2.1,192.0.2.2} ip daddr 203.0.113.5 dnat to 10.1.0.102 comment "a # b" # c',
+        ["192.0.2.1/32", "192.0.2.2/32"],
+    ),
+    ("ip daddr 203.0.113.5 tcp dport 25 counter packets 1 bytes 60 dnat to 10.1.0.102", ["0.0.0.0/0"]),
+    ("ip6 saddr 2001:db8::/64 ip6 daddr 2001:db8:5::5 tcp dport 25 dnat ip6 to [fd00:1::102]:26", ["2001:db8::/64"]),
+    ("ip saddr != 192.0.2.1 ip daddr 203.0.113.5 tcp dport 25 dnat to 10.1.0.102", []),
+    ("ip saddr 192.0.2.1-192.0.2.9 ip daddr 203.0.113.5 tcp dport 25 dnat to 10.1.0.102", []),
+    ("ip saddr @friends ip daddr 203.0.113.5 tcp dport 25 dnat to 10.1.0.102", []),
+    ("ip saddr 192.0.2.1 ip saddr 192.0.2.1 ip daddr 203.0.113.5 tcp dport 25 dnat to 10.1.0.102", []),
+    ("ip saddr 192.0.2.1 ip daddr 203.0.113.5 tcp dport 25 dnat to fd00:1::102", []),
+    ("ip saddr 192.0.2.1 ip daddr 203.0.113.5 tcp dport 25 dnat to 10.1.0.102 persistent", []),
+    ("ip saddr 192.0.2.1 tcp dport 25 dnat to 10.1.0.102", []),
+    ("ip saddr 192.0.2.1 ip daddr 203.0.113.5 tcp dport 25 accept", []),
+]
+
+
+@pytest.mark.parametrize(("rule", "expected"), OF_NFT)
+def test_translations_of_nftables_are_recognised(rule: str, expected: list[str]) -> None:
+    (found,) = _nftables.prerouting(PRE.format(rule))
+    assert [str(entry.source) for entry in _nftables.entries(found)] == expected
+    assert found.handle == (7 if rule.endswith("handle 7") else None)
+
+
+# A rule that is not understood, and whether it may be one of port 25 for the relay or the destination.
+MAY_BE: list[tuple[str, bool]] = [
+    ("ip saddr @friends ip daddr 203.0.113.5 tcp dport 25 dnat to 10.1.0.110", True),
+    ("ip saddr @friends ip daddr 203.0.113.6 tcp dport 25 dnat to 10.1.0.102:2525", True),
+    ("ip saddr @friends ip daddr 203.0.113.6 tcp dport 25 dnat to 10.1.0.110", False),
+    ("ip saddr @friends ip daddr 203.0.113.5 tcp dport { 20-30, 80 } dnat to 10.1.0.110", True),
+    ("ip saddr @friends ip daddr 203.0.113.5 tcp dport { 80, 443 } dnat to 10.1.0.102", False),
+    ("ip saddr @friends ip daddr 203.0.113.5 tcp dport @mail dnat to 10.1.0.102", True),
+    ("ip6 saddr @friends ip6 daddr 2001:db8:5::6 tcp dport 25 dnat to [fd00:1::102]:25", True),
+    ("iifname eth0 ip saddr 192.0.2.1 ip daddr 203.0.113.5 tcp dport 25 redirect to :2525", False),
+    ('ip saddr @friends ip daddr 203.0.113.6 tcp dport 25 dnat to 10.1.0.110 comment "10.1.0.102"', False),
+    ("ip saddr 192.0.2.1 ip daddr 203.0.113.5 tcp dport 25 dnat to 10.1.0.102", False),  # it is understood
+]
+
+
+@pytest.mark.parametrize(("rule", "expected"), MAY_BE)
+def test_rules_of_nftables_that_may_be_ours(rule: str, expected: bool) -> None:
+    (found,) = _nftables.prerouting(PRE.format(rule))
+    assert _nftables.unclear(found, {"203.0.113.5", "10.1.0.102", "fd00:1::102"}) == expected
+
+
+def test_only_chains_that_translate_what_comes_in_are_looked_at() -> None:
+    rule = "ip saddr 192.0.2.1 ip daddr 203.0.113.5 tcp dport 25 dnat to 10.1.0.102"
+    assert len(_nftables.prerouting(PRE.format(rule))) == 1
+    assert _nftables.prerouting(PRE.format(rule).replace("prerouting", "output")) == []
+    assert _nftables.prerouting(PRE.format(rule).replace("ip nat4", "inet postmaster_smtp")) == []
+    (unnamed,) = _nftables.prerouting(PRE.format(rule).replace("ip nat4", "nat4"))
+    assert (unnamed.place, _nftables.without(PRE.format(rule), [unnamed])) == (
+        "ip nat4 pre",
+        PRE.format("\0").replace("\t\t\0\n", ""),
+    )
+
+
+NFT_PIECES = st.sampled_from(
+    ["ip saddr ", "{ ", " }", "192.0.2.1", "dnat to ", "10.1.0.102", "tcp dport ", "25", "\n", '"', "#", "-", ":"]
+)
+
+
+@given(st.lists(NFT_PIECES | st.text(max_size=5), max_size=30).map("".join), st.booleans())
+def test_hostile_rules_of_nftables_end_in_a_result_or_a_sentence(text: str, adopt: bool) -> None:
+    tables = Tables()
+    tables.native_others = PRE.format(text)
+    try:
+        call(tables, adopt=adopt, backend="nftables", check_mode=True)
+    except SmtpDnatError as err:
+        assert str(err).startswith("adopt: a rule is of no form")
+    assert "nft" not in tables.calls
+    found = _nftables.prerouting(tables.native_others)
+    left = _nftables.without(tables.native_others, found)
+    assert [line for line in left.split("\n") if line in tables.native_others.split("\n")] == left.split("\n")

@@ -49,6 +49,9 @@ PROVIDERS = (
 ZONE |= {(name, "TXT"): ["v=spf1 ip4:203.0.113.0/26 -all"] for name in PROVIDERS}
 ZONE |= {(f"n{number}.test", "TXT"): ["v=spf1 -all"] for number in range(11)}
 ZONE |= {(f"six{number}.test", "AAAA"): ["2001:db8:6::1"] for number in range(3)}
+ZONE |= {(f"four{number}.test", "A"): ["192.0.2.4"] for number in range(3)}
+ZONE |= {("mx6.test", "MX"): ["10 six0.test."], ("mx4.test", "MX"): ["10 four0.test."], ("none.test", "MX"): ["0 ."]}
+ZONE |= {("c6.test", "TXT"): ["v=spf1 ip6:2001:db8:7::/64 -all"]}
 ZONE |= {("crowd.test", "MX"): [f"10 h{number}.crowd.test." for number in range(12)]}
 ZONE |= {(f"h{number}.crowd.test", "A"): ["192.0.2.25"] for number in range(12)}
 
@@ -165,6 +168,38 @@ def test_what_is_refused_is_said_once() -> None:
         with pytest.raises(RunError) as caught:
             _run(item)
         assert allow in ("unreached", "stranger") or str(caught.value).count("(or allow") == 1
+
+
+FOURS = [f"a:four{number}.test" for number in range(3)]
+ONLY_SIX = (
+    "3 of its terms have no answer for clients of IPv6, and receivers stop with permerror after 2 (section 4.6.4); remove "
+    "a:four0.test, a:four1.test, a:four2.test, or write the addresses themselves"
+)
+
+
+@pytest.mark.parametrize(
+    ("terms", "harm"),
+    [
+        (FOURS, False),
+        ([*FOURS, "ip4:192.0.2.9", "mx:mx4.test", "mx:none.test", "?ip6:2001:db8::/64"], False),
+        (["ip6:2001:db8::/64", "a:six0.test", *FOURS], False),  # these are let in before
+        ([*FOURS, "ip6:2001:db8::/64"], True),
+        ([*FOURS, "a:six0.test"], True),
+        ([*FOURS, "mx:mx6.test"], True),
+        ([*FOURS, "include:c6.test"], True),
+        ([*FOURS[:2], "ip6:2001:db8::/64"], False),
+    ],
+)
+def test_hosts_of_ipv4_alone_are_refused_if_senders_over_ipv6_come_after_them(terms: list[str], harm: bool) -> None:
+    item = {"current": f"v=spf1 {' '.join(terms)} -all", "terms": [], "strangers": ["198.18.0.1", "100::1"]}
+    if harm:
+        with pytest.raises(RunError, match=re.escape(f"{ONLY_SIX} (or allow voids)")):
+            _run(item)
+        return
+    (done,) = _run(item)
+    assert [text for text in done.warnings if "IPv6" in text] == (
+        [f"{ONLY_SIX}; no sender over IPv6 comes after them, so it is strangers alone"] if FOURS[2] in terms else []
+    )
 
 
 def test_limits_that_hold_are_no_fault() -> None:
