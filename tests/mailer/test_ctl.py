@@ -80,6 +80,7 @@ STREAM               WAITING  WORKED ON  OLDEST
 primary              0        0          -
 default              0        0          -
 outgoing             0        0          -
+outgoing-waiting     0        0          -
 events               0        0          -
 events-post          0        0          -
 events-post-dead     0        0          -
@@ -120,6 +121,7 @@ STREAM               WAITING  WORKED ON  OLDEST
 primary              1        0          3 d
 default              1        3          3 d
 outgoing             0        0          -
+outgoing-waiting     0        0          -
 events               0        0          -
 events-post          0        0          -
 events-post-dead     0        0          -
@@ -338,7 +340,7 @@ def test_no_dead_letters(mailerctl: Ctl) -> None:
 def test_replay(mailerctl: Ctl, words: list[str], expected: tuple[int, str, str], left: list[str]) -> None:
     assert mailerctl(*words) == expected
     assert [one["uuid"] for one in json.loads(mailerctl("dead", "--json")[1])] == left
-    posting = json.loads(mailerctl("status", "--json")[1])[4]
+    posting = json.loads(mailerctl("status", "--json")[1])[5]
     assert (posting["name"], posting["waiting"]) == ("events-post", 3 - len(left))
 
 
