@@ -40,7 +40,9 @@ class Check:
 async def greeting(host: str, port: int) -> str:
     """What a server says first; empty where it takes the connection in silence. Raises OSError."""
     # uvloop has none of it; stages ask addresses alone, which it makes no difference to.
-    happy = {"happy_eyeballs_delay": 0.25} if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) else {}
+    happy: dict[str, Any] = (
+        {"happy_eyeballs_delay": 0.25} if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) else {}
+    )
     async with asyncio.timeout(SECONDS):
         reader, writer = await asyncio.open_connection(host, port, **happy)
     try:
