@@ -353,6 +353,12 @@ class Config(Section):
     common_config: Common = Common()
 
 
+def default_files() -> list[Path]:
+    """Where the configuration is unless something else is said. What is secret may stand in a file of its own."""
+    secret = DEFAULT / "mailer.secret.yaml"
+    return [DEFAULT / "mailer.yaml", *([secret] if secret.exists() else [])]
+
+
 def load(paths: Iterable[Path]) -> Config:
     """Read the files, later ones over earlier ones. Raises :class:`ConfigError`."""
     merged: dict[str, Any] = {}

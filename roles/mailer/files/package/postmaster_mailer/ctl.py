@@ -22,9 +22,9 @@ from typing import Any, TypeAlias
 
 from redis.exceptions import RedisError
 
-from . import connect, events, inspection, preflight
+from . import check, connect, events, inspection, preflight
 from .backdata import Names, dead_letters, replay
-from .config import DEFAULT, Config, ConfigError, load
+from .config import Config, ConfigError, default_files, load
 from .delivery import waiting_of
 from .pools import Counts, today
 from .queue import Queue
@@ -332,6 +332,18 @@ async def checked(given: Given, mailer: Mailer) -> int:
     return 1 if any(one.verdict == preflight.FAILED for one in found) else 0
 
 
+async def config_checked(given: Given, mailer: Mailer) -> int:
+    """Whether stages could start with the configuration."""
+    found = check.faults(mailer.settings, given.stage or check.LOOKS)
+    if given.json:
+        _json(found)
+    elif found:
+        raise ConfigError("\n".join(found))
+    else:
+        print("the configuration can be used")
+    return 1 if found else 0
+
+
 # -- said ------------------------------------------------------------------------------------------------
 
 
@@ -384,6 +396,12 @@ def _up_to(most: int) -> Callable[[str], int]:
 Command: TypeAlias = "Callable[[Given, Mailer], Awaitable[int]]"
 
 
+def _stage(text: str) -> str:
+    if text not in check.LOOKS:
+        raise argparse.ArgumentTypeError(f"{text} is no stage: choose of {', '.join(check.LOOKS)}")
+    return text
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     shared = argparse.ArgumentParser(add_help=False)
@@ -407,6 +425,8 @@ def parser() -> argparse.ArgumentParser:
     _of_list(command("suppress", suppress, "the suppression list"), shared)
     one = command("drain", drain, "wait until nothing waits for Postfix")
     one.add_argument("--timeout", type=_up_to(_DAY), default=300, help="seconds (300)")
+    one = command("check-config", config_checked, "whether stages could start with the configuration")
+    one.add_argument("stage", nargs="*", type=_stage, help="these stages alone")
     one = command("preflight", checked, "whether this host is fit to send")
     one.add_argument("--host", default="aspmx.l.google.com", help="whom to try (aspmx.l.google.com)")
     one.add_argument("--port", type=_up_to(65_535), default=25, help="at which port (25)")
@@ -441,7 +461,7 @@ def _of_list(whole: argparse.ArgumentParser, shared: argparse.ArgumentParser) ->
 
 
 async def _run(given: Given) -> int:
-    settings = load(given.config or [DEFAULT / "mailer.yaml"])
+    settings = load(given.config or default_files())
     queue = connect.queue_of(settings, settings.redis)
     try:
         work: Command = given.work
