@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postmaster_mailer import ctl, events
+from postmaster_mailer import ctl, events, spool
 from postmaster_mailer.backdata import WHY
 from postmaster_mailer.envelope import Envelope
 from postmaster_mailer.queue import ENVELOPE, EVENT, MESSAGE, SENDER, Move, Queue, partition_of, stream_key
@@ -520,3 +520,67 @@ def test_who_reads_no_further(mailerctl: Ctl, config: Path) -> None:
     done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, env=env, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# -- pools -----------------------------------------------------------------------------------------------
+
+
+def test_pools_of_a_mailer_without_any(mailerctl: Ctl) -> None:
+    assert mailerctl("pools") == (0, "all mail leaves by Postfix's own address\n", "")
+
+
+def test_pools(mailerctl: Ctl, config: Path, redis_server: RedisServer) -> None:
+    day = datetime.datetime.now(datetime.UTC).date()
+    grown, second, ahead = (str(day - datetime.timedelta(days)) for days in (9, 1, -1))
+    with config.open("a") as file:
+        file.write(
+            f"""\
+postfixlog:
+  pools:
+    receipts: {{addresses: [{{helo: a.example.org}}]}}
+    news:
+      streams: [news]
+      warm-up: [10, 20]
+      addresses:
+        - {{helo: b.example.org, warm-up-since: {grown}}}
+        - {{helo: c.example.org, warm-up-since: {second}}}
+        - {{helo: d.example.org, warm-up-since: {ahead}}}
+"""
+        )
+
+    async def go() -> None:
+        queue = queue_of(redis_server)
+        await queue.redis.set(f"mailer:warm-up:news:c.example.org:{day}", 7)
+        await queue.redis.aclose()
+
+    run(go())
+    assert mailerctl("pools") == (
+        0,
+        """\
+POOL      ADDRESS        DAY  SENT  OF
+receipts  a.example.org  -    -     -
+news      b.example.org  -    -     -
+news      c.example.org  2    7     20
+news      d.example.org  0    0     0
+""",
+        "",
+    )
+    assert json.loads(mailerctl("pools", "--json")[1])[2] == {
+        "pool": "news",
+        "address": "c.example.org",
+        "day": 2,
+        "sent": 7,
+        "limit": 20,
+    }
+
+
+def test_push_back_without_postfix(
+    mailerctl: Ctl, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("s" * 32)
+    with config.open("a") as file:
+        file.write(f"transformer: {{secret-file: {tmp_path}/secret}}\n")
+    monkeypatch.setattr(spool, "_PLACES", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    said = "mailerctl: postfix is not there: run this on the host of Postfix, as root\n"
+    assert mailerctl("push-back") == (2, "", said)
