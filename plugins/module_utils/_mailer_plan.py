@@ -36,7 +36,7 @@ SEEN: dict[str, dict[str, tuple[str, ...]]] = {
         "backdata": ("queue-name",),
         "transformer": ("secret-file", "domain-settings", "email-headers"),
     },
-    "postfix": {"backdata": ("queue-name",), "transformer": ("secret-file",)},
+    "postfix": {"backdata": ("queue-name",), "transformer": ("secret-file",), "mxserver": ("hostname",)},
     "transformer": {"backdata": ("queue-name",)},
 }
 LISTENS = ("bind", "bind-tls", "unsubscribe-bind")

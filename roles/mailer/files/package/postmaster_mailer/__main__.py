@@ -19,16 +19,17 @@ import uvicorn
 import uvloop
 from redis.exceptions import RedisError
 
-from . import connect, http_server, metrics
+from . import connect, http_server, metrics, preflight
 from .backdata import BackData, Names
 from .config import Config, ConfigError, Prometheus, default_files, load
-from .delivery import Delivery, Lane
+from .delivery import Delivery, Lane, Waiting, waiting_of
 from .events import UNSUBSCRIBE
 from .http_receiver import Manner as HttpManner
 from .http_receiver import application
 from .log_follower import FileSource, JournalSource, LogFollower, Source
 from .mx import MxTaker, Rate
 from .passwords import Passwords
+from .pools import Counts, Ways, today
 from .quarantine import Quarantine
 from .queue import Queue, stream_key
 from .receiver import Intake, SmtpTaker
@@ -161,20 +162,47 @@ async def postfix(stage: Stage) -> None:
     queue = connect.queue_of(whole, settings)
     told = whole.backdata.queue_name
     where = settings.postfix
-    lanes = [Lane(where.hostname, where.port, socket.getfqdn()) for dummy in range(settings.connections)]
-    delivery = Delivery(queue, lanes, told=told, stopping=stage.stop.is_set)
+    await _private(whole)
+    lanes = [
+        Lane(where.hostname, where.port, settings.hostname or socket.getfqdn()) for _ in range(settings.connections)
+    ]
+    outgoing = whole.postfix.incoming_queue_name
+    waits = Waiting(queue, waiting=waiting_of(outgoing), outgoing=outgoing, consumer=stage.name, today=today)
+    ways = Ways(connect.pools_of(settings), Counts(queue))
+    delivery = Delivery(queue, lanes, told=told, ways=ways, waiting=waiting_of(outgoing), stopping=stage.stop.is_set)
     reading = Reading(
-        (whole.postfix.incoming_queue_name,),
+        (outgoing,),
         stage.name,
         count=settings.connections,
         claim_after=whole.reliable_queue.claim_after,
     )
     worker = Flow(queue, reading, delivery.work, at_once=settings.connections)
-    source: Source = FileSource(settings.logfile) if settings.logfile else JournalSource()
+    source: Source = FileSource(settings.logfile) if settings.logfile else JournalSource(settings.journal_units)
     secrets = connect.secrets(whole.transformer.secret_file)
     follower = LogFollower(queue, source, host=socket.gethostname(), secrets=secrets, told=told)
     stage.show(lambda: delivery.counts, settings.prometheus)
-    await stage.until_stopped(worker.run(), follower.run(stage.stop), at_stop=worker.stop)
+    await stage.until_stopped(worker.run(), follower.run(stage.stop), waits.run(stage.stop), at_stop=worker.stop)
+
+
+async def _private(settings: Config) -> None:
+    """Refuse to work where the world can hand mail to Postfix. Behind NAT that cannot be seen from here."""
+    mx, where = settings.mxserver, settings.postfixlog.postfix
+    try:
+        own = await preflight.greeting(where.hostname, where.port)
+    except OSError:  # it is awaited, as at any other time
+        own = ""
+    try:
+        public = preflight.public(preflight.own_addresses())
+    except OSError as err:
+        log.warning("the addresses of this host cannot be read, so it is not known whether Postfix is private: %s", err)
+        return
+    greets = f"220 {mx.hostname or socket.getfqdn()} ESMTP"
+    open_, dummy = await preflight.exposed(where.port, public, greets, own)
+    if open_:
+        raise ConfigError(
+            f"port {where.port} answers on {', '.join(open_)}, which is public: anybody could send by it; "
+            "set inet_interfaces = loopback-only in main.cf and restart Postfix"
+        )
 
 
 async def backdata(stage: Stage) -> None:

@@ -80,7 +80,7 @@ def _logins(logins: Iterable[Login]) -> None:
     ]
     if wrong:
         raise ConfigError(
-            f"the password-hash of {', '.join(wrong)} is none of Argon2: make it with argon2 \"$(openssl rand -hex 16)\" -id -e"
+            f'the password-hash of {", ".join(wrong)} is none of Argon2: make it with argon2 "$(openssl rand -hex 16)" -id -e'
         )
 
 
