@@ -6,7 +6,8 @@ Start it with ./dev bench, or with molecule/shared and the collection on PYTHONP
 49) and takes it down again. The peer is checkdmarc, read from PEER_PATH: a folder that holds the package, or a virtual
 environment with it; without it "not run" is printed. Neither asks mail or web servers: both judge what DNS says, and
 only mail_check asks every authoritative server. Both run in a process of their own, in turns. The goal is a tenth of the
-peer's time.
+peer's time. It is measured twice: with the name servers on the same machine, where the processor alone counts, and
+with all of them DISTANCE milliseconds away, as name servers are in life.
 """
 
 from __future__ import annotations
@@ -20,8 +21,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "molecule" / "shared"), str(ROOT / "molecule" / "check" / "tests")]
+sys.path[:0] = [
+    str(ROOT / "tests" / "bench"),
+    str(ROOT / "molecule" / "shared"),
+    str(ROOT / "molecule" / "check" / "tests"),
+]
 
+from _distance import away  # noqa: E402
 from faults import Planter, surroundings  # noqa: E402
 from lab import control  # noqa: E402
 from lab.hosts import Plan  # noqa: E402
@@ -29,6 +35,7 @@ from lab.probe import Lab  # noqa: E402
 from mailhosts import MailHosts  # noqa: E402
 
 NAME, INDEX, DOMAINS, ROUNDS, GOAL = "benchcheck", 49, 100, 3, 0.1
+DISTANCE = 20  # milliseconds there and back
 OWN = """
 import asyncio, json, sys, time
 from ansible_collections.postmaster.mail.plugins.modules.mail_check import ARGUMENT_SPEC, run
@@ -58,9 +65,9 @@ def peer_paths() -> list[str] | None:
     return None
 
 
-def timed(script: str, *arguments: Any) -> list[float]:
-    """The numbers that a script prints."""
-    argv = [sys.executable, "-c", script, *(json.dumps(argument) for argument in arguments)]
+def timed(before: list[str], script: str, *arguments: Any) -> list[float]:
+    """The numbers that a script prints; ``before`` leads to where it runs."""
+    argv = [*before, sys.executable, "-c", script, *(json.dumps(argument) for argument in arguments)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=1800, check=False)
     if done.returncode:
         raise SystemExit(f"a run failed: {done.stderr.strip()[-500:]}")
@@ -81,19 +88,18 @@ def plant(lab: Lab) -> list[str]:
     return names
 
 
-def report(lab: Lab) -> None:
-    """Measure and print."""
-    options: dict[str, Any] = {"domains": plant(lab), "resolver": [lab.known["dns"]["resolver"]], "trust_ad": True}
+def measure(before: list[str], options: dict[str, Any]) -> None:
+    """Run both in turns, and print."""
     own_options = options | {"smtp": False, "https": False, "selectors": ["sel1"], "dnsbl_domain": [], "dnsbl_ip": []}
     peer = peer_paths()
     own, other = [], []
     for dummy in range(ROUNDS):
-        seconds, dummy, silent = timed(OWN, own_options)
+        seconds, dummy, silent = timed(before, OWN, own_options)
         if silent:
             raise SystemExit(f"{silent:g} questions were not answered: the machine is too busy to measure")
         own.append(seconds)
         if peer:
-            other.append(timed(PEER, options, peer)[0])
+            other.append(timed(before, PEER, options, peer)[0])
     print(f"mail_check, {DOMAINS} domains: {statistics.median(own):.2f} s (median of {ROUNDS})")
     if not peer:
         print("checkdmarc: not run (PEER_PATH names no folder that holds it)")
@@ -101,6 +107,17 @@ def report(lab: Lab) -> None:
     ratio = statistics.median(own) / statistics.median(other)
     print(f"checkdmarc, the same: {statistics.median(other):.2f} s")
     print(f"ratio {ratio:.3f} (goal: {GOAL} at most): {'met' if ratio <= GOAL else 'missed'}")
+
+
+def report(lab: Lab) -> None:
+    """Measure near and far."""
+    options: dict[str, Any] = {"domains": plant(lab), "resolver": [lab.known["dns"]["resolver"]], "trust_ad": True}
+    print("the name servers on this machine:")
+    measure([], options)
+    print(f"the name servers {DISTANCE} ms away:")
+    servers = [one for host in ("ns1", "ns2", "resolver") for one in lab.known["hosts"][host]["addresses"]]
+    with away(NAME, DISTANCE, servers) as before:
+        measure(before, options)
 
 
 def main() -> None:
