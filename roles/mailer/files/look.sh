@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck shell=sh
 #
 # What the mailer has on this host, as JSON; it changes nothing.
 #   sh look.sh <folder of releases> <folder of secrets>

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck shell=sh
 #
 # Users of the stages, and the secrets that nobody has given.
 #   sh prepare.sh <folder of secrets> <secret>... -- <user>...
