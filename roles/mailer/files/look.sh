@@ -12,9 +12,11 @@ done)
 releases=$(for one in "$1"/*/complete; do
   [ ! -e "$one" ] || printf '"%s",' "$(basename "${one%/complete}")"
 done)
+# One that others can read is as good as none: it is to be mended.
+has() { [ -s "$2/$1" ] && [ "$(stat -c '%a %U' "$2/$1")" = '600 root' ]; }
 digest=
-[ ! -s "$2/redis.password" ] || digest=$(tr -d '\n' < "$2/redis.password" | sha256sum | cut -d ' ' -f 1)
-[ -s "$2/return-path.secret" ] && secret=true || secret=false
+! has redis.password "$2" || digest=$(tr -d '\n' < "$2/redis.password" | sha256sum | cut -d ' ' -f 1)
+has return-path.secret "$2" && secret=true || secret=false
 getent passwd postmaster-mailer-transformer > /dev/null && users=true || users=false
 printf '{"machine":"%s","current":"%s","releases":[%s],"units":[%s],"redis_digest":"%s","secret":%s,"users":%s}\n' \
   "$(uname -m)" "$(basename "$(readlink "$1/current" || true)")" "${releases%,}" "${units%,}" "$digest" "$secret" "$users"

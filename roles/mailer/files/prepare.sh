@@ -14,6 +14,8 @@ while [ "$1" != -- ]; do
     openssl rand -hex 32 > "$folder/.$1.new"
     mv "$folder/.$1.new" "$folder/$1"
   fi
+  chown root:root "$folder/$1"
+  chmod 0600 "$folder/$1"
   shift
 done
 shift
