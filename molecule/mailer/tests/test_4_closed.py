@@ -20,8 +20,7 @@ def submit(lab: Lab, mailer: str, uuid: str, **options: Any) -> Dialogue:
 
 
 @pytest.mark.parametrize("mailer", MAILERS)
-@pytest.mark.parametrize("version", [4, 6])
-def test_without_a_login_nothing_is_taken(lab: Lab, token: str, mailer: str, version: int) -> None:
+def test_without_a_login_nothing_is_taken(lab: Lab, token: str, mailer: str) -> None:
     login = ("app", PASSWORDS[mailer])
     for options, refusal in (
         ({"starttls": False}, ("MAIL", 530)),
@@ -32,7 +31,7 @@ def test_without_a_login_nothing_is_taken(lab: Lab, token: str, mailer: str, ver
         ({"port": 465, "wrapped": True, "starttls": False}, ("MAIL", 530)),
         ({"port": 465, "wrapped": True, "starttls": False, "login": login}, None),
     ):
-        dialogue = submit(lab, mailer, fresh(token, str(len(options))), version=version, **options)
+        dialogue = submit(lab, mailer, fresh(token, str(len(options))), **options)
         found = dialogue.refusal
         assert (found and found[:2], dialogue.accepted) == (refusal, refusal is None), (options, dialogue)
 
