@@ -339,7 +339,9 @@ def host(
         f"""\
 redis: {{reliable-queue: {{redis: {{hostname: {redis_server.socket}}}}}}}
 receiver: {{certificate: {tmp_path}/cert.pem, key: {tmp_path}/key.pem}}
-postfixlog: {{postfix: {{hostname: 127.0.0.1, port: {postfix}}}}}
+postfixlog:
+  reliable-queue: {{redis: {{hostname: {redis_server.socket}}}}}
+  postfix: {{hostname: 127.0.0.1, port: {postfix}}}
 mxserver: {{hostname: mx.example.org}}
 transformer:
   domain-settings:
