@@ -30,9 +30,9 @@ def systemctl(*words: str) -> str:
     return subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False).stdout.strip()
 
 
-def main_pid(unit: str) -> str:
-    """Its main process; 0 where there is none."""
-    return systemctl("show", "-p", "MainPID", "--value", unit)
+def started(unit: str) -> str:
+    """When it was; Debian 12's Postfix has no main process to know it by."""
+    return systemctl("show", "-p", "ActiveEnterTimestampMonotonic", "--value", unit)
 
 
 def unit_of(victim: str) -> str:
@@ -76,15 +76,12 @@ def unfinished(port: int) -> "dict[str, int] | None":
 def kill(victim: str) -> "dict[str, int]":
     """Kill one service and see it come back; what was unfinished."""
     unit = unit_of(victim)
-    before = main_pid(unit)
+    before = started(unit)
     if victim != "Redis":
         systemctl("kill", "--signal=STOP", unit)
     seen = until(f"mail for {victim}", lambda: unfinished(options["ports"].get(victim, 0)))
     systemctl("kill", "--signal=KILL", unit)
-    until(
-        f"{unit} after its end",
-        lambda: main_pid(unit) not in (before, "0") and systemctl("is-active", unit) == "active",
-    )
+    until(f"a new {unit}", lambda: started(unit) != before and systemctl("is-active", unit) == "active")
     return seen
 
 
