@@ -83,7 +83,9 @@ class Hook:
         if self._url.scheme not in ("http", "https") or not self._url.host:
             raise HookError(f"{name} must begin with https:// (or http://) and name a host")
         self._name, self._private, self._resolve, self._seconds = name, private, resolve, seconds
-        self._client = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds, verify=tls or True)
+        # Whom the system trusts, and thus an authority of one's own, rather than the list that httpx brings along.
+        tls = tls or ssl.create_default_context()
+        self._client = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds, verify=tls)
 
     async def post(self, body: bytes, headers: Mapping[str, str], query: str = "") -> Answered:
         """Post; what is answered. ``query`` is added to the URL's own. Raises :class:`HookError`."""

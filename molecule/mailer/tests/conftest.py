@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mailers, converged once for all tests of this folder."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from lab.plays import Played, play
+from lab.probe import Lab
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from mailers import ESTATE, FULL, GONE, MAILERS, SCENARIO, converge, start_endpoint
+
+
+@dataclass(frozen=True)
+class First:
+    """The first minutes of the mailers."""
+
+    foreseen: Played  # check mode on bare hosts
+    left: str  # what it left there all the same
+    done: Played
+    second: Played
+
+
+@pytest.fixture(scope="session", autouse=True)
+def first(lab: Lab) -> First:
+    """From bare hosts, of which one was given a key as the seed of all this makes it."""
+    key = "/etc/ssl/private/shop.example.pem"
+    lab.run("mail-12", f"umask 077; openssl genrsa -traditional -out {key} 2048")
+    start_endpoint(lab)
+    refuse = f"check_recipient_access inline:{{ {{ {GONE} = 550 5.1.1 nobody }}, {{ {FULL} = 452 4.2.2 full }} }}"
+    lab.run("outside", ["postconf", "-e", f"smtpd_recipient_restrictions = {refuse}"])
+    lab.run("outside", "postfix reload")
+    foreseen = converge(lab, check=True)
+    traces = "ls -d /etc/postmaster-mailer /opt/postmaster* /etc/redis /etc/postfix* 2>/dev/null"
+    left = "".join(lab.run(mailer, traces, check=False).stdout for mailer in MAILERS)
+    done = converge(lab)
+    play(lab, SCENARIO / "dns.yml", inventories=[ESTATE])
+    return First(foreseen, left, done, converge(lab))
