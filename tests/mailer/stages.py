@@ -48,6 +48,7 @@ class FakePostfix:
         self.messages: dict[str, bytes] = {}
         self.senders: dict[str, str] = {}
         self.answers: dict[str, str] = {}  # by recipient: what the far server says; without: 250
+        self.delay = 0.0  # seconds that it takes for a message
         self.port = free_port()
         self.server: Any = None
 
@@ -73,6 +74,7 @@ class FakePostfix:
 
     async def take(self, dialogue: Dialogue, raw: bytes) -> str:
         (recipient,) = dialogue.recipients
+        await asyncio.sleep(self.delay)
         uuid = (Message.parse(raw).get(b"message-id") or b"").decode().partition("@")[0].strip("<")
         self.delivered[f"{uuid} {recipient}"] += 1
         self.messages[uuid], self.senders[uuid] = raw, dialogue.sender or ""
