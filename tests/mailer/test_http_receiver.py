@@ -33,7 +33,7 @@ from postmaster_mailer.http_receiver import Manner, application
 from postmaster_mailer.message import Message, bare_line_end
 from postmaster_mailer.passwords import Passwords
 from postmaster_mailer.queue import MESSAGE, Queue, QueueError, stream_key
-from postmaster_mailer.receiver import Intake
+from postmaster_mailer.receiver import Intake, domains_of
 from pydantic import IPvAnyNetwork, TypeAdapter
 
 from .conftest import ROOT, RedisServer, run
@@ -77,10 +77,13 @@ class Place:
 
 
 @asynccontextmanager
-async def receiver(server: RedisServer, proxies: tuple[str, ...] = (), **manner: Any) -> AsyncIterator[Place]:
+async def receiver(
+    server: RedisServer, proxies: tuple[str, ...] = (), domains: tuple[str, ...] | None = None, **manner: Any
+) -> AsyncIterator[Place]:
     queue = Queue(redis_of(config.Redis(hostname=str(server.socket))), partitions=2)
     await queue.prepare(["default", "primary"])
-    intake = Intake(queue, QueueNames())
+    logins = [one.model_copy(update={"domains": domains}) for one in LOGINS]
+    intake = Intake(queue, QueueNames(), domains=domains_of(logins))
     app = application(intake, Passwords(LOGINS), Manner(**{"size_limit": LIMIT} | manner))
     networks = TypeAdapter(tuple[IPvAnyNetwork, ...]).validate_python(proxies)
     listening = socket.create_server(("127.0.0.1", 0))
@@ -617,13 +620,43 @@ def test_who_is_nobody(redis_server: RedisServer, path: str, caplog: pytest.LogC
     assert "a wrong password from 127.0.0.1" in caplog.text
 
 
-def test_a_flood_of_guesses(redis_server: RedisServer) -> None:
+def test_a_login_sends_from_its_domains(redis_server: RedisServer) -> None:
+    async def steps(place: Place) -> None:
+        said = "the login shop may not send from the domain example.net: its domains are example.com, example.org"
+        for author, status in (("a@example.net", 403), ("a@Example.org", 202), ("a@example.com", 202)):
+            answer = await place.mail(**{"from": author})
+            assert answer.status_code == status
+            if status == 403:
+                assert answer.json() == {"title": "Forbidden", "status": 403, "detail": said}
+        answer = await place.post("/v1/messages/batch", json={"messages": [MAIL, MAIL | {"from": "a@example.net"}]})
+        assert [one["status"] for one in answer.json()["results"]] == [202, 403]
+        raw = RAW.replace(b"a@example.org", b"a@example.net")
+        answer = await place.post("/v1/mail/send", content=raw, headers=OCTETS)
+        assert (answer.status_code, answer.text) == (403, f"403 Forbidden: Forbidden: {said}")
+        assert (await place.post("/v1/mail/send", content=RAW, headers=OCTETS)).status_code == 200
+        assert (len(await place.queued()), place.intake.counts.dropped) == (4, 3)
+
+    at(redis_server, steps, domains=("Example.ORG", "example.com"))
+
+
+def test_a_flood_of_guesses(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = Counter[str]()
+    verify = Passwords._verify
+
+    def counted(self: Passwords, stored: str, password: str) -> bool:
+        hashed[password] += 1
+        return verify(self, stored, password)
+
+    monkeypatch.setattr(Passwords, "_verify", counted)
+
     async def steps(place: Place) -> None:
         answers = await asyncio.gather(
             *(place.post("/v1/messages", auth=("shop", f"p{number}"), json=MAIL) for number in range(30))
         )
         assert Counter(one.status_code for one in answers) == {401: 10, 429: 20}
+        assert hashed.total() == 10  # the others cost no hash
         late = await place.mail()
+        assert hashed[PASSWORD] == 0
         assert (late.status_code, late.headers["retry-after"]) == (429, "60")
         assert late.json()["detail"] == "too many wrong passwords, try again in a minute"
 

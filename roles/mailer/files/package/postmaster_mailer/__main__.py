@@ -15,7 +15,6 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import uvicorn
 import uvloop
 from redis.exceptions import RedisError
 
@@ -26,12 +25,13 @@ from .delivery import Delivery, Lane
 from .events import UNSUBSCRIBE
 from .http_receiver import Manner as HttpManner
 from .http_receiver import application
+from .limits import Rate
 from .log_follower import FileSource, JournalSource, LogFollower, Source
-from .mx import MxTaker, Rate
+from .mx import MxTaker
 from .passwords import Passwords
 from .quarantine import Quarantine
 from .queue import Queue, stream_key
-from .receiver import Intake, SmtpTaker
+from .receiver import Intake, SmtpTaker, domains_of
 from .records import Records
 from .reporter import Reporter
 from .smtp_server import TLS_END, Manner, Server
@@ -77,7 +77,8 @@ async def receiver(stage: Stage) -> None:
     settings = stage.settings.receiver
     queue = connect.queue_of(stage.settings, settings)
     names = stage.settings.reliable_queue.queue_names
-    intake = Intake(queue, names, from_header=settings.ignore_smtp_mail_from_rcpt_to)
+    domains = domains_of(settings.auth_logins)
+    intake = Intake(queue, names, from_header=settings.ignore_smtp_mail_from_rcpt_to, domains=domains)
     taker = SmtpTaker(intake, Passwords(settings.auth_logins))
     tls = connect.tls_of(settings.certificate, settings.key)
     loop = asyncio.get_running_loop()
@@ -106,7 +107,7 @@ async def http_receiver(stage: Stage) -> None:
     """HTTP in."""
     settings = stage.settings.httpreceiver
     queue = connect.queue_of(stage.settings, settings)
-    intake = Intake(queue, stage.settings.reliable_queue.queue_names)
+    intake = Intake(queue, stage.settings.reliable_queue.queue_names, domains=domains_of(settings.auth_logins))
     app = application(intake, Passwords(settings.auth_logins), HttpManner(settings.size_limit))
     server = http_server.Server(http_server.behind(app, settings.trusted_proxies), settings.bind)
     serving = asyncio.ensure_future(server.serve())
@@ -203,7 +204,7 @@ async def mxserver(stage: Stage) -> None:
     )
     server = Server(manner, taker)
     await asyncio.get_running_loop().create_server(server, settings.bind.inet_interface, settings.bind.inet_port)
-    clicks = Unsubscribe(addresses.secrets, reporter, unproven=addresses.forged)
+    clicks = Unsubscribe(addresses.secrets, reporter, Rate(settings.clicks_per_minute), unproven=addresses.forged)
 
     def counts() -> dict[str, float]:
         unsubscribed = taker.counts["mxserver_received_unsubscribe"] + clicks.counts[UNSUBSCRIBE]
@@ -213,26 +214,10 @@ async def mxserver(stage: Stage) -> None:
     if settings.unsubscribe_bind is None:
         await stage.stop.wait()
     else:
-        bind = settings.unsubscribe_bind
-        web = _Web(
-            uvicorn.Config(
-                clicks.app(), host=bind.inet_interface, port=bind.inet_port, log_level="warning", access_log=False
-            )
-        )
+        app = http_server.behind(clicks.app(), settings.unsubscribe_proxies)
+        web = http_server.Server(app, settings.unsubscribe_bind)
         await stage.until_stopped(web.serve(), at_stop=web.leave)
     await server.drain(DRAIN)
-
-
-class _Web(uvicorn.Server):
-    """A server of HTTP that leaves signals to the stage."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def leave(self) -> None:
-        """End after what is under way."""
-        self.should_exit = True
 
 
 async def queues(stage: Stage) -> None:

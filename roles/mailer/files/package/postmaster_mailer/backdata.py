@@ -123,7 +123,7 @@ class Measured:
         """See :class:`Form`."""
         stamp = str(int(now))
         digest = hashlib.sha224(f"{self._secret}_{self._cid}_{stamp}".encode()).hexdigest()
-        body = json.dumps([self._measured(events.loads(one)) for one in batch]).encode()
+        body = json.dumps([self._measured(events.plain(events.loads(one))) for one in batch]).encode()
         return body, {}, f"cid={self._cid}&ts={stamp}&hash={digest}"
 
     def _measured(self, event: Mapping[str, Any]) -> dict[str, Any]:

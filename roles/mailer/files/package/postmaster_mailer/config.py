@@ -70,11 +70,12 @@ class Prometheus(Section):
 
 
 class Login(Section):
-    """Somebody who may hand mail in: a password, better its hash (Argon2, or what crypt(3) makes)."""
+    """Somebody who may hand mail in: a password, better its hash (Argon2). ``domains`` are those of his authors."""
 
     username: str = Field(min_length=1)
     password: SecretStr | None = None
     password_hash: SecretStr | None = None
+    domains: tuple[str, ...] | None = None  # None: any
 
     @model_validator(mode="after")
     def _one(self) -> Login:
@@ -236,6 +237,8 @@ class MxServer(Stage):
     eml_bytes: int = Field(default=104_857_600, ge=1)
     legacy_addresses: bool | None = None
     unsubscribe_bind: Listen | None = None
+    unsubscribe_proxies: tuple[IPvAnyNetwork, ...] = ()  # whose X-Forwarded-For tells the client
+    clicks_per_minute: int = Field(default=600, ge=1)
 
     @model_validator(mode="after")
     def _fits(self) -> MxServer:

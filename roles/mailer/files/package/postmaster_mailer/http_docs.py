@@ -125,6 +125,7 @@ def _send() -> dict[str, Any]:
     reasons = {
         400: "The content type, the header, X-Uuid, X-Priority or the recipients are wrong.",
         401: "Name or password is missing or wrong.",
+        403: "The login may not send from this domain.",
         408: "The body came too slowly.",
         409: "Another message has this uuid.",
         413: "It is too large.",
@@ -165,6 +166,7 @@ def _refusals(more: Mapping[int, str]) -> dict[str, Any]:
     reasons = {
         400: "The body is no JSON.",
         401: "Name or password is missing or wrong.",
+        403: "The login may not send from this domain.",
         408: "The body came too slowly.",
         413: "It is too large.",
         415: "The content type is not application/json.",

@@ -27,10 +27,11 @@ from starlette.routing import Route
 from . import http_docs
 from .compose import Attachment, Batch, Mail, Part, compose, new_uuid
 from .http_docs import Accepted, Fault, Problem, Result, Results
+from .limits import WINDOW
 from .message import with_crlf
-from .passwords import WINDOW, Passwords, TooManyError
+from .passwords import Passwords, TooManyError
 from .queue import QueueError
-from .receiver import ConflictError, Intake, RejectedError
+from .receiver import ConflictError, ForbiddenError, Intake, RejectedError
 
 log = logging.getLogger(__name__)
 
@@ -259,6 +260,8 @@ class _Receiver:
                 return await self._intake.take(raw, recipients, login, from_header=from_header)
         except ConflictError as err:
             raise Refusal(409, str(err)) from None
+        except ForbiddenError as err:
+            raise Refusal(403, str(err)) from None
         except RejectedError as err:
             raise Refusal(refused, str(err)) from None
         except (QueueError, TimeoutError) as err:

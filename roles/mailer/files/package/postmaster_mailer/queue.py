@@ -248,19 +248,27 @@ class Queue:
     async def call(self, script: str, batch: Sequence[list[Any]]) -> list[Any]:
         """The answers to a script, for each list of words: how many keys, the keys, the rest. Raises RedisError."""
         answers = await self._run(script, batch)
-        if any(isinstance(one, NoScriptError) for one in answers):
-            again = [at for at, one in enumerate(answers) if isinstance(one, NoScriptError)]
-            for at, answer in zip(again, await self._run(script, [batch[at] for at in again]), strict=True):
-                answers[at] = answer
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
         return answers
 
     async def _run(self, script: str, batch: Sequence[list[Any]], *, replicas: int = 0) -> list[Any]:
-        """The answers to a script, once for each list of words."""
+        """The answers to a script, once for each list of words.
+
+        A new server knows no script and has run none. It is told at once: an entry whose move fails after Postfix has
+        taken it is sent twice.
+        """
         if not batch:
             return []
+        answers = await self._once(script, batch, replicas)
+        if again := [at for at, one in enumerate(answers) if isinstance(one, NoScriptError)]:
+            self._scripts.pop(script, None)
+            for at, answer in zip(again, await self._once(script, [batch[at] for at in again], replicas), strict=True):
+                answers[at] = answer
+        return answers
+
+    async def _once(self, script: str, batch: Sequence[list[Any]], replicas: int) -> list[Any]:
         if script not in self._scripts:
             self._scripts[script] = await self.redis.script_load(script)
         async with self.redis.pipeline(transaction=False) as pipe:
@@ -269,8 +277,6 @@ class Queue:
             if replicas:
                 pipe.execute_command("WAIT", replicas, int(self._wait * 1000))
             answers: list[Any] = await pipe.execute(raise_on_error=False)
-        if any(isinstance(one, NoScriptError) for one in answers):  # a new server
-            self._scripts.pop(script, None)
         if replicas:
             reached = answers.pop()
             if isinstance(reached, Exception) or int(reached) < replicas:
