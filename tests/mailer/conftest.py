@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, settings
+from postmaster_mailer import ctl
 
+Ctl = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parents[2]
 PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
 settings.register_profile("everyday", **PATIENT)
@@ -64,6 +66,31 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def config(redis_server: RedisServer, tmp_path: Path) -> Path:
+    path = tmp_path / "mailer.yaml"
+    path.write_text(
+        f"""\
+reliable-queue: {{partitions: 2}}
+redis:
+  reliable-queue:
+    redis: {{hostname: {redis_server.socket}}}
+receiver: {{certificate: {tmp_path}/cert.pem, key: {tmp_path}/key.pem}}
+"""
+    )
+    return path
+
+
+@pytest.fixture
+def mailerctl(config: Path, capsys: pytest.CaptureFixture[str]) -> Ctl:
+    def call(*words: str) -> tuple[int, str, str]:
+        code = ctl.main(["--config", str(config), *words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from .conftest import ROOT, RedisServer
 from .test_dkim import pem, rsa_key
 
 PACKAGE = ROOT / "roles" / "mailer" / "files" / "package"
-STAGES = ("receiver", "transformer", "postfix", "redis")
+STAGES = ("receiver", "transformer", "postfix", "backdata", "redis")
 
 
 def free_port() -> int:
@@ -93,9 +93,9 @@ class FakePostfix:
 
 
 class Estate:
-    """A mailer on this host: its configuration and its processes."""
+    """A mailer on this host: its configuration, over which ``more`` is laid by section, and its processes."""
 
-    def __init__(self, folder: Path, redis: RedisServer) -> None:
+    def __init__(self, folder: Path, redis: RedisServer, **more: dict[str, Any]) -> None:
         self.folder, self.redis = folder, redis
         self.log = folder / "mail.log"
         self.postfix = FakePostfix(self.log)
@@ -104,7 +104,11 @@ class Estate:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         (folder / "key.pem").write_bytes(pem(rsa_key()))
         (folder / "secret").write_text("s" * 32)
-        (folder / "mailer.yaml").write_text(yaml.safe_dump(self._settings()))
+        settings = self._settings()
+        for section, keys in more.items():
+            settings[section] = settings.get(section, {}) | keys
+        self.config = folder / "mailer.yaml"
+        self.config.write_text(yaml.safe_dump(settings))
 
     def _settings(self) -> dict[str, Any]:
         def stage(name: str) -> dict[str, Any]:
@@ -137,6 +141,7 @@ class Estate:
                 "logfile": str(self.log),
                 "postfix": {"hostname": "127.0.0.1", "port": self.postfix.port},
             },
+            "backdata": {**stage("backdata"), "private-urls": True},
             "redis": stage("redis"),
         }
 

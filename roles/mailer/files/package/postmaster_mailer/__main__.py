@@ -34,6 +34,7 @@ from .queue import Queue, stream_key
 from .receiver import Intake, SmtpTaker, domains_of
 from .records import Records
 from .reporter import Reporter
+from .sink import SinkHole, Switches, configured
 from .smtp_server import TLS_END, Manner, Server
 from .transformer import Transformer
 from .unsubscribe import Unsubscribe
@@ -161,11 +162,12 @@ async def postfix(stage: Stage) -> None:
         count=settings.connections,
         claim_after=whole.reliable_queue.claim_after,
     )
-    worker = Flow(queue, reading, delivery.work, at_once=settings.connections)
+    hole = SinkHole(queue, Switches(queue, configured(whole.sink)), delivery.work, told=told)
+    worker = Flow(queue, reading, hole.work, at_once=settings.connections)
     source: Source = FileSource(settings.logfile) if settings.logfile else JournalSource()
     secrets = connect.secrets(whole.transformer.secret_file)
     follower = LogFollower(queue, source, host=socket.gethostname(), secrets=secrets, told=told)
-    stage.show(lambda: delivery.counts, settings.prometheus)
+    stage.show(lambda: {**delivery.counts, **hole.counts}, settings.prometheus)
     await stage.until_stopped(worker.run(), follower.run(stage.stop), at_stop=worker.stop)
 
 

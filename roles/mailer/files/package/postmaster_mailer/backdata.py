@@ -116,8 +116,8 @@ class Measured:
         self._cid, self._secret = cid, secret
 
     def wants(self, event: Mapping[str, Any]) -> bool:
-        """Those of which both domains are known."""
-        return bool(event.get("fd")) and any("@" in one for one in event["rcpt"])
+        """Those of which both domains are known, and that are none of sink mode."""
+        return not event.get("sink") and bool(event.get("fd")) and any("@" in one for one in event["rcpt"])
 
     def request(self, batch: Sequence[bytes], now: float) -> tuple[bytes, Mapping[str, str], str]:
         """See :class:`Form`."""

@@ -283,6 +283,15 @@ class Suppression(Section):
     case_sensitive: bool = False
 
 
+class SinkMode(Section):
+    """Mail that is never delivered: all of it, or that of these domains of authors, X-Stream-Ids or logins."""
+
+    all: bool = False
+    domains: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    logins: tuple[str, ...] = ()
+
+
 class ObjectStorage(Section):
     """Where Redis's state is kept between a stop and a start; optional."""
 
@@ -306,6 +315,7 @@ class Config(Section):
     reliable_queue: Queue = Queue()
     backdata: BackData = BackData()
     suppression: Suppression = Suppression()
+    sink: SinkMode = SinkMode()
     transformer: Transformer = Transformer()
     postfix: Postfix = Postfix()
     httpreceiver: HttpReceiver = HttpReceiver()

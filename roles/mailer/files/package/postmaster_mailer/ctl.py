@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 from redis.exceptions import RedisError
 
-from . import connect, events, inspection, preflight
+from . import connect, events, inspection, preflight, sink
 from .backdata import Names, dead_letters, replay
 from .config import DEFAULT, Config, ConfigError, load
 from .queue import Queue
@@ -75,6 +75,8 @@ async def status(given: Given, mailer: Mailer) -> int:
     ]))  # fmt: skip
     readers = [(reader.name, one.name, reader.working, _age(reader.idle)) for one in found for reader in one.consumers]
     print("\n" + (_table(["CONSUMER", "STREAM", "WORKS ON", "IDLE"], readers) if readers else "no stage has run yet"))
+    if scopes := await _switches(mailer).scopes():
+        print("\nsink mode is on for " + ", ".join(sorted(scopes)))
     return 0
 
 
@@ -123,7 +125,8 @@ async def trace(given: Given, mailer: Mailer) -> int:
 
 
 def _said(row: dict[str, Any]) -> str:
-    return ", ".join(str(row[name]) for name in ("type", "reason", "msg", "ip") if row.get(name)) or "-"
+    said = [str(row[name]) for name in ("type", "reason", "msg", "ip") if row.get(name)]
+    return ", ".join([*said, *(["sink mode"] if row.get("sink") else [])]) or "-"
 
 
 # -- events that were given up ---------------------------------------------------------------------------
@@ -226,6 +229,36 @@ def _told(given: Given, count: int, wanted: int, done: str, others: str) -> int:
         return _json({"changed": count})
     print(f"{count} of {wanted} {done}" + (f", the others are {others}" if count < wanted else ""))
     return 0
+
+
+# -- sink mode -------------------------------------------------------------------------------------------
+
+
+def _switches(mailer: Mailer) -> sink.Switches:
+    return sink.Switches(mailer.queue, sink.configured(mailer.settings.sink))
+
+
+async def sink_mode(given: Given, mailer: Mailer) -> int:
+    """Turn sink mode on or off, or say what it is on for."""
+    switches = _switches(mailer)
+    kinds = ((sink.DOMAIN, given.domain), (sink.STREAM, given.stream), (sink.LOGIN, given.login))
+    named = [sink.scope(kind, name) for kind, names in kinds for name in names]
+    if given.to == "on":
+        await switches.on(named or [sink.ALL])
+    elif given.to == "off":
+        await switches.off(named)
+    elif named:
+        raise CtlError(f"say whether sink mode is to be on or off for {', '.join(named)}")
+    if given.to:
+        await _pause(sink.FRESH)  # after which no stage goes by what was
+    scopes = await switches.scopes()
+    if given.json:
+        _json(sorted(scopes))
+    else:
+        print(_table(["ON FOR", "BY"], [
+            (one, "configuration" if one in switches.fixed else "mailerctl") for one in sorted(scopes)
+        ]) if scopes else "sink mode is off: mail is delivered")  # fmt: skip
+    return 1 if given.to == "off" and scopes & set(named or scopes) else 0
 
 
 # -- before a start, before a stop -----------------------------------------------------------------------
@@ -353,6 +386,11 @@ def parser() -> argparse.ArgumentParser:
     one = command("replay", replayed, "have them posted again")
     one.add_argument("uuid", type=_uuid, nargs="?", help="those of this message alone")
     _of_list(command("suppress", suppress, "the suppression list"), shared)
+    one = command("sink", sink_mode, "take mail in and deliver none of it")
+    one.add_argument("to", choices=("on", "off"), nargs="?", help="without it: say what it is on for")
+    one.add_argument("--domain", action="append", default=[], help="for mail from this domain; all mail without any")
+    one.add_argument("--stream", action="append", default=[], help="for mail of this X-Stream-Id")
+    one.add_argument("--login", action="append", default=[], help="for mail of this login")
     one = command("drain", drain, "wait until nothing waits for Postfix")
     one.add_argument("--timeout", type=_up_to(_DAY), default=300, help="seconds (300)")
     one = command("preflight", checked, "whether this host is fit to send")

@@ -76,7 +76,8 @@ class Records:
             if not event.get("uuid"):
                 continue
             said = {name: str(event[name])[:_REASON] for name in ("type", "reason", "ip", "msg") if event.get(name)}
-            state = json.dumps({"state": event["event"], **said})
+            sink = {"sink": True} if event.get("sink") else {}
+            state = json.dumps({"state": event["event"], **said, **sink})
             for recipient in event["rcpt"] or [""]:
                 batch.append([1, self._key(event["uuid"]), _TO + recipient, int(event["timestamp"]), state, self._keep])
         await self._queue.call(_OUTCOME, batch)
