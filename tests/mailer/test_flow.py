@@ -29,7 +29,9 @@ class Scripted(Queue):
 
     async def own(self, *words: Any, after: bytes = b"0", **more: Any) -> list[Taken]:
         self._log.append(f"own after {after.decode()}")
-        return [one for one in ENTRIES if not self._left and one.id > after and f"done {one.id.decode()}" not in self._log]
+        return [
+            one for one in ENTRIES if not self._left and one.id > after and f"done {one.id.decode()}" not in self._log
+        ]
 
     async def take(self, *words: Any, **more: Any) -> list[Taken]:
         await asyncio.sleep(0.01)

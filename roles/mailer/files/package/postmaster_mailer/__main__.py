@@ -109,7 +109,7 @@ async def http_receiver(stage: Stage) -> None:
     settings = stage.settings.httpreceiver
     queue = connect.queue_of(stage.settings, settings)
     intake = Intake(queue, stage.settings.reliable_queue.queue_names, domains=domains_of(settings.auth_logins))
-    app = application(intake, Passwords(settings.auth_logins), HttpManner(settings.size_limit))
+    app = application(intake, Passwords(settings.auth_logins), HttpManner(settings.size_limit), Records(queue))
     server = http_server.Server(http_server.behind(app, settings.trusted_proxies), settings.bind)
     serving = asyncio.ensure_future(server.serve())
     await server.listening.wait()

@@ -26,7 +26,7 @@ from . import connect, events, inspection, preflight, sink
 from .backdata import Names, dead_letters, replay
 from .config import DEFAULT, Config, ConfigError, load
 from .queue import Queue
-from .records import Records
+from .records import UNDER_WAY, Record, Records, Wanted, state_of
 from .returnpath import UUID
 from .suppression import MANUAL, Entry, Suppression, SuppressionError, as_dict
 
@@ -122,6 +122,36 @@ async def trace(given: Given, mailer: Mailer) -> int:
         for row in rows
     ]))  # fmt: skip
     return 0
+
+
+async def search(given: Given, mailer: Mailer) -> int:
+    """Messages of a time, of or to somebody, that something became of."""
+    wanted = Wanted(given.to, given.sender, given.login, given.since, given.until, given.outcome)
+    records, after = Records(mailer.queue), given.after
+    found: list[Record] = []
+    try:
+        while True:
+            page = await records.search(wanted, limit=given.limit - len(found), after=after)
+            found += page.found
+            after = page.after
+            if not after or len(found) == given.limit:
+                break
+    except ValueError as err:
+        raise CtlError(str(err)) from err
+    rows = [
+        {"time": _date(one.received), "uuid": one.uuid, "from": one.author, "recipient": recipient, **row}
+        for record in found
+        if (one := record.envelope) is not None
+        for recipient in one.recipients
+        for row in [{name: value for name, value in state_of(record, recipient).items() if name != "time"}]
+    ]
+    if given.json:
+        return _json({"found": rows, "after": after or None})
+    cells = [(row["time"], row["uuid"], row["from"], row["recipient"], row["state"], _said(row)) for row in rows]
+    print(_table(["TAKEN IN", "UUID", "FROM", "RECIPIENT", "STATE", "SAID"], cells) if rows else "nothing was found")
+    if after:
+        print(f"\nthere may be more: --after {after}")
+    return 0 if rows else 1
 
 
 def _said(row: dict[str, Any]) -> str:
@@ -353,6 +383,14 @@ def _uuid(text: str) -> str:
     return text
 
 
+def _time(text: str) -> float:
+    try:
+        when = datetime.datetime.fromisoformat(text)
+        return max(1.0, (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp())
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 2026-11-29 or 2026-11-29T08:00:00Z") from None
+
+
 def _up_to(most: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= most):
@@ -381,6 +419,17 @@ def parser() -> argparse.ArgumentParser:
     command("status", status, "all streams and who reads them")
     one = command("trace", trace, "what became of one message")
     one.add_argument("uuid", type=_uuid)
+    one = command("search", search, "messages by recipient, sender, time and outcome, the newest first")
+    one.add_argument("--to", default="", metavar="ADDRESS", help="or @DOMAIN")
+    one.add_argument("--from", default="", metavar="ADDRESS", dest="sender", help="or @DOMAIN, as in the field From")
+    one.add_argument("--login", default="", help="who handed it in")
+    for name, text in (("--since", "taken in then or later"), ("--until", "taken in before")):
+        one.add_argument(
+            name, type=_time, default=0, metavar="TIME", help=f"{text}: 2026-11-29 or 2026-11-29T08:00:00Z"
+        )
+    one.add_argument("--outcome", choices=sorted([*events.KINDS, UNDER_WAY]), default="", help="for that recipient")
+    one.add_argument("--limit", type=_up_to(10_000), default=100, help="messages (100)")
+    one.add_argument("--after", default="", metavar="PLACE", help="where the page before ended")
     one = command("dead", dead, "events that an endpoint did not take")
     one.add_argument("--limit", type=_up_to(1000), default=100, help="the oldest of each partition (100)")
     one = command("replay", replayed, "have them posted again")

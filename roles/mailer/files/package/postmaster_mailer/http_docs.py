@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from .compose import Batch, Mail
+from .events import LATEST
 
 VERSION = "1"
 
@@ -54,7 +55,55 @@ class Results(BaseModel):
     results: list[Result]
 
 
-MODELS = (Mail, Batch, Accepted, Problem, Results)
+class State(BaseModel):
+    """What became of a message for one recipient."""
+
+    address: str
+    state: str = Field(description="The newest event, or under-way.")
+    time: int | None = Field(default=None, description="When, in seconds since 1970.")
+    type: str | None = None
+    reason: str | None = None
+    msg: str | None = None
+    ip: str | None = None
+    sink: bool = Field(default=False, description="It was not delivered, as sink mode was on.")
+
+
+class Known(BaseModel):
+    """A message that was taken in, and what became of it."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    uuid: str
+    time: int = Field(description="When it was taken in, in seconds since 1970.")
+    sender: str = Field(alias="from")
+    stream_id: str | None = None
+    recipients: list[State]
+
+
+class Found(BaseModel):
+    """Messages, the newest first."""
+
+    messages: list[Known]
+    after: str | None = Field(default=None, description="Ask again with it for more; without it there are none.")
+
+
+class Search(BaseModel):
+    """What is searched for; what is left out is no matter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: str = Field(default="", max_length=320, description="A recipient, or a domain with an @ before it.")
+    sender: str = Field(default="", max_length=320, alias="from", description="An author, or a domain with an @.")
+    since: int = Field(default=0, ge=0, lt=LATEST, description="Taken in then or later, in seconds since 1970.")
+    until: int = Field(default=0, ge=0, lt=LATEST, description="Taken in before.")
+    outcome: Literal["", "bounce", "delivered", "error", "spam-report", "under-way", "unsubscribe"] = Field(
+        default="", description="What became of it, for that recipient."
+    )
+    limit: int = Field(default=100, ge=1, le=1000)
+    after: str = Field(default="", pattern=r"^(?:[0-9]{15}-[a-z0-9]{1,40})?$", description="Of the page before.")
+
+
+MODELS = (Mail, Batch, Accepted, Problem, Results, Known, Found)
 AGAIN = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 KEY = {
     "name": "Idempotency-Key",
@@ -80,8 +129,9 @@ def document(size_limit: int) -> dict[str, Any]:
         },
         "security": [{"basic": []}],
         "paths": {
-            "/v1/messages": {"post": _message()},
+            "/v1/messages": {"post": _message(), "get": _search()},
             "/v1/messages/batch": {"post": _batch()},
+            "/v1/messages/{uuid}": {"get": _known()},
             "/v1/mail/send": {"post": _send()},
             "/healthz": {"get": _look("health", "Whether the process lives.", queue=False)},
             "/readyz": {"get": _look("ready", "Whether the queue can be reached.", queue=True)},
@@ -102,6 +152,35 @@ def _message() -> dict[str, Any]:
         "requestBody": _body("Mail"),
         "responses": {"202": _json("The message is queued, or was before.", "Accepted"), **_refusals(refusals)},
     }
+
+
+def _search() -> dict[str, Any]:
+    schema = Search.model_json_schema()["properties"]
+    fields = [
+        {"name": name, "in": "query", "description": about.get("description", "How many."), "schema": about}
+        for name, about in schema.items()
+    ]
+    return {
+        "operationId": "findMessages",
+        "summary": "Find messages that this login handed in, while records of them are kept.",
+        "parameters": fields,
+        "responses": {"200": _json("What was found.", "Found"), **_asked({422: "A field is wrong."})},
+    }
+
+
+def _known() -> dict[str, Any]:
+    uuid = {"name": "uuid", "in": "path", "required": True, "description": "Its name.", "schema": {"type": "string"}}
+    return {
+        "operationId": "getMessage",
+        "summary": "What became of a message that this login handed in.",
+        "parameters": [uuid],
+        "responses": {"200": _json("It is known.", "Known"), **_asked({404: "Nothing is known of it."})},
+    }
+
+
+def _asked(more: Mapping[int, str]) -> dict[str, Any]:
+    """The refusals of what has no body."""
+    return {status: one for status, one in _refusals(more).items() if status in {"401", "429", "503", *map(str, more)}}
 
 
 def _batch() -> dict[str, Any]:
@@ -210,7 +289,8 @@ def _operation(title: str, operation: Mapping[str, Any]) -> Iterator[str]:
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
         yield f"<p>Body: {_type(content['schema']) if 'schema' in content else 'the message'} as {escape(kind)}"
     for one in operation.get("parameters", ()):
-        yield f"<p>Header <code>{escape(one['name'])}</code>: {escape(one['description'])}"
+        where = {"header": "Header", "query": "Query", "path": "Path"}[one["in"]]
+        yield f"<p>{where} <code>{escape(one['name'])}</code>: {escape(one['description'])}"
     yield "<table><tr><th>answer<th>meaning"
     for status, answer in operation["responses"].items():
         shown = next((_type(one["schema"]) for one in answer.get("content", {}).values()), "")

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
+from redis.exceptions import RedisError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -25,13 +26,16 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from . import http_docs
-from .compose import Attachment, Batch, Mail, Part, compose, new_uuid
-from .http_docs import Accepted, Fault, Problem, Result, Results
+from .compose import Attachment, Batch, Mail, compose, new_uuid
+from .envelope import Envelope
+from .http_docs import Accepted, Fault, Found, Known, Problem, Result, Results, Search, State
 from .limits import WINDOW
 from .message import with_crlf
 from .passwords import Passwords, TooManyError
 from .queue import QueueError
 from .receiver import ConflictError, ForbiddenError, Intake, RejectedError
+from .records import Record, Records, Wanted, state_of
+from .returnpath import UUID
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ KEY_LIMIT = 255  # characters
 FAULTS = 20  # that are told at once
 LARGE = 262_144  # bytes; work on more is done beside the loop, which goes on answering others
 AGAIN = 5  # seconds after which a client may try again
+LOOKED = 5000  # messages that one search looks at
 HELD = 4  # requests of the largest size that may be in memory at a time
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="mailer", charset="UTF-8"'}
 SILENT = {
@@ -76,13 +81,15 @@ class Refusal(Exception):
         self.status, self.detail, self.faults, self.headers = status, detail, faults, headers
 
 
-def application(intake: Intake, passwords: Passwords, manner: Manner) -> Starlette:
-    """The ASGI application."""
-    one = _Receiver(intake, passwords, manner)
+def application(intake: Intake, passwords: Passwords, manner: Manner, records: Records | None = None) -> Starlette:
+    """The ASGI application. Without ``records`` nothing can be searched for."""
+    one = _Receiver(intake, passwords, manner, records)
     routes = [
         Route(SEND, one.send, methods=["POST"]),
         Route(MESSAGES, one.message, methods=["POST"]),
         Route(BATCH, one.batch, methods=["POST"]),
+        Route(MESSAGES, one.search, methods=["GET"]),
+        Route(f"{MESSAGES}/{{uuid}}", one.known, methods=["GET"]),
         Route("/openapi.json", one.openapi),
         Route("/docs", one.docs),
         Route("/healthz", one.health),
@@ -100,8 +107,8 @@ def application(intake: Intake, passwords: Passwords, manner: Manner) -> Starlet
 class _Receiver:
     """The answers."""
 
-    def __init__(self, intake: Intake, passwords: Passwords, manner: Manner) -> None:
-        self._intake, self._passwords, self._manner = intake, passwords, manner
+    def __init__(self, intake: Intake, passwords: Passwords, manner: Manner, records: Records | None) -> None:
+        self._intake, self._passwords, self._manner, self._records = intake, passwords, manner, records
         self._held = 0
         self._document = http_docs.document(manner.size_limit)
         self._page = http_docs.page(self._document)
@@ -145,6 +152,41 @@ class _Receiver:
         if 503 in statuses and 202 not in statuses:
             return _answer(503, Results(results=results), {"Retry-After": str(AGAIN)})
         return _answer(207, Results(results=results))
+
+    async def search(self, request: Request) -> Response:
+        """The messages of this login that fit."""
+        login = await self._login(request)
+        try:
+            asked = Search.model_validate(dict(request.query_params))
+        except ValidationError as err:
+            raise _wrong(err, Search) from None
+        wanted = Wanted(asked.to, asked.sender, login, asked.since, asked.until, asked.outcome)
+        async with self._asking() as records:
+            page = await records.search(wanted, limit=asked.limit, after=asked.after, looked=LOOKED)
+        messages = [_shown(record.envelope, record) for record in page.found if record.envelope is not None]
+        return _answer(200, Found(messages=messages, after=page.after or None))
+
+    async def known(self, request: Request) -> Response:
+        """What became of one message of this login."""
+        login = await self._login(request)
+        uuid = request.path_params["uuid"]
+        async with self._asking() as records:
+            record = await records.read(uuid) if UUID.fullmatch(uuid) else None
+        if record is None or record.envelope is None or record.envelope.login != login:
+            raise Refusal(404, "nothing is known of it: it never came, or longer ago than records are kept")
+        return _answer(200, _shown(record.envelope, record))
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[Records]:
+        if self._records is None:
+            raise Refusal(404, "there are no records here")
+        try:
+            async with asyncio.timeout(self._manner.queue_seconds):
+                yield self._records
+        except (RedisError, OSError, TimeoutError) as err:
+            log.error("a search was put off: %s", err)
+            headers = {"Retry-After": str(AGAIN)}
+            raise Refusal(503, "the records cannot be read now, try again later", headers=headers) from None
 
     async def openapi(self, request: Request) -> Response:
         """What there is, for programs."""
@@ -319,10 +361,21 @@ def _validated(data: object) -> Mail:
         raise _wrong(err, Mail) from None
 
 
-def _wrong(error: ValidationError, model: type[Part]) -> Refusal:
+def _shown(envelope: Envelope, record: Record) -> Known:
+    states = {recipient: state_of(record, recipient) for recipient in envelope.recipients}
+    return Known(
+        uuid=envelope.uuid,
+        time=int(envelope.received),
+        **{"from": envelope.author},
+        stream_id=envelope.stream_id,
+        recipients=[State(address=recipient, **state) for recipient, state in states.items()],
+    )
+
+
+def _wrong(error: ValidationError, model: type[BaseModel]) -> Refusal:
     found = error.errors(include_url=False, include_context=False, include_input=False)[:FAULTS]
     faults = tuple(Fault(field=_where(one["loc"]), message=_said(one)) for one in found)
-    what = "the message is" if model is Mail else "the batch is"
+    what = {Mail: "the message is", Batch: "the batch is"}.get(model, "the search is")
     return Refusal(422, f"{what} not as it should be", faults)
 
 
@@ -343,10 +396,8 @@ def _said(error: Mapping[str, Any]) -> str:
 # -- answers ---------------------------------------------------------------------------------------
 
 
-def _answer(
-    status: int, body: Accepted | Problem | Results, headers: Mapping[str, str] | None = None, kind: str = JSON
-) -> Response:
-    return Response(body.model_dump_json(exclude_defaults=True), status, headers, kind)
+def _answer(status: int, body: BaseModel, headers: Mapping[str, str] | None = None, kind: str = JSON) -> Response:
+    return Response(body.model_dump_json(exclude_defaults=True, by_alias=True), status, headers, kind)
 
 
 def _refused(request: Request, refusal: Refusal) -> Response:

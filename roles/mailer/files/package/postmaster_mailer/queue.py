@@ -35,6 +35,7 @@ if known == ARGV[1] then return 0 end
 if known then return -1 end
 redis.call('HSET', KEYS[2], 'digest', ARGV[1], 'envelope', ARGV[2])
 redis.call('EXPIRE', KEYS[2], ARGV[4])
+redis.call('ZADD', KEYS[3], 0, ARGV[5])
 redis.call('XADD', KEYS[1], '*', 'e', ARGV[2], 'm', ARGV[3])
 return 1
 """
@@ -99,6 +100,16 @@ def record_key(partition: int, uuid: str) -> str:
     return stream_key(partition, f"message:{uuid}")
 
 
+def index_key(partition: int) -> str:
+    """The key of the sorted set of a partition's messages: all of score 0, so their places sort them."""
+    return stream_key(partition, "index")
+
+
+def place(received: float, uuid: str) -> str:
+    """Where a message stands among all, by the time it came in."""
+    return f"{int(received * 1000):015d}-{uuid}"
+
+
 class _Together:
     """Runs of a script: those that are asked for while others are under way go together, and share a flush to disk."""
 
@@ -158,8 +169,8 @@ class Queue:
         """
         partition = partition_of(envelope.uuid, self.partitions)
         digest = hashlib.sha256("\n".join(envelope.recipients).encode() + b"\n\n" + message).hexdigest()
-        keys = [stream_key(partition, stream), record_key(partition, envelope.uuid)]
-        words = [2, *keys, digest, envelope.dumps(), message, self._keep]
+        keys = [stream_key(partition, stream), record_key(partition, envelope.uuid), index_key(partition)]
+        words = [3, *keys, digest, envelope.dumps(), message, self._keep, place(envelope.received, envelope.uuid)]
         try:
             answer = int(await self._adds.ask(words))
         except (RedisError, OSError, TimeoutError) as err:
