@@ -146,7 +146,8 @@ async def search(given: Given, mailer: Mailer) -> int:
         for row in [{name: value for name, value in state_of(record, recipient).items() if name != "time"}]
     ]
     if given.json:
-        return _json({"found": rows, "after": after or None})
+        _json({"found": rows, "after": after or None})
+        return 0 if rows else 1
     cells = [(row["time"], row["uuid"], row["from"], row["recipient"], row["state"], _said(row)) for row in rows]
     print(_table(["TAKEN IN", "UUID", "FROM", "RECIPIENT", "STATE", "SAID"], cells) if rows else "nothing was found")
     if after:
