@@ -147,7 +147,7 @@ class Estate:
 
     def start(self, *stages: str) -> None:
         """Start stages, under the names they always have."""
-        env = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE), os.environ.get("PYTHONPATH", "")])}
         for stage in stages:
             words = [sys.executable, "-m", "postmaster_mailer", stage, "--config", str(self.folder / "mailer.yaml")]
             log = (self.folder / f"{stage}.log").open("ab")

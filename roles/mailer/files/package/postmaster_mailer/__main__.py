@@ -236,6 +236,7 @@ async def queues(stage: Stage) -> None:
         "event_dead_letter_messages": [told.dead("post"), told.dead("manager")],
     }
     counted: dict[str, float] = {}
+    await connect.restored(whole, queue.redis)
     stage.show(lambda: counted, whole.redis.prometheus)
     while not stage.stop.is_set():
         try:
@@ -245,6 +246,7 @@ async def queues(stage: Stage) -> None:
             log.warning("the queue cannot be counted: %s", err)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stage.stop.wait(), 5)
+    await connect.saved(whole, queue.redis)
 
 
 async def _length(queue: Queue, streams: Sequence[str]) -> int:

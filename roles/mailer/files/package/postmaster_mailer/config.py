@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
@@ -295,12 +295,20 @@ class SinkMode(Section):
 class ObjectStorage(Section):
     """Where Redis's state is kept between a stop and a start; optional."""
 
-    type: str = "s3"
+    type: Literal["s3"] = "s3"
     bucket: str
     region: str
     access_key_id: str
-    secret_access_key: SecretStr
+    secret_access_key: SecretStr | None = None
+    secret_access_key_file: Path | None = None
     endpoint_url: str
+    prefix: str = "postmaster-mailer/"
+
+    @model_validator(mode="after")
+    def _secret(self) -> ObjectStorage:
+        if (self.secret_access_key is None) == (self.secret_access_key_file is None):
+            raise ValueError("object-storage needs either secret-access-key or secret-access-key-file")
+        return self
 
 
 class Common(Section):
