@@ -42,7 +42,8 @@ class RedisServer:
         words = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self._folder), "--save", ""]
         words += ["--appendonly", "yes", "--appendfsync", "always", "--logfile", str(self._folder / "log"), *options]
         self.socket.unlink(missing_ok=True)
-        self.process = subprocess.Popen([self._program, *words])
+        # As it inherits that SIGXFSZ is ignored, a limit on its files is to it as a full disk.
+        self.process = subprocess.Popen([self._program, *words], restore_signals=False)
         deadline = time.monotonic() + 20
         while not self.socket.exists():
             assert time.monotonic() < deadline, (self._folder / "log").read_text()

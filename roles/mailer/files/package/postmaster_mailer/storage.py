@@ -153,7 +153,7 @@ async def _begun(redis: Redis) -> bool:
     """Whether it is empty, or what was begun here is to be finished. Waits for one that reads its own disk."""
     while True:
         try:
-            answer: Any = await redis.eval(_BEGIN, 1, _MARK)  # type: ignore[misc]
+            answer: Any = await redis.eval(_BEGIN, 1, _MARK)
             return bool(answer)
         except BusyLoadingError:
             await asyncio.sleep(0.5)
