@@ -24,7 +24,7 @@ from .config import DEFAULT, Config, ConfigError, Prometheus, load
 from .delivery import Delivery, Lane
 from .events import UNSUBSCRIBE
 from .http_receiver import Manner as HttpManner
-from .http_receiver import application
+from .http_receiver import Suppressions, application
 from .limits import Rate
 from .log_follower import FileSource, JournalSource, LogFollower, Source
 from .mx import MxTaker
@@ -36,6 +36,7 @@ from .records import Records
 from .reporter import Reporter
 from .sink import SinkHole, Switches, configured
 from .smtp_server import TLS_END, Manner, Server
+from .suppression import Suppression
 from .transformer import Transformer
 from .unsubscribe import Unsubscribe
 from .worker import Flow, Reading, Worker
@@ -109,7 +110,9 @@ async def http_receiver(stage: Stage) -> None:
     settings = stage.settings.httpreceiver
     queue = connect.queue_of(stage.settings, settings)
     intake = Intake(queue, stage.settings.reliable_queue.queue_names, domains=domains_of(settings.auth_logins))
-    app = application(intake, Passwords(settings.auth_logins), HttpManner(settings.size_limit), Records(queue))
+    listed = Suppression(queue, case_sensitive=stage.settings.suppression.case_sensitive)
+    may = Suppressions(listed, frozenset(one.username for one in settings.auth_logins if one.suppressions))
+    app = application(intake, Passwords(settings.auth_logins), HttpManner(settings.size_limit), Records(queue), may)
     server = http_server.Server(http_server.behind(app, settings.trusted_proxies), settings.bind)
     serving = asyncio.ensure_future(server.serve())
     await server.listening.wait()

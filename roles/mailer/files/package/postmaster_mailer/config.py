@@ -76,6 +76,7 @@ class Login(Section):
     password: SecretStr | None = None
     password_hash: SecretStr | None = None
     domains: tuple[str, ...] | None = None  # None: any
+    suppressions: bool = False  # may see and change the suppression list over HTTP
 
     @model_validator(mode="after")
     def _one(self) -> Login:

@@ -103,7 +103,19 @@ class Search(BaseModel):
     after: str = Field(default="", pattern=r"^(?:[0-9]{15}-[a-z0-9]{1,40})?$", description="Of the page before.")
 
 
-MODELS = (Mail, Batch, Accepted, Problem, Results, Known, Found)
+class Suppress(BaseModel):
+    """Who is to get no mail."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    address: str = Field(max_length=320, description="An address or a domain.")
+    stream: str = Field(default="", max_length=100, description="For mail of this stream_id alone.")
+    reason: str = Field(default="manual", max_length=200)
+    days: int | None = Field(default=None, ge=1, le=36_500, description="For how long; for good without it.")
+    replace: bool = Field(default=False, description="Also if it is on the list for longer.")
+
+
+MODELS = (Mail, Batch, Accepted, Problem, Results, Known, Found, Suppress)
 AGAIN = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 KEY = {
     "name": "Idempotency-Key",
@@ -133,6 +145,7 @@ def document(size_limit: int) -> dict[str, Any]:
             "/v1/messages/batch": {"post": _batch()},
             "/v1/messages/{uuid}": {"get": _known()},
             "/v1/mail/send": {"post": _send()},
+            "/v1/suppressions": {"get": _listed(), "post": _add(), "delete": _remove()},
             "/healthz": {"get": _look("health", "Whether the process lives.", queue=False)},
             "/readyz": {"get": _look("ready", "Whether the queue can be reached.", queue=True)},
         },
@@ -175,6 +188,47 @@ def _known() -> dict[str, Any]:
         "summary": "What became of a message that this login handed in.",
         "parameters": [uuid],
         "responses": {"200": _json("It is known.", "Known"), **_asked({404: "Nothing is known of it."})},
+    }
+
+
+_OBJECT, _TEXT = {"schema": {"type": "object"}}, {"schema": {"type": "string"}}
+_CHANGED = {"description": "How many entries changed.", "content": {"application/json": _OBJECT}}
+_NOT_ALLOWED = {403: "The login may not see or change the list."}
+
+
+def _named(*, required: bool) -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    address = {"name": "address", "in": "query", "required": required, "description": "Of a recipient.", "schema": text}
+    return [address, {"name": "stream", "in": "query", "description": "Its stream_id.", "schema": text}]
+
+
+def _listed() -> dict[str, Any]:
+    shown = {"application/json": _OBJECT, "text/csv": _TEXT}
+    return {
+        "operationId": "getSuppressions",
+        "summary": "What suppresses an address; without one all of the list as CSV.",
+        "parameters": _named(required=False),
+        "responses": {"200": {"description": "The entries.", "content": shown}, **_asked(_NOT_ALLOWED)},
+    }
+
+
+def _add() -> dict[str, Any]:
+    body = _body("Suppress")
+    body["content"]["text/csv"] = _TEXT
+    return {
+        "operationId": "addSuppressions",
+        "summary": "Put an entry in, or a list as CSV.",
+        "requestBody": body,
+        "responses": {"200": _CHANGED, **_refusals({**_NOT_ALLOWED, 422: "A field or a line is wrong."})},
+    }
+
+
+def _remove() -> dict[str, Any]:
+    return {
+        "operationId": "removeSuppression",
+        "summary": "Take an entry out.",
+        "parameters": _named(required=True),
+        "responses": {"200": _CHANGED, **_asked({**_NOT_ALLOWED, 404: "It is not on the list."})},
     }
 
 
