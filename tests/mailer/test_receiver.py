@@ -26,9 +26,11 @@ class Kept(Queue):
 
     def __init__(self) -> None:
         self.kept: list[Envelope] = []
+        self.messages: list[bytes] = []
 
     async def add(self, stream: str, envelope: Envelope, message: bytes) -> bool:
         self.kept.append(envelope)
+        self.messages.append(message)
         return True
 
 
@@ -90,6 +92,28 @@ def test_domains_are_a_list() -> None:
     logins = [{"username": "shop", "password": "x", "domains": "example.org"}]
     with pytest.raises(ConfigError, match=r"^receiver\.auth-logins\.0\.domains: "):
         parse({"receiver": {"auth-logins": logins}})
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"Gr\xfc\xdfe\r\n", "250 2.0.0 u1 is queued"),
+        ("Grüße\r\n".encode(), "250 2.0.0 u1 is queued"),
+        (b"Gr\0\xdfe\r\n", "550 5.6.0 there is a NUL in it: encode what is no text as base64"),
+        (b"Gr\n\xdfe\r\n", "550 5.6.0 a line end at byte"),
+        (b"Gr\r\xdfe\r\n", "550 5.6.0 a line end at byte"),
+    ],
+)
+def test_eight_bits_are_taken_as_they_came(body: bytes, said: str) -> None:
+    queue = Kept()
+    raw = MAIL % "Jürgen <a@example.org>".encode() + body
+    dialogue = Dialogue("192.0.2.1", tls=True, login="shop", recipients=["b@example.com"])
+    answer = run(SmtpTaker(Intake(queue, QueueNames()), Passwords(())).take(dialogue, raw))
+    assert answer.startswith(said)  # a place in bytes may follow
+    if said[0] == "2":
+        assert (queue.kept[0].domain, queue.messages) == ("example.org", [raw])
+    else:
+        assert queue.kept == []
 
 
 WAIT = "454 4.7.0 too many wrong passwords, try again in a minute"
