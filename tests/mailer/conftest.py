@@ -8,6 +8,7 @@ import asyncio
 import datetime
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -44,10 +45,15 @@ class RedisServer:
         self.socket.unlink(missing_ok=True)
         # As it inherits that SIGXFSZ is ignored, a limit on its files is to it as a full disk.
         self.process = subprocess.Popen([self._program, *words], restore_signals=False)
-        deadline = time.monotonic() + 20
-        while not self.socket.exists():
+        deadline = time.monotonic() + 60
+        while not self._listens():
             assert time.monotonic() < deadline, (self._folder / "log").read_text()
             time.sleep(0.02)
+
+    def _listens(self) -> bool:
+        """The socket is there a moment before anybody listens on it."""
+        with socket.socket(socket.AF_UNIX) as one:
+            return one.connect_ex(str(self.socket)) == 0
 
     def kill(self) -> None:
         """End it without a word, as kill -9 does."""
