@@ -8,9 +8,10 @@ import asyncio
 import datetime
 import os
 import shutil
+import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, settings
+from postmaster_mailer import ctl
 
+Ctl = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parents[2]
 PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
 settings.register_profile("everyday", **PATIENT)
@@ -40,11 +43,17 @@ class RedisServer:
         words = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self._folder), "--save", ""]
         words += ["--appendonly", "yes", "--appendfsync", "always", "--logfile", str(self._folder / "log"), *options]
         self.socket.unlink(missing_ok=True)
-        self.process = subprocess.Popen([self._program, *words])
-        deadline = time.monotonic() + 20
-        while not self.socket.exists():
+        # As it inherits that SIGXFSZ is ignored, a limit on its files is to it as a full disk.
+        self.process = subprocess.Popen([self._program, *words], restore_signals=False)
+        deadline = time.monotonic() + 60
+        while not self._listens():
             assert time.monotonic() < deadline, (self._folder / "log").read_text()
             time.sleep(0.02)
+
+    def _listens(self) -> bool:
+        """The socket is there a moment before anybody listens on it."""
+        with socket.socket(socket.AF_UNIX) as one:
+            return one.connect_ex(str(self.socket)) == 0
 
     def kill(self) -> None:
         """End it without a word, as kill -9 does."""
@@ -64,6 +73,31 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def config(redis_server: RedisServer, tmp_path: Path) -> Path:
+    path = tmp_path / "mailer.yaml"
+    path.write_text(
+        f"""\
+reliable-queue: {{partitions: 2}}
+redis:
+  reliable-queue:
+    redis: {{hostname: {redis_server.socket}}}
+receiver: {{certificate: {tmp_path}/cert.pem, key: {tmp_path}/key.pem}}
+"""
+    )
+    return path
+
+
+@pytest.fixture
+def mailerctl(config: Path, capsys: pytest.CaptureFixture[str]) -> Ctl:
+    def call(*words: str) -> tuple[int, str, str]:
+        code = ctl.main(["--config", str(config), *words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from .conftest import ROOT, RedisServer
 from .test_dkim import pem, rsa_key
 
 PACKAGE = ROOT / "roles" / "mailer" / "files" / "package"
-STAGES = ("receiver", "transformer", "postfix", "redis")
+STAGES = ("receiver", "transformer", "postfix", "backdata", "redis")
 
 
 def free_port() -> int:
@@ -48,6 +48,7 @@ class FakePostfix:
         self.messages: dict[str, bytes] = {}
         self.senders: dict[str, str] = {}
         self.answers: dict[str, str] = {}  # by recipient: what the far server says; without: 250
+        self.delay = 0.0  # seconds that it takes for a message
         self.port = free_port()
         self.server: Any = None
 
@@ -73,6 +74,7 @@ class FakePostfix:
 
     async def take(self, dialogue: Dialogue, raw: bytes) -> str:
         (recipient,) = dialogue.recipients
+        await asyncio.sleep(self.delay)
         uuid = (Message.parse(raw).get(b"message-id") or b"").decode().partition("@")[0].strip("<")
         self.delivered[f"{uuid} {recipient}"] += 1
         self.messages[uuid], self.senders[uuid] = raw, dialogue.sender or ""
@@ -91,9 +93,9 @@ class FakePostfix:
 
 
 class Estate:
-    """A mailer on this host: its configuration and its processes."""
+    """A mailer on this host: its configuration, over which ``more`` is laid by section, and its processes."""
 
-    def __init__(self, folder: Path, redis: RedisServer) -> None:
+    def __init__(self, folder: Path, redis: RedisServer, **more: dict[str, Any]) -> None:
         self.folder, self.redis = folder, redis
         self.log = folder / "mail.log"
         self.postfix = FakePostfix(self.log)
@@ -102,7 +104,11 @@ class Estate:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         (folder / "key.pem").write_bytes(pem(rsa_key()))
         (folder / "secret").write_text("s" * 32)
-        (folder / "mailer.yaml").write_text(yaml.safe_dump(self._settings()))
+        settings = self._settings()
+        for section, keys in more.items():
+            settings[section] = settings.get(section, {}) | keys
+        self.config = folder / "mailer.yaml"
+        self.config.write_text(yaml.safe_dump(settings))
 
     def _settings(self) -> dict[str, Any]:
         def stage(name: str) -> dict[str, Any]:
@@ -135,12 +141,13 @@ class Estate:
                 "logfile": str(self.log),
                 "postfix": {"hostname": "127.0.0.1", "port": self.postfix.port},
             },
+            "backdata": {**stage("backdata"), "private-urls": True},
             "redis": stage("redis"),
         }
 
     def start(self, *stages: str) -> None:
         """Start stages, under the names they always have."""
-        env = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE), os.environ.get("PYTHONPATH", "")])}
         for stage in stages:
             words = [sys.executable, "-m", "postmaster_mailer", stage, "--config", str(self.folder / "mailer.yaml")]
             log = (self.folder / f"{stage}.log").open("ab")

@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,37 +22,11 @@ from postmaster_mailer.queue import ENVELOPE, EVENT, MESSAGE, SENDER, Move, Queu
 from postmaster_mailer.records import Records
 from redis.asyncio import Redis
 
-from .conftest import ROOT, RedisServer, run
+from .conftest import ROOT, Ctl, RedisServer, run
 
 NOW = 1_795_900_000
 DAY = 86_400
 PACKAGE = ROOT / "roles" / "mailer" / "files" / "package"
-Ctl = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def config(redis_server: RedisServer, tmp_path: Path) -> Path:
-    path = tmp_path / "mailer.yaml"
-    path.write_text(
-        f"""\
-reliable-queue: {{partitions: 2}}
-redis:
-  reliable-queue:
-    redis: {{hostname: {redis_server.socket}}}
-receiver: {{certificate: {tmp_path}/cert.pem, key: {tmp_path}/key.pem}}
-"""
-    )
-    return path
-
-
-@pytest.fixture
-def mailerctl(config: Path, capsys: pytest.CaptureFixture[str]) -> Ctl:
-    def call(*words: str) -> tuple[int, str, str]:
-        code = ctl.main(["--config", str(config), *words])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
 
 
 def queue_of(server: RedisServer) -> Queue:

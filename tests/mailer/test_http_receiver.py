@@ -29,11 +29,13 @@ from postmaster_mailer.compose import Mail, compose
 from postmaster_mailer.config import Listen, Login, QueueNames
 from postmaster_mailer.connect import redis_of
 from postmaster_mailer.envelope import Envelope
-from postmaster_mailer.http_receiver import Manner, application
+from postmaster_mailer.http_receiver import Manner, Suppressions, application
 from postmaster_mailer.message import Message, bare_line_end
 from postmaster_mailer.passwords import Passwords
 from postmaster_mailer.queue import MESSAGE, Queue, QueueError, stream_key
-from postmaster_mailer.receiver import Intake
+from postmaster_mailer.receiver import Intake, domains_of
+from postmaster_mailer.records import Records
+from postmaster_mailer.suppression import Suppression
 from pydantic import IPvAnyNetwork, TypeAdapter
 
 from .conftest import ROOT, RedisServer, run
@@ -77,11 +79,19 @@ class Place:
 
 
 @asynccontextmanager
-async def receiver(server: RedisServer, proxies: tuple[str, ...] = (), **manner: Any) -> AsyncIterator[Place]:
+async def receiver(
+    server: RedisServer,
+    proxies: tuple[str, ...] = (),
+    domains: tuple[str, ...] | None = None,
+    suppressions: bool = True,
+    **manner: Any,
+) -> AsyncIterator[Place]:
     queue = Queue(redis_of(config.Redis(hostname=str(server.socket))), partitions=2)
     await queue.prepare(["default", "primary"])
-    intake = Intake(queue, QueueNames())
-    app = application(intake, Passwords(LOGINS), Manner(**{"size_limit": LIMIT} | manner))
+    may = Suppressions(Suppression(queue), frozenset(["shop"] if suppressions else []))
+    logins = [one.model_copy(update={"domains": domains}) for one in LOGINS]
+    intake = Intake(queue, QueueNames(), domains=domains_of(logins))
+    app = application(intake, Passwords(LOGINS), Manner(**{"size_limit": LIMIT} | manner), Records(queue), may)
     networks = TypeAdapter(tuple[IPvAnyNetwork, ...]).validate_python(proxies)
     listening = socket.create_server(("127.0.0.1", 0))
     serving = http_server.Server(http_server.behind(app, networks), Listen.model_validate({"inet-port": 8080}))
@@ -617,13 +627,43 @@ def test_who_is_nobody(redis_server: RedisServer, path: str, caplog: pytest.LogC
     assert "a wrong password from 127.0.0.1" in caplog.text
 
 
-def test_a_flood_of_guesses(redis_server: RedisServer) -> None:
+def test_a_login_sends_from_its_domains(redis_server: RedisServer) -> None:
+    async def steps(place: Place) -> None:
+        said = "the login shop may not send from the domain example.net: its domains are example.com, example.org"
+        for author, status in (("a@example.net", 403), ("a@Example.org", 202), ("a@example.com", 202)):
+            answer = await place.mail(**{"from": author})
+            assert answer.status_code == status
+            if status == 403:
+                assert answer.json() == {"title": "Forbidden", "status": 403, "detail": said}
+        answer = await place.post("/v1/messages/batch", json={"messages": [MAIL, MAIL | {"from": "a@example.net"}]})
+        assert [one["status"] for one in answer.json()["results"]] == [202, 403]
+        raw = RAW.replace(b"a@example.org", b"a@example.net")
+        answer = await place.post("/v1/mail/send", content=raw, headers=OCTETS)
+        assert (answer.status_code, answer.text) == (403, f"403 Forbidden: Forbidden: {said}")
+        assert (await place.post("/v1/mail/send", content=RAW, headers=OCTETS)).status_code == 200
+        assert (len(await place.queued()), place.intake.counts.dropped) == (4, 3)
+
+    at(redis_server, steps, domains=("Example.ORG", "example.com"))
+
+
+def test_a_flood_of_guesses(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = Counter[str]()
+    verify = Passwords._verify
+
+    def counted(self: Passwords, stored: str, password: str) -> bool:
+        hashed[password] += 1
+        return verify(self, stored, password)
+
+    monkeypatch.setattr(Passwords, "_verify", counted)
+
     async def steps(place: Place) -> None:
         answers = await asyncio.gather(
             *(place.post("/v1/messages", auth=("shop", f"p{number}"), json=MAIL) for number in range(30))
         )
         assert Counter(one.status_code for one in answers) == {401: 10, 429: 20}
+        assert hashed.total() == 10  # the others cost no hash
         late = await place.mail()
+        assert hashed[PASSWORD] == 0
         assert (late.status_code, late.headers["retry-after"]) == (429, "60")
         assert late.json()["detail"] == "too many wrong passwords, try again in a minute"
 
@@ -643,6 +683,52 @@ def test_who_asks_behind_a_proxy(redis_server: RedisServer, proxies: tuple[str, 
         assert other.status_code == status
 
     at(redis_server, steps, proxies=proxies)
+
+
+def test_the_suppression_list(redis_server: RedisServer) -> None:
+    async def steps(place: Place) -> None:
+        path = "/v1/suppressions"
+
+        async def asked(**query: str) -> Any:
+            return (await place.client.get(path, params=query, auth=SHOP)).json()["suppressed"]
+
+        answer = await place.post(path, json={"address": "b@example.com", "days": 2, "reason": "he asked"})
+        assert (answer.status_code, answer.json()) == (200, {"changed": 1})
+        assert (await place.post(path, json={"address": "b@example.com", "days": 1})).json() == {"changed": 0}
+        (entry,) = await asked(address="B@Example.com")
+        assert (entry["address"], entry["reason"], entry["source"]) == ("b@example.com", "he asked", "HTTP")
+        assert await asked(address="c@example.com") == []
+        text = "address,stream\r\nexample.net,s-1\r\n"
+        csv = {"Content-Type": "text/csv; charset=utf-8"}
+        assert (await place.post(path, content=text.encode(), headers=csv)).json() == {"changed": 1}
+        assert [one["address"] for one in await asked(address="x@example.net", stream="s-1")] == ["example.net"]
+        assert await asked(address="x@example.net") == []
+        exported = await place.client.get(path, auth=SHOP)
+        assert exported.headers["content-type"] == "text/csv; charset=utf-8"
+        assert (await place.post(path, content=exported.content, headers=csv)).json() == {"changed": 0}
+        for more, said in (
+            ({"content": b"address\n\xff\n", "headers": csv}, "the list is not UTF-8"),
+            ({"json": {"address": "a b@example.com"}}, "'a b@example.com' is neither an address nor a domain"),
+            ({"json": {"adress": "b@example.com"}}, "the entry is not as it should be"),
+        ):
+            answer = await place.post(path, **more)
+            assert (answer.status_code, answer.json()["detail"]) == (422, said)
+        gone = [(await place.client.delete(path, params={"address": "b@example.com"}, auth=SHOP)) for dummy in range(2)]
+        assert [one.status_code for one in gone] == [200, 404]
+        assert await asked(address="b@example.com") == []
+        assert (await place.client.get(path)).status_code == 401
+
+    at(redis_server, steps)
+
+
+def test_who_may_not_change_the_list(redis_server: RedisServer) -> None:
+    async def steps(place: Place) -> None:
+        said = "the login shop may not see or change the suppression list: set suppressions to true for it"
+        for method in ("GET", "POST", "DELETE"):
+            answer = await place.client.request(method, "/v1/suppressions", auth=SHOP)
+            assert (answer.status_code, answer.json()["detail"]) == (403, said)
+
+    at(redis_server, steps, suppressions=False)
 
 
 # -- clients that never finish -----------------------------------------------------------------------------
@@ -839,8 +925,16 @@ def test_documents(redis_server: RedisServer) -> None:
     async def steps(place: Place) -> None:
         document = (await place.client.get("/openapi.json")).json()
         assert document["openapi"] == "3.1.0"
-        paths = ["/v1/messages", "/v1/messages/batch", "/v1/mail/send", "/healthz", "/readyz"]
-        assert list(document["paths"]) == paths
+        paths = [
+            "/v1/messages",
+            "/v1/messages/batch",
+            "/v1/mail/send",
+            "/v1/messages/{uuid}",
+            "/v1/suppressions",
+            "/healthz",
+            "/readyz",
+        ]
+        assert sorted(document["paths"]) == sorted(paths)
         references = re.findall(r'"\$ref": "#/components/schemas/(\w+)"', json.dumps(document))
         assert set(references) <= set(document["components"]["schemas"])
         assert set(document["components"]["schemas"]["Mail"]["properties"]) == {
@@ -869,7 +963,7 @@ def test_documents(redis_server: RedisServer) -> None:
             "status": 404,
             "detail": "Not Found",
         }
-        answer = await place.client.get("/v1/messages")
+        answer = await place.client.get("/v1/mail/send")
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
     at(redis_server, steps)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -16,16 +17,15 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
-from postmaster_mailer import events
-from postmaster_mailer.__main__ import _Web
+from postmaster_mailer import events, http_server
 from postmaster_mailer.answers import classify
-from postmaster_mailer.config import ConfigError, parse
+from postmaster_mailer.config import ConfigError, Listen, parse
 from postmaster_mailer.connect import addresses_of
 from postmaster_mailer.envelope import Envelope
-from postmaster_mailer.mx import Addresses, MxTaker, Rate, _network
+from postmaster_mailer.limits import Rate, network
+from postmaster_mailer.mx import Addresses, MxTaker
 from postmaster_mailer.quarantine import Quarantine
 from postmaster_mailer.queue import EVENT, Queue, stream_key
 from postmaster_mailer.reporter import Reporter
@@ -33,6 +33,7 @@ from postmaster_mailer.returnpath import BOUNCE, UNSUBSCRIBE, local_part
 from postmaster_mailer.smtp_server import Manner, Server
 from postmaster_mailer.suppression import Suppression
 from postmaster_mailer.unsubscribe import BODY_LIMIT, Unsubscribe, _fields
+from pydantic import IPvAnyNetwork, TypeAdapter
 from redis.asyncio import Redis
 
 from .conftest import ROOT, RedisServer, run
@@ -383,7 +384,7 @@ def test_the_rate_is_counted_by_network() -> None:
     assert not rate.is_too_much("2001:db8:0:1::1")
     now[0] = 60.0
     assert not rate.is_too_much("2001:db8::3")
-    assert [_network(one) for one in ("::ffff:192.0.2.1", "192.0.2.1", "", "x")] == ["192.0.2.1", "192.0.2.1", "", "x"]
+    assert [network(one) for one in ("::ffff:192.0.2.1", "192.0.2.1", "", "x")] == ["192.0.2.1", "192.0.2.1", "", "x"]
 
 
 def test_answers_over_tls(redis_server: RedisServer, tmp_path: Path, certificate: Path) -> None:
@@ -436,17 +437,17 @@ def test_what_the_configuration_lacks_is_said(settings: dict[str, Any], said: st
 
 
 @asynccontextmanager
-async def clicking(server: RedisServer) -> AsyncIterator[tuple[httpx.AsyncClient, Queue]]:
+async def clicking(
+    server: RedisServer, most: int = 100, proxies: tuple[str, ...] = ()
+) -> AsyncIterator[tuple[httpx.AsyncClient, Queue]]:
     queue = Queue(Redis(unix_socket_path=str(server.socket), protocol=3), partitions=2)
-    web = _Web(
-        uvicorn.Config(
-            Unsubscribe((SECRET,), Reporter(queue, "events", now=lambda: NOW)).app(), port=0, log_level="critical"
-        )
-    )
-    running = asyncio.create_task(web.serve())
-    while not web.started:
-        await asyncio.sleep(0.02)
-    port = web.servers[0].sockets[0].getsockname()[1]
+    app = Unsubscribe((SECRET,), Reporter(queue, "events", now=lambda: NOW), Rate(most)).app()
+    networks = TypeAdapter(tuple[IPvAnyNetwork, ...]).validate_python(proxies)
+    listening = socket.create_server(("127.0.0.1", 0))
+    web = http_server.Server(http_server.behind(app, networks), Listen.model_validate({"inet-port": 8081}))
+    running = asyncio.create_task(web.serve([listening]))
+    await web.listening.wait()
+    port = listening.getsockname()[1]
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         yield client, queue
     web.leave()
@@ -514,6 +515,45 @@ def test_no_other_click_does(
             answer = await client.post(f"/unsubscribe/{token}", **request_)
             assert (answer.status_code, answer.text) == (status, said)
             assert await unsubscribed(queue) == []
+
+    run(go())
+
+
+def test_who_clicks_too_often_waits(redis_server: RedisServer) -> None:
+    async def go() -> None:
+        async with clicking(redis_server, most=3, proxies=("127.0.0.1",)) as (client, queue):
+
+            async def click(peer: str) -> httpx.Response:
+                return await client.post(f"/unsubscribe/{TOKEN}", data=CLICK, headers={"X-Forwarded-For": peer})
+
+            answers = [await click("192.0.2.1") for dummy in range(4)]
+            assert [one.status_code for one in answers] == [200, 200, 200, 429]
+            assert (answers[3].text, answers[3].headers["retry-after"]) == (
+                "too many requests, try again in a minute\n",
+                "60",
+            )
+            assert (await click("192.0.2.2")).status_code == 200
+            assert len(await unsubscribed(queue)) == 4
+
+    run(go())
+
+
+def test_a_forged_token_costs_nothing(redis_server: RedisServer) -> None:
+    """It is answered before a byte of the body is there, and without Redis; one of ours has its body read."""
+
+    async def go() -> None:
+        async with clicking(redis_server) as (client, _queue):
+            redis_server.kill()
+            for token, wanted in ((local_part(b"x" * 32, UNSUBSCRIBE, "u1"), b"HTTP/1.1 404"), (TOKEN, b"")):
+                reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+                head = f"POST /unsubscribe/{token} HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n"
+                writer.write(head.encode())
+                if wanted:
+                    assert (await reader.readline())[:12] == wanted
+                else:
+                    writer.write(b"x" * 9000)
+                    assert (await reader.readline())[:12] == b"HTTP/1.1 400"
+                writer.close()
 
     run(go())
 

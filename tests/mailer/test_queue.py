@@ -77,6 +77,22 @@ def test_who_comes_second_changes_nothing(redis_server: RedisServer) -> None:
     run(go())
 
 
+def test_a_server_that_knows_no_script_is_told(redis_server: RedisServer) -> None:
+    """As after a restart. An entry whose move failed for it would be sent twice."""
+
+    async def go() -> None:
+        queue = queue_of(redis_server)
+        await queue.prepare(["default"])
+        for uuid in ("u1", "u2", "u3"):
+            assert await queue.add("default", Envelope(uuid, ("b@example.com",)), b"m")
+            await queue.move([Move(one, [("next", {EVENT: b"ours"})]) for one in await taken(queue)])
+            await queue.redis.script_flush()
+        await queue.prepare(["next"])
+        assert len(await taken(queue, "next")) == 3
+
+    run(go())
+
+
 def test_what_was_taken_before_a_death_is_still_ones_own(redis_server: RedisServer) -> None:
     async def go() -> None:
         queue = queue_of(redis_server)
@@ -102,7 +118,6 @@ def test_no_yes_without_redis(redis_server: RedisServer) -> None:
         with pytest.raises(QueueError, match="the queue does not take it"):
             await queue.add("default", Envelope("u1", ("b@example.com",)), b"m")
         redis_server.start()
-        # Its scripts are gone with it, which costs no more than a second try.
         results = [await add_again(queue, "u1") for dummy in range(2)]
         assert results == [True, False]
 

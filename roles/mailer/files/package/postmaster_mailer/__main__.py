@@ -15,7 +15,6 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import uvicorn
 import uvloop
 from redis.exceptions import RedisError
 
@@ -25,17 +24,20 @@ from .config import Config, ConfigError, Prometheus, default_files, load
 from .delivery import Delivery, Lane, Waiting, waiting_of
 from .events import UNSUBSCRIBE
 from .http_receiver import Manner as HttpManner
-from .http_receiver import application
+from .http_receiver import Suppressions, application
+from .limits import Rate
 from .log_follower import FileSource, JournalSource, LogFollower, Source
-from .mx import MxTaker, Rate
+from .mx import MxTaker
 from .passwords import Passwords
 from .pools import Counts, Ways, today
 from .quarantine import Quarantine
 from .queue import Queue, stream_key
-from .receiver import Intake, SmtpTaker
+from .receiver import Intake, SmtpTaker, domains_of
 from .records import Records
 from .reporter import Reporter
+from .sink import SinkHole, Switches, configured
 from .smtp_server import TLS_END, Manner, Server
+from .suppression import Suppression
 from .transformer import Transformer
 from .unsubscribe import Unsubscribe
 from .worker import Flow, Reading, Worker
@@ -85,7 +87,8 @@ async def receiver(stage: Stage) -> None:
     settings = stage.settings.receiver
     queue = connect.queue_of(stage.settings, settings)
     names = stage.settings.reliable_queue.queue_names
-    intake = Intake(queue, names, from_header=settings.ignore_smtp_mail_from_rcpt_to)
+    domains = domains_of(settings.auth_logins)
+    intake = Intake(queue, names, from_header=settings.ignore_smtp_mail_from_rcpt_to, domains=domains)
     taker = SmtpTaker(intake, Passwords(settings.auth_logins))
     tls = connect.tls_of(settings.certificate, settings.key)
     loop = asyncio.get_running_loop()
@@ -115,8 +118,10 @@ async def http_receiver(stage: Stage) -> None:
     """HTTP in."""
     settings = stage.settings.httpreceiver
     queue = connect.queue_of(stage.settings, settings)
-    intake = Intake(queue, stage.settings.reliable_queue.queue_names)
-    app = application(intake, Passwords(settings.auth_logins), HttpManner(settings.size_limit))
+    intake = Intake(queue, stage.settings.reliable_queue.queue_names, domains=domains_of(settings.auth_logins))
+    listed = Suppression(queue, case_sensitive=stage.settings.suppression.case_sensitive)
+    may = Suppressions(listed, frozenset(one.username for one in settings.auth_logins if one.suppressions))
+    app = application(intake, Passwords(settings.auth_logins), HttpManner(settings.size_limit), Records(queue), may)
     server = http_server.Server(http_server.behind(app, settings.trusted_proxies), settings.bind)
     with http_server.listening(settings.bind) as listening:
         serving = asyncio.ensure_future(server.serve(sockets=[listening]))
@@ -176,11 +181,12 @@ async def postfix(stage: Stage) -> None:
         count=settings.connections,
         claim_after=whole.reliable_queue.claim_after,
     )
-    worker = Flow(queue, reading, delivery.work, at_once=settings.connections)
+    hole = SinkHole(queue, Switches(queue, configured(whole.sink)), delivery.work, told=told)
+    worker = Flow(queue, reading, hole.work, at_once=settings.connections)
     source: Source = FileSource(settings.logfile) if settings.logfile else JournalSource(settings.journal_units)
     secrets = connect.secrets(whole.transformer.secret_file)
     follower = LogFollower(queue, source, host=socket.gethostname(), secrets=secrets, told=told)
-    stage.show(lambda: delivery.counts, settings.prometheus)
+    stage.show(lambda: {**delivery.counts, **hole.counts}, settings.prometheus)
     await stage.until_stopped(worker.run(), follower.run(stage.stop), waits.run(stage.stop), at_stop=worker.stop)
 
 
@@ -241,7 +247,7 @@ async def mxserver(stage: Stage) -> None:
     server = Server(manner, taker)
     bind = settings.bind
     await asyncio.get_running_loop().create_server(server, bind.inet_interface, bind.inet_port, reuse_port=True)
-    clicks = Unsubscribe(addresses.secrets, reporter, unproven=addresses.forged)
+    clicks = Unsubscribe(addresses.secrets, reporter, Rate(settings.clicks_per_minute), unproven=addresses.forged)
 
     def counts() -> dict[str, float]:
         unsubscribed = taker.counts["mxserver_received_unsubscribe"] + clicks.counts[UNSUBSCRIBE]
@@ -251,22 +257,11 @@ async def mxserver(stage: Stage) -> None:
     if settings.unsubscribe_bind is None:
         await stage.stop.wait()
     else:
-        web = _Web(uvicorn.Config(clicks.app(), log_level="warning", access_log=False))
+        app = http_server.behind(clicks.app(), settings.unsubscribe_proxies)
+        web = http_server.Server(app, settings.unsubscribe_bind)
         with http_server.listening(settings.unsubscribe_bind) as listening:
             await stage.until_stopped(web.serve(sockets=[listening]), at_stop=web.leave)
     await server.drain(DRAIN)
-
-
-class _Web(uvicorn.Server):
-    """A server of HTTP that leaves signals to the stage."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def leave(self) -> None:
-        """End after what is under way."""
-        self.should_exit = True
 
 
 async def queues(stage: Stage) -> None:
@@ -283,6 +278,7 @@ async def queues(stage: Stage) -> None:
         "event_dead_letter_messages": [told.dead("post"), told.dead("manager")],
     }
     counted: dict[str, float] = {}
+    await connect.restored(whole, queue.redis)
     stage.show(lambda: counted, whole.redis.prometheus)
     while not stage.stop.is_set():
         try:
@@ -292,6 +288,7 @@ async def queues(stage: Stage) -> None:
             log.warning("the queue cannot be counted: %s", err)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stage.stop.wait(), 5)
+    await connect.saved(whole, queue.redis)
 
 
 async def _length(queue: Queue, streams: Sequence[str]) -> int:

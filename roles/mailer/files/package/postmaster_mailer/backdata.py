@@ -38,7 +38,7 @@ POSTED = 50  # events in one request
 RETRIED = 86_400.0  # seconds that an event is tried for
 LEAST_FAILING = 900.0  # seconds that an endpoint must have failed before what is older than RETRIED is given up
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_ASKED = 1.0, 300.0, 3600.0  # seconds between two attempts
-PURGED = 3600.0  # seconds between two looks for suppressions that are over
+PURGED = 3600.0  # seconds between two looks for what is over
 DEAD_LIMIT = 1_000_000  # events that a partition's dead-letter stream holds; the oldest go
 WHY = b"w"  # a field of dead letters
 # What an endpoint answers that will not have these events, whatever comes after.
@@ -116,14 +116,14 @@ class Measured:
         self._cid, self._secret = cid, secret
 
     def wants(self, event: Mapping[str, Any]) -> bool:
-        """Those of which both domains are known."""
-        return bool(event.get("fd")) and any("@" in one for one in event["rcpt"])
+        """Those of which both domains are known, and that are none of sink mode."""
+        return not event.get("sink") and bool(event.get("fd")) and any("@" in one for one in event["rcpt"])
 
     def request(self, batch: Sequence[bytes], now: float) -> tuple[bytes, Mapping[str, str], str]:
         """See :class:`Form`."""
         stamp = str(int(now))
         digest = hashlib.sha224(f"{self._secret}_{self._cid}_{stamp}".encode()).hexdigest()
-        body = json.dumps([self._measured(events.loads(one)) for one in batch]).encode()
+        body = json.dumps([self._measured(events.plain(events.loads(one))) for one in batch]).encode()
         return body, {}, f"cid={self._cid}&ts={stamp}&hash={digest}"
 
     def _measured(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -334,7 +334,7 @@ class BackData:
         block: float = 2.0,
     ) -> None:
         self.ledger = Ledger(queue, sinks, records=records, suppression=suppression, rules=rules)
-        self._sinks, self._suppression = sinks, suppression
+        self._sinks, self._suppression, self._records = sinks, suppression, records
 
         def reading(stream: str) -> Reading:
             return Reading((stream,), consumer, count=POSTED, block=block, claim_after=claim_after)
@@ -382,11 +382,13 @@ class BackData:
                 await sink.close()
 
     async def _purge(self) -> None:
-        while self._suppression is not None and not self._stopping.is_set():
+        while not self._stopping.is_set():
             try:
-                await self._suppression.purge()
+                await self._records.purge()
+                if self._suppression is not None:
+                    await self._suppression.purge()
             except (RedisError, OSError) as err:
-                log.warning("what is over could not be taken out of the suppression list: %s", err)
+                log.warning("what is over could not be taken out of the index and the suppression list: %s", err)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), PURGED)
 

@@ -12,7 +12,7 @@ import datetime
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
@@ -82,11 +82,13 @@ class Prometheus(Section):
 
 
 class Login(Section):
-    """Somebody who may hand mail in: a password, better its hash (Argon2, or what crypt(3) makes)."""
+    """Somebody who may hand mail in: a password, better its hash (Argon2). ``domains`` are those of his authors."""
 
     username: str = Field(min_length=1)
     password: SecretStr | None = None
     password_hash: SecretStr | None = None
+    domains: tuple[str, ...] | None = None  # None: any
+    suppressions: bool = False  # may see and change the suppression list over HTTP
 
     @model_validator(mode="after")
     def _one(self) -> Login:
@@ -276,6 +278,8 @@ class MxServer(Stage):
     eml_bytes: int = Field(default=104_857_600, ge=1)
     legacy_addresses: bool | None = None
     unsubscribe_bind: Listen | None = None
+    unsubscribe_proxies: tuple[IPvAnyNetwork, ...] = ()  # whose X-Forwarded-For tells the client
+    clicks_per_minute: int = Field(default=600, ge=1)
 
     @model_validator(mode="after")
     def _fits(self) -> MxServer:
@@ -320,15 +324,32 @@ class Suppression(Section):
     case_sensitive: bool = False
 
 
+class SinkMode(Section):
+    """Mail that is never delivered: all of it, or that of these domains of authors, X-Stream-Ids or logins."""
+
+    all: bool = False
+    domains: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    logins: tuple[str, ...] = ()
+
+
 class ObjectStorage(Section):
     """Where Redis's state is kept between a stop and a start; optional."""
 
-    type: str = "s3"
+    type: Literal["s3"] = "s3"
     bucket: str
     region: str
     access_key_id: str
-    secret_access_key: SecretStr
+    secret_access_key: SecretStr | None = None
+    secret_access_key_file: Path | None = None
     endpoint_url: str
+    prefix: str = "postmaster-mailer/"
+
+    @model_validator(mode="after")
+    def _secret(self) -> ObjectStorage:
+        if (self.secret_access_key is None) == (self.secret_access_key_file is None):
+            raise ValueError("object-storage needs either secret-access-key or secret-access-key-file")
+        return self
 
 
 class Common(Section):
@@ -343,6 +364,7 @@ class Config(Section):
     reliable_queue: Queue = Queue()
     backdata: BackData = BackData()
     suppression: Suppression = Suppression()
+    sink: SinkMode = SinkMode()
     transformer: Transformer = Transformer()
     postfix: Postfix = Postfix()
     httpreceiver: HttpReceiver = HttpReceiver()

@@ -207,6 +207,33 @@ def sinks_of(settings: config.BackData, queue: Queue) -> list[Sink]:
     return sinks
 
 
+async def restored(settings: config.Config, redis: Redis) -> None:
+    """Put back what object storage has for an empty Redis, where there is object storage. Raises ConfigError."""
+    await _stored(settings, redis, "load")
+
+
+async def saved(settings: config.Config, redis: Redis) -> None:
+    """Keep what Redis holds, where there is object storage. Raises ConfigError."""
+    await _stored(settings, redis, "save")
+
+
+async def _stored(settings: config.Config, redis: Redis, what: str) -> None:
+    where = settings.common_config.object_storage
+    if where is None:
+        return
+    try:
+        from . import storage  # as its library is there only where it is wanted
+    except ImportError as err:
+        raise config.ConfigError(f"common-config.object-storage: pip install postmaster-mailer[s3]: {err}") from err
+    secret = where.secret_access_key.get_secret_value() if where.secret_access_key else ""
+    if where.secret_access_key_file is not None:
+        secret = _secret(where.secret_access_key_file).decode()
+    try:
+        await getattr(storage, what)(redis, storage.Bucket(where, secret))
+    except storage.StorageError as err:
+        raise config.ConfigError(f"common-config.object-storage: {err}") from err
+
+
 def _signing(settings: config.BackData) -> list[str]:
     """The secrets that events are signed with, the newest first; the others count until receivers know it."""
     text = settings.signing_secret.get_secret_value() if settings.signing_secret else ""

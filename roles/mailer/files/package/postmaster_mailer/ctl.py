@@ -22,13 +22,13 @@ from typing import Any, TypeAlias
 
 from redis.exceptions import RedisError
 
-from . import check, connect, events, inspection, preflight
+from . import check, connect, events, inspection, preflight, sink
 from .backdata import Names, dead_letters, replay
 from .config import Config, ConfigError, default_files, load
 from .delivery import waiting_of
 from .pools import Counts, today
 from .queue import Queue
-from .records import Records
+from .records import UNDER_WAY, Record, Records, Wanted, state_of
 from .returnpath import UUID
 from .spool import Spool, SpoolError, push_back
 from .suppression import MANUAL, Entry, Suppression, SuppressionError, as_dict
@@ -79,6 +79,8 @@ async def status(given: Given, mailer: Mailer) -> int:
     ]))  # fmt: skip
     readers = [(reader.name, one.name, reader.working, _age(reader.idle)) for one in found for reader in one.consumers]
     print("\n" + (_table(["CONSUMER", "STREAM", "WORKS ON", "IDLE"], readers) if readers else "no stage has run yet"))
+    if scopes := await _switches(mailer).scopes():
+        print("\nsink mode is on for " + ", ".join(sorted(scopes)))
     return 0
 
 
@@ -128,8 +130,40 @@ async def trace(given: Given, mailer: Mailer) -> int:
     return 0
 
 
+async def search(given: Given, mailer: Mailer) -> int:
+    """Messages of a time, of or to somebody, that something became of."""
+    wanted = Wanted(given.to, given.sender, given.login, given.since, given.until, given.outcome)
+    records, after = Records(mailer.queue), given.after
+    found: list[Record] = []
+    try:
+        while True:
+            page = await records.search(wanted, limit=given.limit - len(found), after=after)
+            found += page.found
+            after = page.after
+            if not after or len(found) == given.limit:
+                break
+    except ValueError as err:
+        raise CtlError(str(err)) from err
+    rows = [
+        {"time": _date(one.received), "uuid": one.uuid, "from": one.author, "recipient": recipient, **row}
+        for record in found
+        if (one := record.envelope) is not None
+        for recipient in one.recipients
+        for row in [{name: value for name, value in state_of(record, recipient).items() if name != "time"}]
+    ]
+    if given.json:
+        _json({"found": rows, "after": after or None})
+        return 0 if rows else 1
+    cells = [(row["time"], row["uuid"], row["from"], row["recipient"], row["state"], _said(row)) for row in rows]
+    print(_table(["TAKEN IN", "UUID", "FROM", "RECIPIENT", "STATE", "SAID"], cells) if rows else "nothing was found")
+    if after:
+        print(f"\nthere may be more: --after {after}")
+    return 0 if rows else 1
+
+
 def _said(row: dict[str, Any]) -> str:
-    return ", ".join(str(row[name]) for name in ("type", "reason", "msg", "ip") if row.get(name)) or "-"
+    said = [str(row[name]) for name in ("type", "reason", "msg", "ip") if row.get(name)]
+    return ", ".join([*said, *(["sink mode"] if row.get("sink") else [])]) or "-"
 
 
 # -- events that were given up ---------------------------------------------------------------------------
@@ -275,6 +309,36 @@ async def pushed_back(given: Given, mailer: Mailer) -> int:
     return 0
 
 
+# -- sink mode -------------------------------------------------------------------------------------------
+
+
+def _switches(mailer: Mailer) -> sink.Switches:
+    return sink.Switches(mailer.queue, sink.configured(mailer.settings.sink))
+
+
+async def sink_mode(given: Given, mailer: Mailer) -> int:
+    """Turn sink mode on or off, or say what it is on for."""
+    switches = _switches(mailer)
+    kinds = ((sink.DOMAIN, given.domain), (sink.STREAM, given.stream), (sink.LOGIN, given.login))
+    named = [sink.scope(kind, name) for kind, names in kinds for name in names]
+    if given.to == "on":
+        await switches.on(named or [sink.ALL])
+    elif given.to == "off":
+        await switches.off(named)
+    elif named:
+        raise CtlError(f"say whether sink mode is to be on or off for {', '.join(named)}")
+    if given.to:
+        await _pause(sink.FRESH)  # after which no stage goes by what was
+    scopes = await switches.scopes()
+    if given.json:
+        _json(sorted(scopes))
+    else:
+        print(_table(["ON FOR", "BY"], [
+            (one, "configuration" if one in switches.fixed else "mailerctl") for one in sorted(scopes)
+        ]) if scopes else "sink mode is off: mail is delivered")  # fmt: skip
+    return 1 if given.to == "off" and scopes & set(named or scopes) else 0
+
+
 # -- before a start, before a stop -----------------------------------------------------------------------
 
 
@@ -384,6 +448,14 @@ def _uuid(text: str) -> str:
     return text
 
 
+def _time(text: str) -> float:
+    try:
+        when = datetime.datetime.fromisoformat(text)
+        return max(1.0, (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp())
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 2026-11-29 or 2026-11-29T08:00:00Z") from None
+
+
 def _up_to(most: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= most):
@@ -418,11 +490,27 @@ def parser() -> argparse.ArgumentParser:
     command("status", status, "all streams and who reads them")
     one = command("trace", trace, "what became of one message")
     one.add_argument("uuid", type=_uuid)
+    one = command("search", search, "messages by recipient, sender, time and outcome, the newest first")
+    one.add_argument("--to", default="", metavar="ADDRESS", help="or @DOMAIN")
+    one.add_argument("--from", default="", metavar="ADDRESS", dest="sender", help="or @DOMAIN, as in the field From")
+    one.add_argument("--login", default="", help="who handed it in")
+    for name, text in (("--since", "taken in then or later"), ("--until", "taken in before")):
+        one.add_argument(
+            name, type=_time, default=0, metavar="TIME", help=f"{text}: 2026-11-29 or 2026-11-29T08:00:00Z"
+        )
+    one.add_argument("--outcome", choices=sorted([*events.KINDS, UNDER_WAY]), default="", help="for that recipient")
+    one.add_argument("--limit", type=_up_to(10_000), default=100, help="messages (100)")
+    one.add_argument("--after", default="", metavar="PLACE", help="where the page before ended")
     one = command("dead", dead, "events that an endpoint did not take")
     one.add_argument("--limit", type=_up_to(1000), default=100, help="the oldest of each partition (100)")
     one = command("replay", replayed, "have them posted again")
     one.add_argument("uuid", type=_uuid, nargs="?", help="those of this message alone")
     _of_list(command("suppress", suppress, "the suppression list"), shared)
+    one = command("sink", sink_mode, "take mail in and deliver none of it")
+    one.add_argument("to", choices=("on", "off"), nargs="?", help="without it: say what it is on for")
+    one.add_argument("--domain", action="append", default=[], help="for mail from this domain; all mail without any")
+    one.add_argument("--stream", action="append", default=[], help="for mail of this X-Stream-Id")
+    one.add_argument("--login", action="append", default=[], help="for mail of this login")
     one = command("drain", drain, "wait until nothing waits for Postfix")
     one.add_argument("--timeout", type=_up_to(_DAY), default=300, help="seconds (300)")
     one = command("check-config", config_checked, "whether stages could start with the configuration")

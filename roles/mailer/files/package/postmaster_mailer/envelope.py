@@ -24,7 +24,7 @@ class EnvelopeError(Exception):
 class Envelope:
     """Who gets a message, and under which names its outcome is told. ``received`` is in seconds since the epoch.
 
-    ``domain`` is that of the author, of the field From.
+    ``author`` is the address in the field From, ``domain`` its domain.
     """
 
     uuid: str
@@ -34,6 +34,7 @@ class Envelope:
     login: str = ""
     received: float = 0.0
     domain: str = ""
+    author: str = ""
 
     def dumps(self) -> bytes:
         """As it is kept."""
@@ -62,13 +63,20 @@ def read(message: Message, recipients: tuple[str, ...], *, login: str, received:
     if not recipients:
         raise EnvelopeError("there is no recipient: name one in To or Cc" if from_header else "there is no recipient")
     stream_id = _text(message, b"x-stream-id") or None
-    return Envelope(uuid, recipients, int(priority), stream_id, login, received, author_domain(message))
+    author = next(iter(addresses(message.get(b"from") or b"")), "")
+    return Envelope(
+        uuid, recipients, int(priority), stream_id, login, received, author_domain(message), _writable(author)
+    )
 
 
 def author_domain(message: Message) -> str:
     """The domain of the first author; empty where there is none."""
     authors = addresses(message.get(b"from") or b"")
     return authors[0].rpartition("@")[2].lower() if authors else ""
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _named(message: Message, field: bytes) -> Iterator[str]:

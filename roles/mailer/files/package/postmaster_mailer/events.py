@@ -9,19 +9,33 @@ own use, suppression and search, and leave the house with no event.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 DELIVERED, BOUNCE, ERROR, SPAM_REPORT, UNSUBSCRIBE = "delivered", "bounce", "error", "spam-report", "unsubscribe"
 KINDS = frozenset({DELIVERED, BOUNCE, ERROR, SPAM_REPORT, UNSUBSCRIBE})
 LATEST = 253_402_300_800  # seconds: the end of the year 9999
 HARD, SOFT, UNROUTABLE, AUTOREPLY = "hard", "soft", "unroutable", "autoreply"
+# Of what strangers' servers say: halves of characters, which are no UTF-8, and what orders terminals about.
+_ODD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 INTERNAL = frozenset({"rcpt", "fd", "unproven"})
 
 
 def dumps(event: str, *, uuid: str | None, now: float, **more: Any) -> bytes:
     """One event; what is None is left out."""
     fields = {"event": event, "uuid": uuid, "timestamp": int(now), **more}
-    return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+    return json.dumps({name: plain(value) for name, value in fields.items() if value is not None}).encode()
+
+
+def plain(value: Any) -> Any:
+    """The same with U+FFFD for each character that no text should have, in all texts of a value of JSON."""
+    if isinstance(value, str):
+        return _ODD.sub("\ufffd", value.replace("\r\n", "\n"))
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, dict):
+        return {plain(name): plain(one) for name, one in value.items()}
+    return value
 
 
 def error(msg: str, *, service: str, uuid: str | None, now: float) -> bytes:
@@ -56,4 +70,4 @@ def _is_text(value: object) -> bool:
 
 def public(event: bytes) -> dict[str, Any]:
     """An event as the application may see it."""
-    return {name: value for name, value in json.loads(event).items() if name not in INTERNAL}
+    return {name: value for name, value in plain(json.loads(event)).items() if name not in INTERNAL}

@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from .compose import Batch, Mail
+from .events import LATEST
 
 VERSION = "1"
 
@@ -54,7 +55,67 @@ class Results(BaseModel):
     results: list[Result]
 
 
-MODELS = (Mail, Batch, Accepted, Problem, Results)
+class State(BaseModel):
+    """What became of a message for one recipient."""
+
+    address: str
+    state: str = Field(description="The newest event, or under-way.")
+    time: int | None = Field(default=None, description="When, in seconds since 1970.")
+    type: str | None = None
+    reason: str | None = None
+    msg: str | None = None
+    ip: str | None = None
+    sink: bool = Field(default=False, description="It was not delivered, as sink mode was on.")
+
+
+class Known(BaseModel):
+    """A message that was taken in, and what became of it."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    uuid: str
+    time: int = Field(description="When it was taken in, in seconds since 1970.")
+    sender: str = Field(alias="from")
+    stream_id: str | None = None
+    recipients: list[State]
+
+
+class Found(BaseModel):
+    """Messages, the newest first."""
+
+    messages: list[Known]
+    after: str | None = Field(default=None, description="Ask again with it for more; without it there are none.")
+
+
+class Search(BaseModel):
+    """What is searched for; what is left out is no matter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: str = Field(default="", max_length=320, description="A recipient, or a domain with an @ before it.")
+    sender: str = Field(default="", max_length=320, alias="from", description="An author, or a domain with an @.")
+    since: int = Field(default=0, ge=0, lt=LATEST, description="Taken in then or later, in seconds since 1970.")
+    until: int = Field(default=0, ge=0, lt=LATEST, description="Taken in before.")
+    outcome: Literal["", "bounce", "delivered", "error", "spam-report", "under-way", "unsubscribe"] = Field(
+        default="", description="What became of it, for that recipient."
+    )
+    limit: int = Field(default=100, ge=1, le=1000)
+    after: str = Field(default="", pattern=r"^(?:[0-9]{15}-[a-z0-9]{1,40})?$", description="Of the page before.")
+
+
+class Suppress(BaseModel):
+    """Who is to get no mail."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    address: str = Field(max_length=320, description="An address or a domain.")
+    stream: str = Field(default="", max_length=100, description="For mail of this stream_id alone.")
+    reason: str = Field(default="manual", max_length=200)
+    days: int | None = Field(default=None, ge=1, le=36_500, description="For how long; for good without it.")
+    replace: bool = Field(default=False, description="Also if it is on the list for longer.")
+
+
+MODELS = (Mail, Batch, Accepted, Problem, Results, Known, Found, Suppress)
 AGAIN = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 KEY = {
     "name": "Idempotency-Key",
@@ -80,9 +141,11 @@ def document(size_limit: int) -> dict[str, Any]:
         },
         "security": [{"basic": []}],
         "paths": {
-            "/v1/messages": {"post": _message()},
+            "/v1/messages": {"post": _message(), "get": _search()},
             "/v1/messages/batch": {"post": _batch()},
+            "/v1/messages/{uuid}": {"get": _known()},
             "/v1/mail/send": {"post": _send()},
+            "/v1/suppressions": {"get": _listed(), "post": _add(), "delete": _remove()},
             "/healthz": {"get": _look("health", "Whether the process lives.", queue=False)},
             "/readyz": {"get": _look("ready", "Whether the queue can be reached.", queue=True)},
         },
@@ -102,6 +165,76 @@ def _message() -> dict[str, Any]:
         "requestBody": _body("Mail"),
         "responses": {"202": _json("The message is queued, or was before.", "Accepted"), **_refusals(refusals)},
     }
+
+
+def _search() -> dict[str, Any]:
+    schema = Search.model_json_schema()["properties"]
+    fields = [
+        {"name": name, "in": "query", "description": about.get("description", "How many."), "schema": about}
+        for name, about in schema.items()
+    ]
+    return {
+        "operationId": "findMessages",
+        "summary": "Find messages that this login handed in, while records of them are kept.",
+        "parameters": fields,
+        "responses": {"200": _json("What was found.", "Found"), **_asked({422: "A field is wrong."})},
+    }
+
+
+def _known() -> dict[str, Any]:
+    uuid = {"name": "uuid", "in": "path", "required": True, "description": "Its name.", "schema": {"type": "string"}}
+    return {
+        "operationId": "getMessage",
+        "summary": "What became of a message that this login handed in.",
+        "parameters": [uuid],
+        "responses": {"200": _json("It is known.", "Known"), **_asked({404: "Nothing is known of it."})},
+    }
+
+
+_OBJECT, _TEXT = {"schema": {"type": "object"}}, {"schema": {"type": "string"}}
+_CHANGED = {"description": "How many entries changed.", "content": {"application/json": _OBJECT}}
+_NOT_ALLOWED = {403: "The login may not see or change the list."}
+
+
+def _named(*, required: bool) -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    address = {"name": "address", "in": "query", "required": required, "description": "Of a recipient.", "schema": text}
+    return [address, {"name": "stream", "in": "query", "description": "Its stream_id.", "schema": text}]
+
+
+def _listed() -> dict[str, Any]:
+    shown = {"application/json": _OBJECT, "text/csv": _TEXT}
+    return {
+        "operationId": "getSuppressions",
+        "summary": "What suppresses an address; without one all of the list as CSV.",
+        "parameters": _named(required=False),
+        "responses": {"200": {"description": "The entries.", "content": shown}, **_asked(_NOT_ALLOWED)},
+    }
+
+
+def _add() -> dict[str, Any]:
+    body = _body("Suppress")
+    body["content"]["text/csv"] = _TEXT
+    return {
+        "operationId": "addSuppressions",
+        "summary": "Put an entry in, or a list as CSV.",
+        "requestBody": body,
+        "responses": {"200": _CHANGED, **_refusals({**_NOT_ALLOWED, 422: "A field or a line is wrong."})},
+    }
+
+
+def _remove() -> dict[str, Any]:
+    return {
+        "operationId": "removeSuppression",
+        "summary": "Take an entry out.",
+        "parameters": _named(required=True),
+        "responses": {"200": _CHANGED, **_asked({**_NOT_ALLOWED, 404: "It is not on the list."})},
+    }
+
+
+def _asked(more: Mapping[int, str]) -> dict[str, Any]:
+    """The refusals of what has no body."""
+    return {status: one for status, one in _refusals(more).items() if status in {"401", "429", "503", *map(str, more)}}
 
 
 def _batch() -> dict[str, Any]:
@@ -125,6 +258,7 @@ def _send() -> dict[str, Any]:
     reasons = {
         400: "The content type, the header, X-Uuid, X-Priority or the recipients are wrong.",
         401: "Name or password is missing or wrong.",
+        403: "The login may not send from this domain.",
         408: "The body came too slowly.",
         409: "Another message has this uuid.",
         413: "It is too large.",
@@ -165,6 +299,7 @@ def _refusals(more: Mapping[int, str]) -> dict[str, Any]:
     reasons = {
         400: "The body is no JSON.",
         401: "Name or password is missing or wrong.",
+        403: "The login may not send from this domain.",
         408: "The body came too slowly.",
         413: "It is too large.",
         415: "The content type is not application/json.",
@@ -208,7 +343,8 @@ def _operation(title: str, operation: Mapping[str, Any]) -> Iterator[str]:
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
         yield f"<p>Body: {_type(content['schema']) if 'schema' in content else 'the message'} as {escape(kind)}"
     for one in operation.get("parameters", ()):
-        yield f"<p>Header <code>{escape(one['name'])}</code>: {escape(one['description'])}"
+        where = {"header": "Header", "query": "Query", "path": "Path"}[one["in"]]
+        yield f"<p>{where} <code>{escape(one['name'])}</code>: {escape(one['description'])}"
     yield "<table><tr><th>answer<th>meaning"
     for status, answer in operation["responses"].items():
         shown = next((_type(one["schema"]) for one in answer.get("content", {}).values()), "")

@@ -37,6 +37,7 @@ HELP = {
     "transformer_pushed": "Messages handed on to Postfix's queue.",
     "postfix_emails_polled": "Messages taken from Postfix's queue.",
     "postfix_emails_to_postfix": "Messages that Postfix took, one for each recipient.",
+    "postfix_emails_to_sink": "Messages that sink mode kept from Postfix, one for each recipient.",
     "postfix_incoming_queue_messages": "Messages in Postfix's queue incoming.",
     "postfix_active_queue_messages": "Messages in Postfix's queue active.",
     "postfix_deferred_queue_messages": "Messages in Postfix's queue deferred.",

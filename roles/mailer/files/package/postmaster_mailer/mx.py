@@ -8,15 +8,13 @@ Nothing is relayed and nothing is answered by mail, so no loop begins here. 250 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import events
 from .answers import Answer, classify
+from .limits import Rate
 from .message import with_crlf
 from .quarantine import Quarantine
 from .queue import QueueError
@@ -26,8 +24,6 @@ from .smtp_server import Dialogue
 
 log = logging.getLogger(__name__)
 
-CLIENTS = 10_000  # networks whose messages are counted
-WINDOW = 60.0  # seconds
 POSTMASTER = "postmaster"
 
 
@@ -65,35 +61,6 @@ class Addresses:
     def _counts(self, ours: Answered, local: str) -> bool:
         bare = local == f"{ours.kind}-{ours.uuid}"
         return ours.proven or self.forged or (bare and ours.kind in self.unproven)
-
-
-class Rate:
-    """How many messages a network (of IPv6 a /64) may bring within a minute."""
-
-    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._clock = most, clock
-        self._seen: dict[str, tuple[float, int]] = {}
-
-    def is_too_much(self, peer: str) -> bool:
-        """Count one more."""
-        network, now = _network(peer), self._clock()
-        since, count = self._seen.pop(network, (now, 0))
-        if now - since >= WINDOW:
-            since, count = now, 0
-        self._seen[network] = (since, count + 1)
-        if len(self._seen) > CLIENTS:
-            del self._seen[next(iter(self._seen))]
-        return count >= self._most
-
-
-def _network(peer: str) -> str:
-    try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-    except ValueError:
-        return peer
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 class MxTaker:

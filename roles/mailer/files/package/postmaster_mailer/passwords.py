@@ -20,15 +20,14 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from .config import Login
+from .limits import CLIENTS, WINDOW, network
 
 REMEMBERED = 300.0  # seconds
-GUESSES = 10  # wrong passwords from an address within WINDOW before it must wait
-WINDOW = 60.0  # seconds
-ADDRESSES = 10_000  # addresses whose guesses are counted
+GUESSES = 10  # wrong passwords from a network within WINDOW before it must wait
 
 
 class TooManyError(Exception):
-    """This address has guessed too often."""
+    """This network has guessed too often."""
 
 
 class Passwords:
@@ -54,7 +53,7 @@ class Passwords:
 
     async def right(self, user: str, password: str, peer: str) -> bool:
         """Whether that is the user's password. Raises :class:`TooManyError`."""
-        now = self._clock()
+        now, peer = self._clock(), network(peer)
         digest = hmac.digest(self._key, f"{user}\0{password}".encode("utf-8", "surrogatepass"), hashlib.sha256)
         if self._right.get(digest, 0) > now:
             return True
@@ -85,7 +84,7 @@ class Passwords:
     def _count(self, peer: str, times: list[float]) -> None:
         self._wrong.pop(peer, None)
         self._wrong[peer] = times
-        if len(self._wrong) > ADDRESSES:
+        if len(self._wrong) > CLIENTS:
             del self._wrong[next(iter(self._wrong))]
 
     def _verify(self, stored: str, password: str) -> bool:

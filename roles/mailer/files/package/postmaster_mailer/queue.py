@@ -35,6 +35,7 @@ if known == ARGV[1] then return 0 end
 if known then return -1 end
 redis.call('HSET', KEYS[2], 'digest', ARGV[1], 'envelope', ARGV[2])
 redis.call('EXPIRE', KEYS[2], ARGV[4])
+redis.call('ZADD', KEYS[3], 0, ARGV[5])
 redis.call('XADD', KEYS[1], '*', 'e', ARGV[2], 'm', ARGV[3])
 return 1
 """
@@ -99,6 +100,16 @@ def record_key(partition: int, uuid: str) -> str:
     return stream_key(partition, f"message:{uuid}")
 
 
+def index_key(partition: int) -> str:
+    """The key of the sorted set of a partition's messages: all of score 0, so their places sort them."""
+    return stream_key(partition, "index")
+
+
+def place(received: float, uuid: str) -> str:
+    """Where a message stands among all, by the time it came in."""
+    return f"{int(received * 1000):015d}-{uuid}"
+
+
 class _Together:
     """Runs of a script: those that are asked for while others are under way go together, and share a flush to disk."""
 
@@ -158,8 +169,8 @@ class Queue:
         """
         partition = partition_of(envelope.uuid, self.partitions)
         digest = hashlib.sha256("\n".join(envelope.recipients).encode() + b"\n\n" + message).hexdigest()
-        keys = [stream_key(partition, stream), record_key(partition, envelope.uuid)]
-        words = [2, *keys, digest, envelope.dumps(), message, self._keep]
+        keys = [stream_key(partition, stream), record_key(partition, envelope.uuid), index_key(partition)]
+        words = [3, *keys, digest, envelope.dumps(), message, self._keep, place(envelope.received, envelope.uuid)]
         try:
             answer = int(await self._adds.ask(words))
         except (RedisError, OSError, TimeoutError) as err:
@@ -250,23 +261,28 @@ class Queue:
 
         ``durable``: the replicas have what it did, too.
         """
-        replicas = self._replicas if durable else 0
-        answers = await self._run(script, batch, replicas=replicas)
-        if any(isinstance(one, NoScriptError) for one in answers):
-            again = [at for at, one in enumerate(answers) if isinstance(one, NoScriptError)]
-            for at, answer in zip(
-                again, await self._run(script, [batch[at] for at in again], replicas=replicas), strict=True
-            ):
-                answers[at] = answer
+        answers = await self._run(script, batch, replicas=self._replicas if durable else 0)
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
         return answers
 
     async def _run(self, script: str, batch: Sequence[list[Any]], *, replicas: int = 0) -> list[Any]:
-        """The answers to a script, once for each list of words."""
+        """The answers to a script, once for each list of words.
+
+        A new server knows no script and has run none. It is told at once: an entry whose move fails after Postfix has
+        taken it is sent twice.
+        """
         if not batch:
             return []
+        answers = await self._once(script, batch, replicas)
+        if again := [at for at, one in enumerate(answers) if isinstance(one, NoScriptError)]:
+            self._scripts.pop(script, None)
+            for at, answer in zip(again, await self._once(script, [batch[at] for at in again], replicas), strict=True):
+                answers[at] = answer
+        return answers
+
+    async def _once(self, script: str, batch: Sequence[list[Any]], replicas: int) -> list[Any]:
         if script not in self._scripts:
             self._scripts[script] = await self.redis.script_load(script)
         async with self.redis.pipeline(transaction=False) as pipe:
@@ -275,8 +291,6 @@ class Queue:
             if replicas:
                 pipe.execute_command("WAIT", replicas, int(self._wait * 1000))
             answers: list[Any] = await pipe.execute(raise_on_error=False)
-        if any(isinstance(one, NoScriptError) for one in answers):  # a new server
-            self._scripts.pop(script, None)
         if replicas:
             reached = answers.pop()
             if isinstance(reached, Exception) or int(reached) < replicas:

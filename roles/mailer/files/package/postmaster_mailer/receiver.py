@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from .config import QueueNames
+from .config import Login, QueueNames
 from .envelope import PRIMARY, EnvelopeError, read
 from .message import LINE_LIMIT, Message, MessageError, bare_line_end, long_line
 from .passwords import Passwords, TooManyError
@@ -36,8 +36,17 @@ class ConflictError(RejectedError):
     """Its uuid belongs to another message."""
 
 
+class ForbiddenError(RejectedError):
+    """The login may not send it."""
+
+
+def domains_of(logins: Iterable[Login]) -> dict[str, frozenset[str]]:
+    """For each login that is bound to domains, those that its mail may come from."""
+    return {one.username: frozenset(map(str.lower, one.domains)) for one in logins if one.domains is not None}
+
+
 class Intake:
-    """Checks messages and queues them."""
+    """Checks messages and queues them. ``domains`` binds logins; who is not in it may send from any."""
 
     def __init__(
         self,
@@ -45,9 +54,11 @@ class Intake:
         names: QueueNames,
         *,
         from_header: bool = False,
+        domains: Mapping[str, frozenset[str]] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._queue, self._names, self._from_header, self._now = queue, names, from_header, now
+        self._domains = domains or {}
         self.counts = Counts()
 
     async def ready(self) -> bool:
@@ -74,15 +85,26 @@ class Intake:
                 raise MessageError(f"line {number} has more than {LINE_LIMIT} bytes: encode the text it is in")
             message = Message.parse(raw)
             envelope = read(message, recipients, login=login, received=self._now(), from_header=from_header)
+            self._permit(login, envelope.domain)
             stream = self._names.primary_queue if envelope.priority == PRIMARY else self._names.default_queue
             new = await self._queue.add(stream, envelope, raw)
         except (MessageError, EnvelopeError, UsedError) as err:
             self.counts.dropped += 1
             raise (ConflictError if isinstance(err, UsedError) else RejectedError)(str(err)) from err
+        except ForbiddenError:
+            self.counts.dropped += 1
+            raise
         if new:
             self.counts.enqueued += 1
             self.counts.recipients += len(envelope.recipients)
         return envelope.uuid
+
+    def _permit(self, login: str, domain: str) -> None:
+        allowed = self._domains.get(login)
+        if allowed is not None and domain not in allowed:
+            here = f"the domain {domain}" if domain else "a field From without an address"
+            names = ", ".join(sorted(allowed)) or "none"
+            raise ForbiddenError(f"the login {login} may not send from {here}: its domains are {names}")
 
 
 class SmtpTaker:
@@ -116,8 +138,15 @@ class SmtpTaker:
         """Queue a message."""
         try:
             return f"250 2.0.0 {await self._intake.take(raw, tuple(dialogue.recipients), dialogue.login)} is queued"
+        except ForbiddenError as err:
+            return f"550 5.7.1 {_in_a_line(str(err))}"
         except RejectedError as err:
             return f"550 5.6.0 {err}"
         except QueueError as err:
             log.error("a message was put off: %s", err)
             return "451 4.3.0 the queue does not take it now, try again later"
+
+
+def _in_a_line(text: str) -> str:
+    """A text that a reply can hold: a login's name or a domain may have been written in any letters."""
+    return "".join(one if one.isprintable() else "?" for one in text)[:400]

@@ -268,7 +268,7 @@ def _ruled(event: Mapping[str, Any], rules: Rules) -> tuple[str, Days] | None:
         kind, days = COMPLAINT, rules.complaints
     elif event["event"] == events.UNSUBSCRIBE:
         kind, days = UNSUBSCRIBE, rules.unsubscribes
-    return None if days is False or event.get("unproven") else (kind, days)
+    return None if days is False or event.get("unproven") or event.get("sink") else (kind, days)
 
 
 def blames_address(said: str) -> bool:

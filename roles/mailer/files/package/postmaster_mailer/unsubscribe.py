@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from . import events
 from .answers import Outcome
+from .limits import WINDOW, Rate
 from .queue import QueueError
 from .reporter import Reporter
 from .returnpath import UNSUBSCRIBE, Answered, read
@@ -48,25 +49,37 @@ _DONE = _PAGE.format("<p>You will get no more of this mail.</p>")
 
 
 class Unsubscribe:
-    """The endpoint. ``unproven`` takes tokens that prove nothing, too."""
+    """The endpoint. ``rate`` is how often a client may come. ``unproven`` takes tokens that prove nothing, too."""
 
-    def __init__(self, secrets: tuple[bytes, ...], reporter: Reporter, *, unproven: bool = False) -> None:
-        self._secrets, self._reporter, self._unproven = secrets, reporter, unproven
+    def __init__(self, secrets: tuple[bytes, ...], reporter: Reporter, rate: Rate, *, unproven: bool = False) -> None:
+        self._secrets, self._reporter, self._rate, self._unproven = secrets, reporter, rate, unproven
         self.counts: Counter[str] = Counter()
 
+    def _refusal(self, request: Request) -> Response | None:
+        """A client that comes too often costs no more than this answer."""
+        if not self._rate.is_too_much(request.client.host if request.client else ""):
+            return None
+        headers = {**_HEADERS, "Retry-After": str(int(WINDOW))}
+        return PlainTextResponse("too many requests, try again in a minute\n", 429, headers)
+
     def _of(self, request: Request) -> Answered | None:
+        # Before the body is read: a forged token costs one HMAC for each secret, and no memory.
         token = read(self._secrets, request.path_params["token"])
         known = token is not None and token.kind == UNSUBSCRIBE and (token.proven or self._unproven)
         return token if known else None
 
     async def ask(self, request: Request) -> Response:
         """Show the page."""
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
         if self._of(request) is None:
             return _no_such_link()
         return HTMLResponse(_ASK, headers=_HEADERS)
 
     async def click(self, request: Request) -> Response:
         """Unsubscribe."""
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
         token = self._of(request)
         if token is None:
             return _no_such_link()

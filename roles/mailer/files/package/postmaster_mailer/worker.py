@@ -179,6 +179,11 @@ class Flow(Worker):
         self._held.update({(one.partition, one.id): one for one in fresh})
         for one in fresh:
             await self._places.acquire()
+            if one.partition in self._again:
+                # What is done now could not be finished, so would be done twice. It is taken up again with the rest.
+                self._places.release()
+                self._held.pop((one.partition, one.id), None)
+                continue
             task = asyncio.create_task(self._one(one))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -188,7 +193,7 @@ class Flow(Worker):
             await self._work([taken])
         except (RedisError, OSError, TimeoutError) as err:
             log.warning("an entry is worked on again: %s", err)
-            self._again.add(taken.partition)
+            self._again.update(range(self._queue.partitions))
         except Exception as err:
             if self._failed is not None and not self._failed.done():
                 self._failed.set_exception(err)
