@@ -65,9 +65,11 @@ class Door:
 def message(number: int, size: int, *, token: str) -> bytes:
     """A message of about ``size`` bytes, dot and all."""
     head = (
-        b"X-Uuid: %sn%d\r\nFrom: Shop <shop@example.org>\r\nTo: Ann <ann%d@example.com>\r\n" % (token.encode(), number, number)
+        b"X-Uuid: %sn%d\r\nFrom: Shop <shop@example.org>\r\nTo: Ann <ann%d@example.com>\r\n"
+        % (token.encode(), number, number)
         + b"%s%d\r\nDate: Sun, 29 Nov 2026 01:00:00 +0000\r\nMIME-Version: 1.0\r\n" % (MARK, number)
-        + b"Message-ID: <%s.%d@example.org>\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" % (token.encode(), number)
+        + b"Message-ID: <%s.%d@example.org>\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+        % (token.encode(), number)
     )
     return head + LINE * ((size - len(head)) // len(LINE)) + b".\r\n"
 
@@ -155,7 +157,9 @@ class _Client:
         self._writer.close()
 
 
-async def _send(doors: Sequence[Door], times: Times, numbers: Iterator[int], make: Callable[[int], bytes], pace: float | None) -> None:
+async def _send(
+    doors: Sequence[Door], times: Times, numbers: Iterator[int], make: Callable[[int], bytes], pace: float | None
+) -> None:
     """All numbers; ``pace`` is the messages a second that are due, None for as fast as they are taken."""
     clients = [_Client(door) for door in doors for dummy in range(door.connections)]
     await asyncio.gather(*(one.open() for one in clients))
@@ -196,7 +200,9 @@ class Load:
             process.kill()
             process.join()
 
-    def send(self, doors: Sequence[Door], count: int, size: int, *, pace: float | None = None, wait: bool = True) -> None:
+    def send(
+        self, doors: Sequence[Door], count: int, size: int, *, pace: float | None = None, wait: bool = True
+    ) -> None:
         """Hand ``count`` messages in, each with a number, and wait until they are at the sink. Raises TimeoutError."""
         self._runs += 1
         token = f"r{os.getpid()}x{self._runs}"
@@ -224,5 +230,3 @@ class Load:
         self.send(doors, count, size, pace=pace)
         pairs = zip(self.times.arrived[:count], self.times.due[:count], strict=True)
         return sorted(arrived - due for arrived, due in pairs)
-
-

@@ -70,7 +70,7 @@ postlog unix-dgram n - n - 1 postlogd
 RSPAMD = {
     "local.d/dkim_signing.conf": 'path = "{folder}/key.pem"; selector = "bench"; allow_username_mismatch = true;\n'
     "sign_local = true; use_esld = false; sign_networks = [127.0.0.0/8];\n",
-    "local.d/options.inc": "filters = [];\ndns {{ nameserver = [\"127.0.0.1\"]; timeout = 0.1s; retransmits = 1; }}\n",
+    "local.d/options.inc": 'filters = [];\ndns {{ nameserver = ["127.0.0.1"]; timeout = 0.1s; retransmits = 1; }}\n',
     "local.d/worker-proxy.inc": 'bind_socket = "127.0.0.1:11332";\nmilter = yes;\nupstream "local" {{ default = yes; self_scan = yes; }}\n',
     "local.d/worker-normal.inc": "enabled = false;\n",
     "local.d/worker-controller.inc": "enabled = false;\n",
@@ -116,7 +116,9 @@ def postfix(folder: Path, *, more: str = "") -> Iterator[Path]:
     (folder / "etc/master.cf").write_text(SERVICES.format(port=POSTFIX_PORT))
     for one in (folder, *folder.parents):
         one.chmod(one.stat().st_mode | 0o055)
-    subprocess.run(["postfix", "-c", folder / "etc", "set-permissions", "create-missing"], check=False, capture_output=True)
+    subprocess.run(
+        ["postfix", "-c", folder / "etc", "set-permissions", "create-missing"], check=False, capture_output=True
+    )
     subprocess.run(["postfix", "-c", folder / "etc", "check"], check=False, capture_output=True)
     subprocess.run(["postfix", "-c", folder / "etc", "start"], check=True, capture_output=True)
     wait_for_port(POSTFIX_PORT)
@@ -286,7 +288,10 @@ def original(place: Path, key: Path, *, each: int = 1) -> Iterator[int]:
     context = multiprocessing.get_context("fork")
     between = context.Queue()
     pem = key.read_bytes()
-    work: list[tuple[Callable[..., None], tuple[Any, ...]]] = [(_old_receive, (between,)), (_old_write, (between, place))]
+    work: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
+        (_old_receive, (between,)),
+        (_old_write, (between, place)),
+    ]
     work += [(_old_transform, (place, pem)), (_old_deliver, (place,))] * each
     processes = [context.Process(target=target, args=given, daemon=True) for target, given in work]
     for one in processes:

@@ -45,15 +45,24 @@ def enter(script: str) -> Path | None:
         print("not run (neither this machine nor Debian's mirror has redis-server)")
         return None
     _unpack()
-    env = {
-        **os.environ,
-        INSIDE: "1",
-        "PATH": os.pathsep.join([str(server), "/usr/sbin", "/usr/bin", "/sbin", "/bin"]),
-        "PYTHONPATH": os.pathsep.join([str(PACKAGE), str(ROOT)]),
-    }
+    env = {**_environment(), "PATH": os.pathsep.join([str(server), "/usr/sbin", "/usr/bin", "/sbin", "/bin"])}
     words = ["unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--mount-proc", "--kill-child"]
     sys.stdout.flush()
     os.execvpe("unshare", [*words, str(PYTHON), "-u", script, *sys.argv[1:]], env)
+
+
+def with_libraries(script: str) -> bool:
+    """Begin anew with the mailer's libraries, where nothing else is needed; False (and why) where they are missing."""
+    if os.environ.get(INSIDE):
+        return True
+    if not PYTHON.exists():
+        print(f"not run ({PYTHON} is missing: ./dev bench makes it)")
+        return False
+    os.execve(PYTHON, [str(PYTHON), "-u", script, *sys.argv[1:]], _environment())
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, INSIDE: "1", "PYTHONPATH": os.pathsep.join([str(PACKAGE), str(ROOT)])}
 
 
 def _hindrance() -> str | None:
@@ -107,7 +116,11 @@ def _call(*words: str | Path) -> None:
 def about() -> str:
     """The machine, as figures must be read with it."""
     model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         "unknown",
     )
     return f"{PROCESSORS} of {os.cpu_count()} processors ({model}), load {os.getloadavg()[0]:.1f}"

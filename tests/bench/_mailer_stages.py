@@ -104,7 +104,9 @@ def _section(stage: str) -> str:
 
 
 @contextmanager
-def mailer(folder: Path, redis: Path, log: Path, key: Path, counts: Mapping[str, int] | None = None) -> Iterator[Mailer]:
+def mailer(
+    folder: Path, redis: Path, log: Path, key: Path, counts: Mapping[str, int] | None = None
+) -> Iterator[Mailer]:
     """The mailer with all stages, one of each unless ``counts`` says more."""
     made = Mailer(folder, redis, log, key)
     try:
