@@ -62,8 +62,11 @@ def settings(folder: Path, redis: Path, log: Path, key: Path) -> dict[str, Any]:
 class Mailer:
     """Its processes, by stage and number."""
 
-    def __init__(self, folder: Path, redis: Path, log: Path, key: Path) -> None:
-        self._folder, self._settings = folder, settings(folder, redis, log, key)
+    def __init__(self, folder: Path, redis: Path, log: Path, key: Path, queue: Mapping[str, Any] | None = None) -> None:
+        self._folder, self._settings = (
+            folder,
+            {**settings(folder, redis, log, key), "reliable-queue": dict(queue or {})},
+        )
         self._open: dict[tuple[str, int], contextlib.ExitStack] = {}
         self.pids: dict[tuple[str, int], int] = {}
         folder.mkdir()
@@ -105,10 +108,15 @@ def _section(stage: str) -> str:
 
 @contextmanager
 def mailer(
-    folder: Path, redis: Path, log: Path, key: Path, counts: Mapping[str, int] | None = None
+    folder: Path,
+    redis: Path,
+    log: Path,
+    key: Path,
+    counts: Mapping[str, int] | None = None,
+    queue: Mapping[str, Any] | None = None,
 ) -> Iterator[Mailer]:
-    """The mailer with all stages, one of each unless ``counts`` says more."""
-    made = Mailer(folder, redis, log, key)
+    """The mailer with all stages, one of each unless ``counts`` says more; ``queue`` has settings of ``reliable-queue``."""
+    made = Mailer(folder, redis, log, key, queue)
     try:
         for stage in STAGES:
             for number in range(1, (counts or {}).get(stage, 1) + 1):

@@ -6,8 +6,9 @@
 
 A message of 10 kB is handed in over SMTP (the mailer: with STARTTLS and AUTH, and 250 once Redis has it on the disk),
 signed with RSA-2048 and delivered over SMTP to a sink by a real Postfix. All stages, Redis, the sender and the sink
-share the processors. Beside it, in turns: Postfix alone, Postfix with OpenDKIM or rspamd as its milter, and the design
-that the mailer replaces. Needs root and Debian's packages, see ``_mailer_room.py``.
+share the processors; its Postfix is set as the role does. Beside it, in turns: Postfix alone, as Debian sets it, Postfix
+with OpenDKIM or rspamd as its milter, and the design that the mailer replaces. Needs root and Debian's packages, see
+``_mailer_room.py``.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ import _mailer_room as room
 
 MESSAGES, ROUNDS, SIZE, CONNECTIONS = 2000, 3, 10_000, 20
 GOAL = 0.6
-BARE, OURS, TWICE, OLD = "Postfix alone", "the mailer", "the mailer, two of each stage", "the design it replaces"
-NAMES = (BARE, OURS, TWICE, "Postfix + OpenDKIM", "Postfix + rspamd", OLD)
+BARE, OLD = "Postfix alone", "the design it replaces"
+OURS, TWICE, ONE = "the mailer", "the mailer, two of each stage", "the mailer, one partition"
+NAMES = (BARE, OURS, TWICE, ONE, "Postfix + OpenDKIM", "Postfix + rspamd", OLD)
 
 
 def measure(folder: Path, messages: int, rounds: int) -> dict[str, list[float]]:
@@ -62,14 +64,17 @@ def _open(name: str, folder: Path, key: Path) -> Iterator[Sequence[object] | Non
         if more is None:
             yield None
             return
-        log = stack.enter_context(peers.postfix(folder / "postfix", more=more))
-        if name in (OURS, TWICE, OLD):
+        own = name in (OURS, TWICE, ONE)
+        log = stack.enter_context(peers.postfix(folder / "postfix", more=peers.OWN if own else more))
+        if own or name == OLD:
             redis = stack.enter_context(peers.redis(folder / "redis"))
         if name == OLD:
             yield [Door(stack.enter_context(peers.original(redis, key)), CONNECTIONS)]
-        elif name in (OURS, TWICE):
+        elif own:
             counts = dict.fromkeys(("receiver", "transformer", "postfix"), 2 if name == TWICE else 1)
-            yield stack.enter_context(mailer(folder / "mailer", redis, log, key, counts)).doors(CONNECTIONS)
+            partitions = {"partitions": 1} if name == ONE else {}
+            made = mailer(folder / "mailer", redis, log, key, counts, queue=partitions)
+            yield stack.enter_context(made).doors(CONNECTIONS)
         else:
             yield [Door(peers.POSTFIX_PORT, CONNECTIONS)]
 

@@ -73,7 +73,9 @@ async def talk(server: Scripted, *messages: tuple[str, bytes]) -> list[str | Non
         (True, b"x" * (AT_ONCE - 1) + b"\r\n", ["MAIL", "RCPT", "DATA"], b"x" * (AT_ONCE - 1) + b"\r\n.\r\n"),
     ],
 )
-def test_a_message_goes_in_one_piece_where_chunks_are_taken(chunking: bool, raw: bytes, verbs: list[str], text: bytes) -> None:
+def test_a_message_goes_in_one_piece_where_chunks_are_taken(
+    chunking: bool, raw: bytes, verbs: list[str], text: bytes
+) -> None:
     server = Scripted(chunking=chunking, answers={})
     assert run(talk(server, (RECIPIENT, raw), (RECIPIENT, raw))) == [None, None]
     assert server.verbs == ["EHLO", *verbs, *verbs]

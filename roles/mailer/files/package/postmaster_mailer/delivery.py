@@ -105,7 +105,7 @@ class Lane:
     async def _lines(self) -> list[str]:
         """The lines of a reply."""
         assert self._reader is not None
-        lines = []
+        lines: list[str] = []
         while not lines or lines[-1][3:4] == "-":
             lines.append((await self._reader.readuntil(b"\r\n")).rstrip().decode("utf-8", "replace"))
         return lines
