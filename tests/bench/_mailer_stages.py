@@ -79,7 +79,7 @@ class Mailer:
             given["bind"] = {"inet-interface": "127.0.0.1", "inet-port": FIRST_PORT + number - 1}
         path = self._folder / f"{stage}-{number}.yaml"
         path.write_text(yaml.safe_dump({**self._settings, _section(stage): given}))
-        words = [sys.executable, "-m", "postmaster_mailer", stage, "--config", path, "--instance", str(number)]
+        words = [sys.executable, "-m", "postmaster_mailer", stage, "--config", path, "--instance", f"n{number}"]
         self._open[stage, number] = stack = contextlib.ExitStack()
         process = stack.enter_context(running(*words, log=self._folder / f"{stage}-{number}.log", env=dict(os.environ)))
         self.pids[stage, number] = process.pid
