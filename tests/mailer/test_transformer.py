@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from postmaster_mailer import events
-from postmaster_mailer.delivery import Lane, stuffed
+from postmaster_mailer.delivery import Lane
 from postmaster_mailer.dkim import SigningKey
 from postmaster_mailer.envelope import Envelope
 from postmaster_mailer.queue import EVENT, MESSAGE, Queue
@@ -74,7 +74,7 @@ def test_no_address_ends_its_line(tmp_path: Path, sender: str, recipient: str) -
         postfix = FakePostfix(tmp_path / "log")
         await postfix.start()
         lane = Lane("127.0.0.1", postfix.port, "x")
-        text = stuffed(b"Message-ID: <u1@example.org>\r\n\r\nhello\r\n")
+        text = b"Message-ID: <u1@example.org>\r\n\r\nhello\r\n"
         assert (await lane.send(sender, recipient, text) or "")[:3] == "553"
         assert not postfix.delivered
         assert await lane.send("a@example.org", "b@example.com", text) is None

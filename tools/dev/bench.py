@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import subprocess
 
-from . import checks, prerequisites
+from . import checks, prerequisites, venv
 from .places import ROOT, environment
 
 
@@ -14,6 +14,7 @@ def run(*, yes: bool) -> int:
     """Run them all; the number of those that failed is the exit code."""
     engine = prerequisites.prepare_lab(yes=yes)  # some measure on a lab of their own
     folder = checks.prepare()
+    venv.ensure("mailer")  # the mailer's have its libraries
     env = environment(folder, LAB_ENGINE=engine)
     failed = 0
     for script in sorted(ROOT.glob("tests/bench/[!_]*.py")):

@@ -23,6 +23,7 @@ from .queue import ENVELOPE, EVENT, MESSAGE, SENDER, Fields, Move, Queue, Taken,
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 5.0  # seconds between two attempts to hand over what Postfix does not take for now
+AT_ONCE = 65_536  # bytes of a message that go with the commands before it, ere it is known that they are taken
 SILENCE = 300.0  # seconds that Postfix may be silent (RFC 5321 section 4.5.3.2)
 LOOK = 60.0  # seconds between two looks at the day
 BACK = 16  # messages that go back at a time
@@ -39,11 +40,12 @@ class Lane:
     def __init__(self, host: str, port: int, name: str) -> None:
         self._host, self._port, self._name = host, port, name
         self._said = ""  # under which name we are there
+        self._chunking = False
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
-    async def send(self, sender: str, recipient: str, stuffed: bytes, helo: str = DEFAULT_WAY) -> str | None:
-        """Hand over one message; its text is dot-stuffed and ends in the final dot. ``helo`` is the way it shall go.
+    async def send(self, sender: str, recipient: str, raw: bytes, helo: str = DEFAULT_WAY) -> str | None:
+        """Hand over one message. ``helo`` is the way it shall go.
 
         None: Postfix has it. Else why it never will. Raises :class:`AwayError` where it may later.
         """
@@ -52,23 +54,28 @@ class Lane:
         try:
             async with asyncio.timeout(SILENCE):
                 await self._greet(helo or self._name)
-                return await self._transaction(sender, recipient, stuffed)
+                return await self._transaction(sender, recipient, raw)
         except (OSError, EOFError, TimeoutError, ValueError) as err:
             self.close()
             raise AwayError(f"Postfix at {self._host}:{self._port}: {err or type(err).__name__}") from err
 
-    async def _transaction(self, sender: str, recipient: str, stuffed: bytes) -> str | None:
+    async def _transaction(self, sender: str, recipient: str, raw: bytes) -> str | None:
         assert self._writer is not None
         utf8 = "" if (sender + recipient).isascii() else " SMTPUTF8"  # RFC 6531 section 3.4
-        # All at once (RFC 2920): if one is refused, so are those after it.
-        self._writer.write(f"MAIL FROM:<{sender}>{utf8}\r\nRCPT TO:<{recipient}>\r\nDATA\r\n".encode())
-        mail, rcpt, data = [await self._reply() for dummy in range(3)]
-        if data[0] == "3":
-            self._writer.write(stuffed)
+        start = f"MAIL FROM:<{sender}>{utf8}\r\nRCPT TO:<{recipient}>\r\n".encode()
+        # All at once (RFC 2920): if one is refused, so are those after it. With chunks that goes for the message, too,
+        # and there is but one round trip (RFC 3030 section 2); a large one is worth the question.
+        whole = self._chunking and len(raw) <= AT_ONCE
+        self._writer.write(start + (b"BDAT %d LAST\r\n%b" % (len(raw), raw) if whole else b"DATA\r\n"))
+        replies = [await self._reply() for dummy in range(3)]
+        if not whole and replies[2][0] == "3":
+            self._writer.write(stuffed(raw))
             return self._judged(await self._reply())
+        if whole and replies[2][0] == "2":
+            return None
         self._writer.write(b"RSET\r\n")
         await self._reply()
-        return self._judged(next(one for one in (mail, rcpt, data) if one[0] not in "23"))
+        return self._judged(next(one for one in replies if one[0] not in "23"))
 
     def _judged(self, reply: str) -> str | None:
         if reply[0] == "2":
@@ -87,16 +94,21 @@ class Lane:
             self._judged(await self._reply())
         if self._said != name:
             self._writer.write(f"EHLO {name}\r\n".encode())
-            if self._judged(await self._reply()) is not None:
+            *offers, last = await self._lines()
+            if self._judged(last) is not None:
                 raise ValueError(f"it does not take EHLO {name}")
-            self._said = name
+            self._said, self._chunking = name, any(line[4:].upper() == "CHUNKING" for line in (*offers, last))
 
     async def _reply(self) -> str:
+        return (await self._lines())[-1]
+
+    async def _lines(self) -> list[str]:
+        """The lines of a reply."""
         assert self._reader is not None
-        while True:
-            line = await self._reader.readuntil(b"\r\n")
-            if line[3:4] != b"-":
-                return line.rstrip().decode("utf-8", "replace")
+        lines: list[str] = []
+        while not lines or lines[-1][3:4] == "-":
+            lines.append((await self._reader.readuntil(b"\r\n")).rstrip().decode("utf-8", "replace"))
+        return lines
 
     def close(self) -> None:
         """Close the connection; Postfix forgets what it was not given whole."""
@@ -147,7 +159,7 @@ class Delivery:
 
     async def _deliver(self, taken: Taken) -> Move | None:
         self.counts["postfix_emails_polled"] += 1
-        envelope, text = taken.envelope, stuffed(taken.fields[MESSAGE])
+        envelope, text = taken.envelope, taken.fields[MESSAGE]
         sender = taken.fields[SENDER].decode()
         follows: list[tuple[str, Fields]] = []
         waits = []

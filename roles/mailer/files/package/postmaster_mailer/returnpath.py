@@ -17,7 +17,7 @@ from dataclasses import dataclass
 UUID = re.compile(r"[a-z0-9]{1,40}")  # with the rest it fills the 64 bytes of a local part (RFC 5321 section 4.5.3.1.1)
 BOUNCE, UNSUBSCRIBE = "bounce", "unsub"
 SHORTEST_SECRET = 32  # bytes
-_MAC = 16  # characters of base32: 80 bits
+_BYTES, _MAC = 10, 16  # of the digest, and the characters of base32 that they make
 _ADDRESS = re.compile(rf"(bounce|unsub)-({UUID.pattern})(?:-([a-z2-7]{{{_MAC}}}))?", re.ASCII | re.IGNORECASE)
 
 
@@ -33,7 +33,7 @@ class Answered:
 def mac(secret: bytes, kind: str, uuid: str) -> str:
     """The mark that only a holder of the secret can make."""
     digest = hmac.digest(secret, f"{kind}:{uuid}".encode(), hashlib.sha256)
-    return base64.b32encode(digest)[:_MAC].decode().lower()
+    return base64.b32encode(digest[:_BYTES]).decode().lower()
 
 
 def local_part(secret: bytes, kind: str, uuid: str) -> str:
