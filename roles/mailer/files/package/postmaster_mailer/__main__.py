@@ -12,14 +12,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import uvicorn
 import uvloop
 from redis.exceptions import RedisError
 
-from . import connect, http_server, metrics
+from . import connect, gauges, http_server, metrics
 from .backdata import BackData, Names
 from .config import DEFAULT, Config, ConfigError, Prometheus, load
 from .delivery import Delivery, Lane
@@ -30,7 +30,6 @@ from .log_follower import FileSource, JournalSource, LogFollower, Source
 from .mx import MxTaker, Rate
 from .passwords import Passwords
 from .quarantine import Quarantine
-from .queue import Queue, stream_key
 from .receiver import Intake, SmtpTaker
 from .records import Records
 from .reporter import Reporter
@@ -42,6 +41,7 @@ from .worker import Flow, Reading, Worker
 log = logging.getLogger("postmaster_mailer")
 
 DRAIN = 30.0  # seconds that work under way gets at a stop
+LOOKED = 5.0  # seconds between two looks at a queue
 
 
 class Stage:
@@ -50,6 +50,8 @@ class Stage:
     def __init__(self, settings: Config, name: str) -> None:
         self.settings, self.name = settings, name
         self.stop = asyncio.Event()
+        self.warnings = metrics.Warnings()
+        log.addHandler(self.warnings)
 
     def show(self, values: Callable[[], Mapping[str, float]], where: Prometheus) -> None:
         """Show metrics, and say that the stage is up."""
@@ -96,7 +98,7 @@ async def receiver(stage: Stage) -> None:
             ssl=tls if at_once else None,
             ssl_shutdown_timeout=TLS_END if at_once else None,
         )
-    stage.show(lambda: _taken_in(intake), settings.prometheus)
+    stage.show(lambda: _taken_in(intake, stage.warnings), settings.prometheus)
     await stage.stop.wait()
     for server in servers:
         await server.drain(DRAIN)
@@ -111,16 +113,17 @@ async def http_receiver(stage: Stage) -> None:
     server = http_server.Server(http_server.behind(app, settings.trusted_proxies), settings.bind)
     serving = asyncio.ensure_future(server.serve())
     await server.listening.wait()
-    stage.show(lambda: _taken_in(intake), settings.prometheus)
+    stage.show(lambda: _taken_in(intake, stage.warnings), settings.prometheus)
     await stage.until_stopped(serving, at_stop=server.leave)
 
 
-def _taken_in(intake: Intake) -> dict[str, float]:
+def _taken_in(intake: Intake, warnings: metrics.Warnings) -> dict[str, float]:
     counts = intake.counts
     return {
         "nbr_emails_enqueued": counts.enqueued,
         "nbr_recipients": counts.recipients,
         "nbr_dropped_emails": counts.dropped,
+        "receiver_warnings": warnings.count,
     }
 
 
@@ -142,7 +145,7 @@ async def transformer(stage: Stage) -> None:
         (names.primary_queue, names.default_queue), stage.name, claim_after=whole.reliable_queue.claim_after
     )
     worker = Worker(queue, reading, work.work)
-    stage.show(lambda: work.counts, settings.prometheus)
+    stage.show(lambda: {**work.counts, "transformer_warnings": stage.warnings.count}, settings.prometheus)
     await stage.until_stopped(worker.run(), at_stop=worker.stop)
 
 
@@ -164,8 +167,12 @@ async def postfix(stage: Stage) -> None:
     source: Source = FileSource(settings.logfile) if settings.logfile else JournalSource()
     secrets = connect.secrets(whole.transformer.secret_file)
     follower = LogFollower(queue, source, host=socket.gethostname(), secrets=secrets, told=told)
-    stage.show(lambda: delivery.counts, settings.prometheus)
-    await stage.until_stopped(worker.run(), follower.run(stage.stop), at_stop=worker.stop)
+    spooled: dict[str, float] = {}
+    stage.show(
+        lambda: {**delivery.counts, **spooled, "postfix_poller_warnings": stage.warnings.count}, settings.prometheus
+    )
+    looking = _look(stage, spooled, lambda: gauges.of_postfix(settings.spool))
+    await stage.until_stopped(worker.run(), follower.run(stage.stop), looking, at_stop=worker.stop)
 
 
 async def backdata(stage: Stage) -> None:
@@ -239,30 +246,26 @@ async def queues(stage: Stage) -> None:
     """How full the queue is."""
     whole = stage.settings
     queue = connect.queue_of(whole, whole.redis)
-    names = whole.reliable_queue.queue_names
-    told = Names(whole.backdata.queue_name)
-    shown = {
-        "primary_queue_messages": [names.primary_queue],
-        "default_queue_messages": [names.default_queue],
-        "event_queue_messages": [told.told, told.of("post"), told.of("manager")],
-        "queue_to_postfix_messages": [whole.postfix.incoming_queue_name],
-        "event_dead_letter_messages": [told.dead("post"), told.dead("manager")],
-    }
+    shown = gauges.shown_streams(whole)
     counted: dict[str, float] = {}
     stage.show(lambda: counted, whole.redis.prometheus)
+    await _look(stage, counted, lambda: gauges.of_redis(queue, shown))
+
+
+async def _look(stage: Stage, counted: dict[str, float], look: Callable[[], Awaitable[Mapping[str, float]]]) -> None:
+    """Look every few seconds. What cannot be counted is not shown, and is warned of once."""
+    failed = ""
     while not stage.stop.is_set():
         try:
-            counted |= {name: await _length(queue, streams) for name, streams in shown.items()}
-        except (RedisError, OSError) as err:
+            counted |= await look()
+            failed = ""
+        except (RedisError, OSError, gauges.PostfixQueueError) as err:
             counted.clear()
-            log.warning("the queue cannot be counted: %s", err)
+            if str(err) != failed:
+                log.warning("a queue cannot be counted: %s", err)
+            failed = str(err)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stage.stop.wait(), 5)
-
-
-async def _length(queue: Queue, streams: Sequence[str]) -> int:
-    keys = [stream_key(number, stream) for number in range(queue.partitions) for stream in streams]
-    return sum([await queue.redis.xlen(key) for key in keys])
+            await asyncio.wait_for(stage.stop.wait(), LOOKED)
 
 
 STAGES: dict[str, Callable[[Stage], Awaitable[None]]] = {

@@ -201,6 +201,7 @@ class PostfixLog(Stage):
     """Delivery, and the log that tells how it went."""
 
     logfile: Path | None = None
+    spool: Path = Path("/var/spool/postfix")
     postfix: Smtp = Smtp()
     string_replacer: Replacer = Replacer()
     connections: int = Field(default=20, ge=1, le=1000)
