@@ -261,8 +261,8 @@ POSTQUEUE = '{"queue_name": "%s", "queue_id": "4bXc", "recipients": []}'
             {"incoming": 0, "active": 1, "deferred": 2, "hold": 0},
         ),
         (
-            "echo 'postqueue: fatal: no permission' >&2; exit 69",
-            "postqueue -j: postqueue: fatal: no permission: is this user in the group postdrop?",
+            "echo 'postqueue: fatal: Permission denied' >&2; exit 69",
+            "postqueue -j: postqueue: fatal: Permission denied: is this user in the group postdrop?",
         ),
         (None, "postqueue cannot be started: No such file or directory"),
     ],

@@ -44,7 +44,7 @@ FIXED = {
     "local_transport": "error:there is no local mail here",
     "queue_directory": str(SPOOL),
     "maillog_file": str(LOG),
-    "maillog_file_permissions": "0644",  # the stage beside it, which is not root, reads it; Postfix 3.9 and later
+    "maillog_file_compressor": "/bin/true",  # the stage may still be reading what was put aside
     "data_directory": str(DATA),
 }
 OURS = {
@@ -93,6 +93,12 @@ def services(settings: Config) -> dict[str, str]:
     }
 
 
+def readable() -> dict[str, str]:
+    """The stage beside it, which is not root, reads the log. Postfix 3.7 writes it for all to read."""
+    known = subprocess.run(["postconf", "-d"], check=True, capture_output=True, text=True).stdout
+    return {"maillog_file_permissions": "0644"} if "\nmaillog_file_permissions = " in known else {}
+
+
 def _run(*words: str) -> None:
     subprocess.run(words, check=True)
 
@@ -115,7 +121,8 @@ def main() -> None:
     ETC.mkdir(exist_ok=True)
     shutil.copy("/usr/share/postfix/master.cf.dist", ETC / "master.cf")
     (ETC / "mailer_commands").write_text(COMMANDS)
-    (ETC / "main.cf").write_text("".join(f"{name} = {value}\n" for name, value in parameters(settings, legacy).items()))
+    main_cf = {**parameters(settings, legacy), **readable()}
+    (ETC / "main.cf").write_text("".join(f"{name} = {value}\n" for name, value in main_cf.items()))
     _run("postconf", "-MX", "smtp/inet")
     for service, line in services(settings).items():
         _run("postconf", "-Me", f"{service}={line}")

@@ -101,7 +101,8 @@ async def _asked() -> dict[str, int]:
             process.kill()
             await process.wait()
     if code != 0:
-        raise PostfixQueueError(f"postqueue -j: {said or code}: is this user in the group postdrop?")
+        hint = ": is this user in the group postdrop?" if "denied" in said else ""
+        raise PostfixQueueError(f"postqueue -j: {said or code}{hint}")
     return {queue: counted[queue] for queue in POSTFIX_QUEUES if queue != "corrupt"}
 
 
