@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postmaster_mailer import ctl, events
+from postmaster_mailer import ctl, events, spool
 from postmaster_mailer.backdata import WHY
 from postmaster_mailer.envelope import Envelope
 from postmaster_mailer.queue import ENVELOPE, EVENT, MESSAGE, SENDER, Move, Queue, partition_of, stream_key
@@ -80,6 +80,7 @@ STREAM               WAITING  WORKED ON  OLDEST
 primary              0        0          -
 default              0        0          -
 outgoing             0        0          -
+outgoing-waiting     0        0          -
 events               0        0          -
 events-post          0        0          -
 events-post-dead     0        0          -
@@ -120,6 +121,7 @@ STREAM               WAITING  WORKED ON  OLDEST
 primary              1        0          3 d
 default              1        3          3 d
 outgoing             0        0          -
+outgoing-waiting     0        0          -
 events               0        0          -
 events-post          0        0          -
 events-post-dead     0        0          -
@@ -338,7 +340,7 @@ def test_no_dead_letters(mailerctl: Ctl) -> None:
 def test_replay(mailerctl: Ctl, words: list[str], expected: tuple[int, str, str], left: list[str]) -> None:
     assert mailerctl(*words) == expected
     assert [one["uuid"] for one in json.loads(mailerctl("dead", "--json")[1])] == left
-    posting = json.loads(mailerctl("status", "--json")[1])[4]
+    posting = json.loads(mailerctl("status", "--json")[1])[5]
     assert (posting["name"], posting["waiting"]) == ("events-post", 3 - len(left))
 
 
@@ -518,3 +520,67 @@ def test_who_reads_no_further(mailerctl: Ctl, config: Path) -> None:
     done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, env=env, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# -- pools -----------------------------------------------------------------------------------------------
+
+
+def test_pools_of_a_mailer_without_any(mailerctl: Ctl) -> None:
+    assert mailerctl("pools") == (0, "all mail leaves by Postfix's own address\n", "")
+
+
+def test_pools(mailerctl: Ctl, config: Path, redis_server: RedisServer) -> None:
+    day = datetime.datetime.now(datetime.UTC).date()
+    grown, second, ahead = (str(day - datetime.timedelta(days)) for days in (9, 1, -1))
+    with config.open("a") as file:
+        file.write(
+            f"""\
+postfixlog:
+  pools:
+    receipts: {{addresses: [{{helo: a.example.org}}]}}
+    news:
+      streams: [news]
+      warm-up: [10, 20]
+      addresses:
+        - {{helo: b.example.org, warm-up-since: {grown}}}
+        - {{helo: c.example.org, warm-up-since: {second}}}
+        - {{helo: d.example.org, warm-up-since: {ahead}}}
+"""
+        )
+
+    async def go() -> None:
+        queue = queue_of(redis_server)
+        await queue.redis.set(f"mailer:warm-up:news:c.example.org:{day}", 7)
+        await queue.redis.aclose()
+
+    run(go())
+    assert mailerctl("pools") == (
+        0,
+        """\
+POOL      ADDRESS        DAY  SENT  OF
+receipts  a.example.org  -    -     -
+news      b.example.org  -    -     -
+news      c.example.org  2    7     20
+news      d.example.org  0    0     0
+""",
+        "",
+    )
+    assert json.loads(mailerctl("pools", "--json")[1])[2] == {
+        "pool": "news",
+        "address": "c.example.org",
+        "day": 2,
+        "sent": 7,
+        "limit": 20,
+    }
+
+
+def test_push_back_without_postfix(
+    mailerctl: Ctl, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("s" * 32)
+    with config.open("a") as file:
+        file.write(f"transformer: {{secret-file: {tmp_path}/secret}}\n")
+    monkeypatch.setattr(spool, "_PLACES", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    said = "mailerctl: postfix is not there: run this on the host of Postfix, as root\n"
+    assert mailerctl("push-back") == (2, "", said)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from postmaster_mailer.log_follower import FileSource, Line, LogFollower, _of_journal
+from postmaster_mailer.log_follower import FileSource, JournalSource, Line, LogFollower, _of_journal
 from postmaster_mailer.queue import EVENT, Queue
 from postmaster_mailer.returnpath import BOUNCE, local_part
 from redis.asyncio import Redis
@@ -208,3 +208,24 @@ def test_redis_is_away_for_a_while(redis_server: RedisServer, tmp_path: Path) ->
 )
 def test_entries_of_the_journal(raw: bytes, expected: Line | None) -> None:
     assert _of_journal(raw) == expected
+
+
+def test_the_journal_is_read_by_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands before a line is what its writer says; the unit is what systemd says."""
+    program = tmp_path / "journalctl"
+    entry = json.dumps({"SYSLOG_IDENTIFIER": "postfix/qmgr", "MESSAGE": "A000000001: removed", "__CURSOR": "c2"})
+    program.write_text(f"#!/bin/sh\necho \"$@\" > {tmp_path}/words\ncat <<'END'\n{entry}\nEND\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    async def first(place: str) -> list[Line]:
+        lines = JournalSource(["postfix.service", "postfix@-.service"]).lines(place)
+        async with contextlib.aclosing(lines):  # type: ignore[type-var]
+            return await anext(lines)
+
+    assert run(first("c1")) == [Line("postfix/qmgr: A000000001: removed", "c2")]
+    words = "--follow --output=json --no-pager --no-tail --after-cursor=c1"
+    units = "_SYSTEMD_UNIT=postfix.service _SYSTEMD_UNIT=postfix@-.service"
+    assert (tmp_path / "words").read_text() == f"{words} {units}\n"
+    run(first(""))
+    assert "--since=-1day" in (tmp_path / "words").read_text()

@@ -16,11 +16,14 @@ import dns.message
 import dns.resolver
 import dns.rrset
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from postmaster_mailer import ctl, preflight
+from postmaster_mailer import connect, ctl, preflight
+from postmaster_mailer.__main__ import STAGES, Stage
+from postmaster_mailer.config import ConfigError, load
 from postmaster_mailer.preflight import Check
 from redis.asyncio import Redis
 
@@ -382,6 +385,38 @@ def test_preflight_of_a_host_that_is_fit(host: dict[str, str | int], capsys: pyt
         0,
         {"name": "outbound", "verdict": "ok", "said": f"127.0.0.1:{host['outside']} answers", "remedy": ""},
     )
+
+
+def test_of_postfix_alone(host: dict[str, str | int], capsys: pytest.CaptureFixture[str]) -> None:
+    both = FIT.format(**host).splitlines()[1:3]
+    assert call(host, "--postfix-only") == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [line.split() for line in both]
+
+
+@pytest.mark.parametrize(
+    ("public", "reached"),
+    [(["127.0.0.1"], False), (["127.0.0.2"], True), ([], True)],  # what listens is on 127.0.0.1
+)
+def test_delivery_does_not_start_where_postfix_is_public(
+    host: dict[str, str | int], monkeypatch: pytest.MonkeyPatch, public: list[str], reached: bool
+) -> None:
+    monkeypatch.setattr(preflight, "public", lambda addresses: public)
+    monkeypatch.setattr(connect, "secrets", lambda path: (b"s" * 32,))
+    up: list[Stage] = []
+    monkeypatch.setattr(Stage, "show", lambda stage, *dummy: (up.append(stage), stage.stop.set()))
+    stage = Stage(load([Path(str(host["config"]))]), "postfix")
+
+    def go() -> None:
+        uvloop.run(STAGES["postfix"](stage))
+
+    if reached:
+        go()
+    else:
+        with pytest.raises(ConfigError) as err:
+            go()
+        said = f"port {host['postfix']} answers on 127.0.0.1, which is public: anybody could send by it; "
+        assert str(err.value) == said + "set inet_interfaces = loopback-only in main.cf and restart Postfix"
+    assert bool(up) == reached
 
 
 UNFIT = """\

@@ -19,16 +19,17 @@ import uvicorn
 import uvloop
 from redis.exceptions import RedisError
 
-from . import connect, gauges, http_server, metrics
+from . import connect, gauges, http_server, metrics, preflight
 from .backdata import BackData, Names
-from .config import DEFAULT, Config, ConfigError, Prometheus, load
-from .delivery import Delivery, Lane
+from .config import Config, ConfigError, Prometheus, default_files, load
+from .delivery import Delivery, Lane, Waiting, waiting_of
 from .events import UNSUBSCRIBE
 from .http_receiver import Manner as HttpManner
 from .http_receiver import application
 from .log_follower import FileSource, JournalSource, LogFollower, Source
 from .mx import MxTaker, Rate
 from .passwords import Passwords
+from .pools import Counts, Ways, today
 from .quarantine import Quarantine
 from .receiver import Intake, SmtpTaker
 from .records import Records
@@ -42,20 +43,21 @@ log = logging.getLogger("postmaster_mailer")
 
 DRAIN = 30.0  # seconds that work under way gets at a stop
 LOOKED = 5.0  # seconds between two looks at a queue
+INSTANCES_APART = 10  # ports
 
 
 class Stage:
     """What stages share: the configuration, this instance's name, and the order to stop."""
 
-    def __init__(self, settings: Config, name: str) -> None:
-        self.settings, self.name = settings, name
+    def __init__(self, settings: Config, name: str, instance: str = "1") -> None:
+        self.settings, self.name, self.instance = settings, f"{socket.gethostname()}-{name}-{instance}", instance
         self.stop = asyncio.Event()
         self.warnings = metrics.Warnings()
         log.addHandler(self.warnings)
 
     def show(self, values: Callable[[], Mapping[str, float]], where: Prometheus) -> None:
         """Show metrics, and say that the stage is up."""
-        metrics.serve(values, where)
+        metrics.serve(values, _of_instance(where, self.instance))
         _notify("READY=1")
         log.info("up")
 
@@ -72,6 +74,12 @@ class Stage:
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
+
+
+def _of_instance(where: Prometheus, instance: str) -> Prometheus:
+    """Each further process of a stage on this host shows its metrics ten ports above the one before."""
+    number = int(instance) if instance.isdecimal() else 1
+    return where.model_copy(update={"inet_port": where.inet_port + INSTANCES_APART * (max(number, 1) - 1)})
 
 
 async def receiver(stage: Stage) -> None:
@@ -97,6 +105,7 @@ async def receiver(stage: Stage) -> None:
             bind.inet_port,
             ssl=tls if at_once else None,
             ssl_shutdown_timeout=TLS_END if at_once else None,
+            reuse_port=True,
         )
     stage.show(lambda: _taken_in(intake, stage.warnings), settings.prometheus)
     await stage.stop.wait()
@@ -111,10 +120,11 @@ async def http_receiver(stage: Stage) -> None:
     intake = Intake(queue, stage.settings.reliable_queue.queue_names)
     app = application(intake, Passwords(settings.auth_logins), HttpManner(settings.size_limit))
     server = http_server.Server(http_server.behind(app, settings.trusted_proxies), settings.bind)
-    serving = asyncio.ensure_future(server.serve())
-    await server.listening.wait()
-    stage.show(lambda: _taken_in(intake, stage.warnings), settings.prometheus)
-    await stage.until_stopped(serving, at_stop=server.leave)
+    with http_server.listening(settings.bind) as listening:
+        serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+        await server.listening.wait()
+        stage.show(lambda: _taken_in(intake, stage.warnings), settings.prometheus)
+        await stage.until_stopped(serving, at_stop=server.leave)
 
 
 def _taken_in(intake: Intake, warnings: metrics.Warnings) -> dict[str, float]:
@@ -155,16 +165,22 @@ async def postfix(stage: Stage) -> None:
     queue = connect.queue_of(whole, settings)
     told = whole.backdata.queue_name
     where = settings.postfix
-    lanes = [Lane(where.hostname, where.port, socket.getfqdn()) for dummy in range(settings.connections)]
-    delivery = Delivery(queue, lanes, told=told, stopping=stage.stop.is_set)
+    await _private(whole)
+    lanes = [
+        Lane(where.hostname, where.port, settings.hostname or socket.getfqdn()) for _ in range(settings.connections)
+    ]
+    outgoing = whole.postfix.incoming_queue_name
+    waits = Waiting(queue, waiting=waiting_of(outgoing), outgoing=outgoing, consumer=stage.name, today=today)
+    ways = Ways(connect.pools_of(settings), Counts(queue))
+    delivery = Delivery(queue, lanes, told=told, ways=ways, waiting=waiting_of(outgoing), stopping=stage.stop.is_set)
     reading = Reading(
-        (whole.postfix.incoming_queue_name,),
+        (outgoing,),
         stage.name,
         count=settings.connections,
         claim_after=whole.reliable_queue.claim_after,
     )
     worker = Flow(queue, reading, delivery.work, at_once=settings.connections)
-    source: Source = FileSource(settings.logfile) if settings.logfile else JournalSource()
+    source: Source = FileSource(settings.logfile) if settings.logfile else JournalSource(settings.journal_units)
     secrets = connect.secrets(whole.transformer.secret_file)
     follower = LogFollower(queue, source, host=socket.gethostname(), secrets=secrets, told=told)
     spooled: dict[str, float] = {}
@@ -172,7 +188,30 @@ async def postfix(stage: Stage) -> None:
         lambda: {**delivery.counts, **spooled, "postfix_poller_warnings": stage.warnings.count}, settings.prometheus
     )
     looking = _look(stage, spooled, lambda: gauges.of_postfix(settings.spool))
-    await stage.until_stopped(worker.run(), follower.run(stage.stop), looking, at_stop=worker.stop)
+    await stage.until_stopped(
+        worker.run(), follower.run(stage.stop), waits.run(stage.stop), looking, at_stop=worker.stop
+    )
+
+
+async def _private(settings: Config) -> None:
+    """Refuse to work where the world can hand mail to Postfix. Behind NAT that cannot be seen from here."""
+    mx, where = settings.mxserver, settings.postfixlog.postfix
+    try:
+        own = await preflight.greeting(where.hostname, where.port)
+    except OSError:  # it is awaited, as at any other time
+        own = ""
+    try:
+        public = preflight.public(preflight.own_addresses())
+    except OSError as err:
+        log.warning("the addresses of this host cannot be read, so it is not known whether Postfix is private: %s", err)
+        return
+    greets = f"220 {mx.hostname or socket.getfqdn()} ESMTP"
+    open_, dummy = await preflight.exposed(where.port, public, greets, own)
+    if open_:
+        raise ConfigError(
+            f"port {where.port} answers on {', '.join(open_)}, which is public: anybody could send by it; "
+            "set inet_interfaces = loopback-only in main.cf and restart Postfix"
+        )
 
 
 async def backdata(stage: Stage) -> None:
@@ -209,7 +248,8 @@ async def mxserver(stage: Stage) -> None:
         connections_of_client=settings.connections_of_client,
     )
     server = Server(manner, taker)
-    await asyncio.get_running_loop().create_server(server, settings.bind.inet_interface, settings.bind.inet_port)
+    bind = settings.bind
+    await asyncio.get_running_loop().create_server(server, bind.inet_interface, bind.inet_port, reuse_port=True)
     clicks = Unsubscribe(addresses.secrets, reporter, unproven=addresses.forged)
 
     def counts() -> dict[str, float]:
@@ -220,13 +260,9 @@ async def mxserver(stage: Stage) -> None:
     if settings.unsubscribe_bind is None:
         await stage.stop.wait()
     else:
-        bind = settings.unsubscribe_bind
-        web = _Web(
-            uvicorn.Config(
-                clicks.app(), host=bind.inet_interface, port=bind.inet_port, log_level="warning", access_log=False
-            )
-        )
-        await stage.until_stopped(web.serve(), at_stop=web.leave)
+        web = _Web(uvicorn.Config(clicks.app(), log_level="warning", access_log=False))
+        with http_server.listening(settings.unsubscribe_bind) as listening:
+            await stage.until_stopped(web.serve(sockets=[listening]), at_stop=web.leave)
     await server.drain(DRAIN)
 
 
@@ -299,7 +335,7 @@ def _told_to_stop(stop: asyncio.Event) -> Iterator[None]:
 
 async def run(name: str, settings: Config, instance: str) -> None:
     """Run a stage."""
-    stage = Stage(settings, f"{socket.gethostname()}-{name}-{instance}")
+    stage = Stage(settings, name, instance)
     with _told_to_stop(stage.stop):
         await STAGES[name](stage)
     log.info("down")
@@ -313,7 +349,7 @@ def main() -> None:
     parser.add_argument("--instance", default="1", help="what tells this process from others of its stage on this host")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    paths = given.config or [DEFAULT / "mailer.yaml"]
+    paths = given.config or default_files()
     try:
         uvloop.run(run(given.stage, load(paths), given.instance))
     except ConfigError as err:

@@ -8,6 +8,7 @@ of the same manner. Secrets may be named by a file (``password-file``) instead o
 
 from __future__ import annotations
 
+import datetime
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, Val
 
 DEFAULT = Path("/etc/postmaster-mailer")
 Port = Annotated[int, Field(ge=1, le=65535)]
+PoolName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+# Messages a day that a new address sends, from its first day on. What comes after it has no limit.
+WARM_UP = (50, 100, 500, 1000, 5000, 10_000, 20_000, 40_000, 70_000, 100_000)
 
 
 class ConfigError(Exception):
@@ -28,6 +32,14 @@ class Section(BaseModel):
     """Keys are written with hyphens, and one that is not known is an error."""
 
     model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"), extra="forbid", frozen=True)
+
+
+def _once(where: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{where}: {name} stands there twice: give it to one pool")
+        seen.add(name)
 
 
 class Redis(Section):
@@ -197,14 +209,42 @@ class Replacer(Section):
     master_cf: Smtpd = Smtpd()
 
 
+class Address(Section):
+    """An address to send from. Postfix has a way out by it, which goes by the name that it greets with."""
+
+    helo: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9-]+)+$")
+    warm_up_since: datetime.date | None = None
+
+
+class Pool(Section):
+    """Addresses that some mail leaves by."""
+
+    streams: tuple[str, ...] = ()
+    logins: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    addresses: tuple[Address, ...] = Field(min_length=1)
+    warm_up: tuple[Annotated[int, Field(ge=1)], ...] = WARM_UP
+
+
 class PostfixLog(Stage):
     """Delivery, and the log that tells how it went."""
 
     logfile: Path | None = None
+    journal_units: tuple[str, ...] = ("postfix.service", "postfix@-.service")
     spool: Path = Path("/var/spool/postfix")
     postfix: Smtp = Smtp()
     string_replacer: Replacer = Replacer()
     connections: int = Field(default=20, ge=1, le=1000)
+    hostname: str | None = None
+    pools: Mapping[PoolName, Pool] = {}
+
+    @model_validator(mode="after")
+    def _once(self) -> PostfixLog:
+        _once("streams of pools", [one for pool in self.pools.values() for one in pool.streams])
+        _once("logins of pools", [one for pool in self.pools.values() for one in pool.logins])
+        _once("domains of pools", [one.lower() for pool in self.pools.values() for one in pool.domains])
+        _once("helo of pools", [one.helo.lower() for pool in self.pools.values() for one in pool.addresses])
+        return self
 
 
 class Yahoo(Section):
@@ -312,6 +352,12 @@ class Config(Section):
     mxserver: MxServer = MxServer()
     redis: Stage = Stage()
     common_config: Common = Common()
+
+
+def default_files() -> list[Path]:
+    """Where the configuration is unless something else is said. What is secret may stand in a file of its own."""
+    secret = DEFAULT / "mailer.secret.yaml"
+    return [DEFAULT / "mailer.yaml", *([secret] if secret.exists() else [])]
 
 
 def load(paths: Iterable[Path]) -> Config:

@@ -28,6 +28,7 @@ from .backdata import Measured, Names, Plain, Sink
 from .dkim import SigningKey, SigningKeyError, read_key
 from .hooks import Hook, HookError
 from .mx import Addresses
+from .pools import Address, Pool, Pools
 from .queue import Queue
 from .returnpath import SHORTEST_SECRET, UNSUBSCRIBE
 from .suppression import Rules, Suppression
@@ -160,6 +161,21 @@ class RotatedKeys:
             if one["state"] == "active"
             for path in (Path(one.get("path") or self._folder / f"{self._domain}.{one['selector']}.key"),)
         ]
+
+
+def pools_of(settings: config.PostfixLog) -> Pools:
+    """Which mail leaves by which addresses."""
+    made = {
+        name: Pool(name, [Address(of.helo, of.warm_up_since) for of in one.addresses], one.warm_up)
+        for name, one in settings.pools.items()
+    }
+    given = [(made[name], one) for name, one in settings.pools.items()]
+    return Pools(
+        list(made.values()),
+        {stream: pool for pool, one in given for stream in one.streams},
+        {login: pool for pool, one in given for login in one.logins},
+        {domain.lower(): pool for pool, one in given for domain in one.domains},
+    )
 
 
 def suppression_of(settings: config.Config, queue: Queue) -> Suppression | None:

@@ -22,12 +22,15 @@ from typing import Any, TypeAlias
 
 from redis.exceptions import RedisError
 
-from . import connect, events, inspection, preflight
+from . import check, connect, events, inspection, preflight
 from .backdata import Names, dead_letters, replay
-from .config import DEFAULT, Config, ConfigError, load
+from .config import Config, ConfigError, default_files, load
+from .delivery import waiting_of
+from .pools import Counts, today
 from .queue import Queue
 from .records import Records
 from .returnpath import UUID
+from .spool import Spool, SpoolError, push_back
 from .suppression import MANUAL, Entry, Suppression, SuppressionError, as_dict
 
 SINKS = ("post", "manager")
@@ -58,8 +61,9 @@ class Mailer:
         self.told = Names(settings.backdata.queue_name)
         self.incoming = (names.primary_queue, names.default_queue)
         self.before_postfix = (*self.incoming, settings.postfix.incoming_queue_name)
+        self.waiting = waiting_of(settings.postfix.incoming_queue_name)
         after = [stream for sink in SINKS for stream in (self.told.of(sink), self.told.dead(sink))]
-        self.streams = (*self.before_postfix, self.told.told, *after)
+        self.streams = (*self.before_postfix, self.waiting, self.told.told, *after)
 
 
 # -- what is there ---------------------------------------------------------------------------------------
@@ -86,9 +90,9 @@ async def trace(given: Given, mailer: Mailer) -> int:
     if record is None or record.envelope is None:
         raise UnknownError(f"nothing is known of {given.uuid}: it never came, or longer ago than records are kept")
     envelope, states = record.envelope, record.states
-    taken, outgoing = (
+    taken, outgoing, waiting = (
         {one for stream in streams for entry in found[stream] for one in entry["recipients"]}
-        for streams in (mailer.incoming, mailer.before_postfix[-1:])
+        for streams in (mailer.incoming, mailer.before_postfix[-1:], [mailer.waiting])
     )
 
     def state(recipient: str) -> dict[str, Any]:
@@ -96,6 +100,8 @@ async def trace(given: Given, mailer: Mailer) -> int:
             return dict(states[recipient])
         if recipient in taken or recipient in outgoing:
             return {"state": "taken in" if recipient in taken else "transformed"}
+        if recipient in waiting:
+            return {"state": "waits for another day"}
         refused = states.get("", {}).get("state") == events.ERROR
         return {"state": "not sent" if refused else "handed over"}
 
@@ -228,6 +234,47 @@ def _told(given: Given, count: int, wanted: int, done: str, others: str) -> int:
     return 0
 
 
+# -- the way out ------------------------------------------------------------------------------------------
+
+
+async def pools(given: Given, mailer: Mailer) -> int:
+    """The pools, and how much new addresses have sent today."""
+    all_, counts, day = connect.pools_of(mailer.settings.postfixlog).all, Counts(mailer.queue), today()
+    found: list[dict[str, Any]] = []
+    for pool in all_:
+        for one in pool.addresses:
+            limit = pool.limit(one, day)
+            sent = None if limit is None else await counts.read(pool, one, day)
+            number = (day - one.since).days + 1 if one.since is not None and limit is not None else None
+            found.append({"pool": pool.name, "address": one.helo, "day": number, "sent": sent, "limit": limit})
+    if given.json:
+        return _json(found)
+    rows = [["-" if cell is None else cell for cell in one.values()] for one in found]
+    print(
+        _table(["POOL", "ADDRESS", "DAY", "SENT", "OF"], rows) if rows else "all mail leaves by Postfix's own address"
+    )
+    return 0
+
+
+async def pushed_back(given: Given, mailer: Mailer) -> int:
+    """Have what Postfix has not sent in the queue again."""
+    settings = mailer.settings
+    try:
+        done = await push_back(
+            mailer.queue,
+            Spool(),
+            secrets=connect.secrets(settings.transformer.secret_file),
+            outgoing=settings.postfix.incoming_queue_name,
+            host=socket.gethostname(),
+        )
+    except SpoolError as err:
+        raise CtlError(str(err)) from err
+    if given.json:
+        return _json(vars(done))
+    print(f"{done.back} are in the queue again; {done.foreign} of others and {done.hold} on hold stay in the spool")
+    return 0
+
+
 # -- before a start, before a stop -----------------------------------------------------------------------
 
 
@@ -261,14 +308,19 @@ async def checked(given: Given, mailer: Mailer) -> int:
     except OSError as err:
         raise CtlError(f"the addresses of this host cannot be read: {err}") from err
     domains = sorted({one.return_path_domain.lower() for one in settings.transformer.domain_settings})
-    found = [
-        await preflight.outbound(given.host, given.port),
-        *await preflight.postfix(where.hostname, where.port, preflight.public(own), f"220 {hostname} ESMTP"),
-        *await preflight.redis(mailer.queue.redis),
-        preflight.certificate("receiver", settings.receiver.certificate, now),
-        *([preflight.certificate("mxserver", mx.certificate, now)] if mx.certificate else []),
-        *[await preflight.return_path(one, hostname, own, preflight.mx_of) for one in domains],
-    ]
+    of_postfix = await preflight.postfix(where.hostname, where.port, preflight.public(own), f"220 {hostname} ESMTP")
+    found = (
+        of_postfix
+        if given.postfix_only
+        else [
+            await preflight.outbound(given.host, given.port),
+            *of_postfix,
+            *await preflight.redis(mailer.queue.redis),
+            preflight.certificate("receiver", settings.receiver.certificate, now),
+            *([preflight.certificate("mxserver", mx.certificate, now)] if mx.certificate else []),
+            *[await preflight.return_path(one, hostname, own, preflight.mx_of) for one in domains],
+        ]
+    )
     if given.json:
         _json([vars(one) for one in found])
     else:
@@ -278,6 +330,18 @@ async def checked(given: Given, mailer: Mailer) -> int:
             for row in [(one.verdict, one.name, one.said), *([("", "", f"remedy: {one.remedy}")] if one.remedy else [])]
         ]))  # fmt: skip
     return 1 if any(one.verdict == preflight.FAILED for one in found) else 0
+
+
+async def config_checked(given: Given, mailer: Mailer) -> int:
+    """Whether stages could start with the configuration."""
+    found = check.faults(mailer.settings, given.stage or check.LOOKS)
+    if given.json:
+        _json(found)
+    elif found:
+        raise ConfigError("\n".join(found))
+    else:
+        print("the configuration can be used")
+    return 1 if found else 0
 
 
 # -- said ------------------------------------------------------------------------------------------------
@@ -332,6 +396,12 @@ def _up_to(most: int) -> Callable[[str], int]:
 Command: TypeAlias = "Callable[[Given, Mailer], Awaitable[int]]"
 
 
+def _stage(text: str) -> str:
+    if text not in check.LOOKS:
+        raise argparse.ArgumentTypeError(f"{text} is no stage: choose of {', '.join(check.LOOKS)}")
+    return text
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     shared = argparse.ArgumentParser(add_help=False)
@@ -355,9 +425,14 @@ def parser() -> argparse.ArgumentParser:
     _of_list(command("suppress", suppress, "the suppression list"), shared)
     one = command("drain", drain, "wait until nothing waits for Postfix")
     one.add_argument("--timeout", type=_up_to(_DAY), default=300, help="seconds (300)")
+    one = command("check-config", config_checked, "whether stages could start with the configuration")
+    one.add_argument("stage", nargs="*", type=_stage, help="these stages alone")
     one = command("preflight", checked, "whether this host is fit to send")
     one.add_argument("--host", default="aspmx.l.google.com", help="whom to try (aspmx.l.google.com)")
     one.add_argument("--port", type=_up_to(65_535), default=25, help="at which port (25)")
+    one.add_argument("--postfix-only", action="store_true", help="only that Postfix answers, and is private")
+    command("pools", pools, "by which addresses mail leaves, and how far new ones are")
+    command("push-back", pushed_back, "put what Postfix, which must be at rest, has not sent into the queue again")
     return top
 
 
@@ -386,7 +461,7 @@ def _of_list(whole: argparse.ArgumentParser, shared: argparse.ArgumentParser) ->
 
 
 async def _run(given: Given) -> int:
-    settings = load(given.config or [DEFAULT / "mailer.yaml"])
+    settings = load(given.config or default_files())
     queue = connect.queue_of(settings, settings.redis)
     try:
         work: Command = given.work

@@ -5,20 +5,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import logging
 import re
 import time
 from collections.abc import Callable, Sequence
 
+from redis.exceptions import RedisError
+
 from . import events
 from .envelope import Envelope
 from .metrics import LATENCY
-from .queue import EVENT, MESSAGE, SENDER, Fields, Move, Queue, Taken
+from .pools import DEFAULT_WAY, FullError, Way, Ways
+from .queue import ENVELOPE, EVENT, MESSAGE, SENDER, Fields, Move, Queue, Taken, stream_key
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 5.0  # seconds between two attempts to hand over what Postfix does not take for now
 SILENCE = 300.0  # seconds that Postfix may be silent (RFC 5321 section 4.5.3.2)
+LOOK = 60.0  # seconds between two looks at the day
+BACK = 16  # messages that go back at a time
 _HOSTILE = re.compile(r"[\x00-\x20\x7f<>]")
 
 
@@ -31,11 +38,12 @@ class Lane:
 
     def __init__(self, host: str, port: int, name: str) -> None:
         self._host, self._port, self._name = host, port, name
+        self._said = ""  # under which name we are there
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
-    async def send(self, sender: str, recipient: str, stuffed: bytes) -> str | None:
-        """Hand over one message; its text is dot-stuffed and ends in the final dot.
+    async def send(self, sender: str, recipient: str, stuffed: bytes, helo: str = DEFAULT_WAY) -> str | None:
+        """Hand over one message; its text is dot-stuffed and ends in the final dot. ``helo`` is the way it shall go.
 
         None: Postfix has it. Else why it never will. Raises :class:`AwayError` where it may later.
         """
@@ -43,17 +51,17 @@ class Lane:
             return "553 5.1.3 an address has a space, a bracket or a control character in it"
         try:
             async with asyncio.timeout(SILENCE):
+                await self._greet(helo or self._name)
                 return await self._transaction(sender, recipient, stuffed)
         except (OSError, EOFError, TimeoutError, ValueError) as err:
             self.close()
             raise AwayError(f"Postfix at {self._host}:{self._port}: {err or type(err).__name__}") from err
 
     async def _transaction(self, sender: str, recipient: str, stuffed: bytes) -> str | None:
-        if self._writer is None or self._writer.is_closing():
-            await self._open()
         assert self._writer is not None
+        utf8 = "" if (sender + recipient).isascii() else " SMTPUTF8"  # RFC 6531 section 3.4
         # All at once (RFC 2920): if one is refused, so are those after it.
-        self._writer.write(f"MAIL FROM:<{sender}>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n".encode())
+        self._writer.write(f"MAIL FROM:<{sender}>{utf8}\r\nRCPT TO:<{recipient}>\r\nDATA\r\n".encode())
         mail, rcpt, data = [await self._reply() for dummy in range(3)]
         if data[0] == "3":
             self._writer.write(stuffed)
@@ -71,11 +79,17 @@ class Lane:
             self.close()
         raise AwayError(f"Postfix says {reply}")
 
-    async def _open(self) -> None:
-        self._reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=65_536)
-        self._judged(await self._reply())
-        self._writer.write(f"EHLO {self._name}\r\n".encode())
-        self._judged(await self._reply())
+    async def _greet(self, name: str) -> None:
+        """Be there under a name; another one begins anew (RFC 5321 section 4.1.4)."""
+        if self._writer is None or self._writer.is_closing():
+            self._reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=65_536)
+            self._said = ""
+            self._judged(await self._reply())
+        if self._said != name:
+            self._writer.write(f"EHLO {name}\r\n".encode())
+            if self._judged(await self._reply()) is not None:
+                raise ValueError(f"it does not take EHLO {name}")
+            self._said = name
 
     async def _reply(self) -> str:
         assert self._reader is not None
@@ -91,6 +105,11 @@ class Lane:
         self._reader = self._writer = None
 
 
+def waiting_of(outgoing: str) -> str:
+    """The stream of what was taken from ``outgoing`` and waits for another day."""
+    return f"{outgoing}-waiting"
+
+
 def stuffed(raw: bytes) -> bytes:
     """A message as it follows DATA (RFC 5321 section 4.5.2)."""
     text = (b"\r\n" + raw).replace(b"\r\n.", b"\r\n..")[2:]
@@ -98,7 +117,10 @@ def stuffed(raw: bytes) -> bytes:
 
 
 class Delivery:
-    """Gives entries to free lanes. What Postfix refuses for good is told in the stream ``told``."""
+    """Gives entries to free lanes. What Postfix refuses for good is told in the stream ``told``.
+
+    What no address may send today goes to the stream ``waiting``.
+    """
 
     def __init__(
         self,
@@ -106,10 +128,13 @@ class Delivery:
         lanes: Sequence[Lane],
         *,
         told: str,
+        ways: Ways,
+        waiting: str = "",
         stopping: Callable[[], bool] = lambda: False,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._queue, self._told, self._stopping, self._now = queue, told, stopping, now
+        self._ways, self._waiting = ways, waiting
         self._lanes: asyncio.LifoQueue[Lane] = asyncio.LifoQueue()
         for lane in lanes:
             self._lanes.put_nowait(lane)
@@ -125,24 +150,34 @@ class Delivery:
         envelope, text = taken.envelope, stuffed(taken.fields[MESSAGE])
         sender = taken.fields[SENDER].decode()
         follows: list[tuple[str, Fields]] = []
+        waits = []
         for recipient in envelope.recipients:
             try:
-                refusal = await self._hand_over(sender, recipient, text)
+                way = await self._ways.find(envelope)
+            except FullError:
+                waits.append(recipient)
+                continue
+            try:
+                refusal = await self._hand_over(sender, recipient, text, way)
             except AwayError:
+                await self._ways.give_up(way)
                 return None
             if refusal is None:
                 self.counts["postfix_emails_to_postfix"] += 1
             else:
                 follows.append((self._told, {EVENT: self._refused(envelope, recipient, refusal)}))
+        if waits:
+            left = dataclasses.replace(envelope, recipients=tuple(waits))
+            follows.append((self._waiting, {**taken.fields, ENVELOPE: left.dumps()}))
         LATENCY.labels("postfix").observe(self._now() - envelope.received)
         return Move(taken, follows)
 
-    async def _hand_over(self, sender: str, recipient: str, text: bytes) -> str | None:
+    async def _hand_over(self, sender: str, recipient: str, text: bytes, way: Way) -> str | None:
         pause = 0.1
         while True:
             lane = await self._lanes.get()
             try:
-                return await lane.send(sender, recipient, text)
+                return await lane.send(sender, recipient, text, way.helo)
             except AwayError as err:
                 if self._stopping():
                     raise
@@ -154,3 +189,43 @@ class Delivery:
 
     def _refused(self, envelope: Envelope, recipient: str, refusal: str) -> bytes:
         return events.bounce(events.HARD, uuid=envelope.uuid, now=self._now(), reason=refusal, rcpt=recipient)
+
+
+class Waiting:
+    """What waits for another day goes back to the stream ``outgoing`` when it has come, and at each start."""
+
+    def __init__(
+        self, queue: Queue, *, waiting: str, outgoing: str, consumer: str, today: Callable[[], object]
+    ) -> None:
+        self._queue, self._waiting, self._outgoing = queue, waiting, outgoing
+        self._consumer, self._today = consumer, today
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """See to it until told to stop."""
+        day: object = None
+        while not stop.is_set():
+            try:
+                if (now := self._today()) != day:
+                    await self.back()
+                    day = now
+            except (RedisError, OSError, TimeoutError) as err:
+                log.warning("mail that waits for its day cannot be looked after for now: %s", err)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), LOOK)
+
+    async def back(self) -> None:
+        """Take all that waits now, and what a process that died had taken. Raises RedisError."""
+        queue, stream, me = self._queue, self._waiting, self._consumer
+        await queue.prepare([stream])
+        for partition in range(queue.partitions):
+            left = await queue.redis.xlen(stream_key(partition, stream))  # more may come, which has had its turn
+            while left > 0:
+                found = (
+                    await queue.own(partition, [stream], me, count=BACK)
+                    or await queue.claim(partition, stream, me, idle=LOOK, count=BACK)
+                    or await queue.take(partition, [stream], me, count=BACK, block=0.001)
+                )
+                if not found:
+                    break
+                await queue.move([Move(one, [(self._outgoing, one.fields)]) for one in found])
+                left -= len(found)

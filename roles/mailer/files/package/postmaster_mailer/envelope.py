@@ -62,10 +62,11 @@ def read(message: Message, recipients: tuple[str, ...], *, login: str, received:
     if not recipients:
         raise EnvelopeError("there is no recipient: name one in To or Cc" if from_header else "there is no recipient")
     stream_id = _text(message, b"x-stream-id") or None
-    return Envelope(uuid, recipients, int(priority), stream_id, login, received, _author_domain(message))
+    return Envelope(uuid, recipients, int(priority), stream_id, login, received, author_domain(message))
 
 
-def _author_domain(message: Message) -> str:
+def author_domain(message: Message) -> str:
+    """The domain of the first author; empty where there is none."""
     authors = addresses(message.get(b"from") or b"")
     return authors[0].rpartition("@")[2].lower() if authors else ""
 

@@ -74,6 +74,14 @@ def behind(app: ASGIApp, proxies: Sequence[IPvAnyNetwork]) -> ASGIApp:
     return ProxyHeadersMiddleware(app, [str(one) for one in proxies])  # type: ignore[arg-type, return-value]
 
 
+def listening(bind: Listen) -> socket.socket:
+    """A socket that other processes of the stage may listen beside. Raises OSError."""
+    family, kind, dummy, dummy2, address = socket.getaddrinfo(
+        bind.inet_interface, bind.inet_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    return socket.create_server(address[:2], family=family, reuse_port=True)
+
+
 class Server(uvicorn.Server):
     """uvicorn, which leaves signals to its caller. Set ``should_exit`` to end ``serve()`` in order."""
 

@@ -245,12 +245,18 @@ class Queue:
         if self._replicas and int(answers[-1]) < self._replicas:
             raise RedisError(f"it reached {answers[-1]} of {self._replicas} replicas in time")
 
-    async def call(self, script: str, batch: Sequence[list[Any]]) -> list[Any]:
-        """The answers to a script, for each list of words: how many keys, the keys, the rest. Raises RedisError."""
-        answers = await self._run(script, batch)
+    async def call(self, script: str, batch: Sequence[list[Any]], *, durable: bool = False) -> list[Any]:
+        """The answers to a script, for each list of words: how many keys, the keys, the rest. Raises RedisError.
+
+        ``durable``: the replicas have what it did, too.
+        """
+        replicas = self._replicas if durable else 0
+        answers = await self._run(script, batch, replicas=replicas)
         if any(isinstance(one, NoScriptError) for one in answers):
             again = [at for at, one in enumerate(answers) if isinstance(one, NoScriptError)]
-            for at, answer in zip(again, await self._run(script, [batch[at] for at in again]), strict=True):
+            for at, answer in zip(
+                again, await self._run(script, [batch[at] for at in again], replicas=replicas), strict=True
+            ):
                 answers[at] = answer
         for answer in answers:
             if isinstance(answer, Exception):
