@@ -36,8 +36,8 @@ RETURN = r"""
 _value:
   description:
     - Under C(all) C(plain), settings that may be shown, and C(secret), those that may not, to be laid over these.
-    - Under the name of each stage the same two of what it gets; C(handed), files to hand to it, each by its C(source) and
-      the C(path) under which the settings name it; and C(listens), what it listens on, each as C(address) and C(port).
+    - Under the name of each stage the same two of what it gets; C(handed), files to hand to it, each by its C(source)
+      and the C(path) under which the settings name it; and C(listens), each as C(address) and C(port).
   type: dict
 """
 

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck shell=sh
 #
 # Makes a release of the mailer from its archive, beside those that are there. What runs does not notice.
 #   sh install.sh <folder of releases> <release> <archive> [<index>]

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck shell=sh
 #
 # What the mailer has on this host, as JSON; it changes nothing.
 #   sh look.sh <folder of releases> <folder of secrets>
@@ -11,9 +12,11 @@ done)
 releases=$(for one in "$1"/*/complete; do
   [ ! -e "$one" ] || printf '"%s",' "$(basename "${one%/complete}")"
 done)
+# One that others can read is as good as none: it is to be mended.
+has() { [ -s "$2/$1" ] && [ "$(stat -c '%a %U' "$2/$1")" = '600 root' ]; }
 digest=
-[ ! -s "$2/redis.password" ] || digest=$(tr -d '\n' < "$2/redis.password" | sha256sum | cut -d ' ' -f 1)
-[ -s "$2/return-path.secret" ] && secret=true || secret=false
+! has redis.password "$2" || digest=$(tr -d '\n' < "$2/redis.password" | sha256sum | cut -d ' ' -f 1)
+has return-path.secret "$2" && secret=true || secret=false
 getent passwd postmaster-mailer-transformer > /dev/null && users=true || users=false
 printf '{"machine":"%s","current":"%s","releases":[%s],"units":[%s],"redis_digest":"%s","secret":%s,"users":%s}\n' \
   "$(uname -m)" "$(basename "$(readlink "$1/current" || true)")" "${releases%,}" "${units%,}" "$digest" "$secret" "$users"

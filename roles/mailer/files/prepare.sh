@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck shell=sh
 #
 # Users of the stages, and the secrets that nobody has given.
 #   sh prepare.sh <folder of secrets> <secret>... -- <user>...
@@ -13,6 +14,8 @@ while [ "$1" != -- ]; do
     openssl rand -hex 32 > "$folder/.$1.new"
     mv "$folder/.$1.new" "$folder/$1"
   fi
+  chown root:root "$folder/$1"
+  chmod 0600 "$folder/$1"
   shift
 done
 shift

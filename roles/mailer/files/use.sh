@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck shell=sh
 #
 # Makes a release the one in use, and removes all others but the one that was.
 #   sh use.sh <folder of releases> <release>

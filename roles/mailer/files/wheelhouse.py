@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes the archive that a host installs the mailer from: the package, what it needs and, by choice, the wheels of that.
+"""Makes the archive that a host installs the mailer from: the package, what it needs and, by choice, its wheels.
 
     PIP_INDEX_URL=... python3 wheelhouse.py <folder of the package> <requirements> <archive> [<python> <machine>]
 

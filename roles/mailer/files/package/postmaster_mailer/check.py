@@ -79,9 +79,8 @@ def _logins(logins: Iterable[Login]) -> None:
         one.username for one in logins if one.password_hash and not _HASH.match(one.password_hash.get_secret_value())
     ]
     if wrong:
-        raise ConfigError(
-            f'the password-hash of {", ".join(wrong)} is none of Argon2: make it with argon2 "$(openssl rand -hex 16)" -id -e'
-        )
+        how = 'make it with argon2 "$(openssl rand -hex 16)" -id -e'
+        raise ConfigError(f"the password-hash of {', '.join(wrong)} is none of Argon2: {how}")
 
 
 def _pair(certificate: Path, key: Path) -> None:

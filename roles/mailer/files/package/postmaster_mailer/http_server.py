@@ -76,10 +76,8 @@ def behind(app: ASGIApp, proxies: Sequence[IPvAnyNetwork]) -> ASGIApp:
 
 def listening(bind: Listen) -> socket.socket:
     """A socket that other processes of the stage may listen beside. Raises OSError."""
-    family, kind, dummy, dummy2, address = socket.getaddrinfo(
-        bind.inet_interface, bind.inet_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    return socket.create_server(address[:2], family=family, reuse_port=True)
+    found = socket.getaddrinfo(bind.inet_interface, bind.inet_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return socket.create_server(found[4][:2], family=found[0], reuse_port=True)
 
 
 class Server(uvicorn.Server):
