@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import newest, redis, venv
+from . import debian, newest, venv
 from .places import (
     CACHE,
     COLLECTION,
@@ -79,8 +79,7 @@ def _mailer(*, full: bool) -> list[Step]:
     """The mailer's package, which knows nothing of Ansible, with libraries of its own."""
     folder = venv.ensure("mailer")
     env = environment(folder, PYTHONPATH=str(MAILER), **test_environment(full=full))
-    if found := redis.folder():
-        env["PATH"] = os.pathsep.join([env["PATH"], str(found)])
+    env["PATH"] = os.pathsep.join([env["PATH"], *map(str, debian.folders())])
     mypy: list[str | Path] = ["mypy", "--config-file", MAILER / "pyproject.toml", "-p", "postmaster_mailer"]
     return [
         Step("mailer types", call(mypy), env | {"PYTHONPATH": "", "MYPYPATH": str(MAILER)}),

@@ -12,13 +12,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import uvloop
 from redis.exceptions import RedisError
 
-from . import connect, http_server, metrics, preflight
+from . import connect, gauges, http_server, metrics, preflight
 from .backdata import BackData, Names
 from .config import Config, ConfigError, Prometheus, default_files, load
 from .delivery import Delivery, Lane, Waiting, waiting_of
@@ -31,7 +31,6 @@ from .mx import MxTaker
 from .passwords import Passwords
 from .pools import Counts, Ways, today
 from .quarantine import Quarantine
-from .queue import Queue, stream_key
 from .receiver import Intake, SmtpTaker, domains_of
 from .records import Records
 from .reporter import Reporter
@@ -45,6 +44,7 @@ from .worker import Flow, Reading, Worker
 log = logging.getLogger("postmaster_mailer")
 
 DRAIN = 30.0  # seconds that work under way gets at a stop
+LOOKED = 5.0  # seconds between two looks at a queue
 INSTANCES_APART = 10  # ports
 
 
@@ -54,6 +54,8 @@ class Stage:
     def __init__(self, settings: Config, name: str, instance: str = "1") -> None:
         self.settings, self.name, self.instance = settings, f"{socket.gethostname()}-{name}-{instance}", instance
         self.stop = asyncio.Event()
+        self.warnings = metrics.Warnings()
+        log.addHandler(self.warnings)
 
     def show(self, values: Callable[[], Mapping[str, float]], where: Prometheus) -> None:
         """Show metrics, and say that the stage is up."""
@@ -108,7 +110,7 @@ async def receiver(stage: Stage) -> None:
             ssl_shutdown_timeout=TLS_END if at_once else None,
             reuse_port=True,
         )
-    stage.show(lambda: _taken_in(intake), settings.prometheus)
+    stage.show(lambda: _taken_in(intake, stage.warnings), settings.prometheus)
     await stage.stop.wait()
     for server in servers:
         await server.drain(DRAIN)
@@ -126,16 +128,17 @@ async def http_receiver(stage: Stage) -> None:
     with http_server.listening(settings.bind) as listening:
         serving = asyncio.ensure_future(server.serve(sockets=[listening]))
         await server.listening.wait()
-        stage.show(lambda: _taken_in(intake), settings.prometheus)
+        stage.show(lambda: _taken_in(intake, stage.warnings), settings.prometheus)
         await stage.until_stopped(serving, at_stop=server.leave)
 
 
-def _taken_in(intake: Intake) -> dict[str, float]:
+def _taken_in(intake: Intake, warnings: metrics.Warnings) -> dict[str, float]:
     counts = intake.counts
     return {
         "nbr_emails_enqueued": counts.enqueued,
         "nbr_recipients": counts.recipients,
         "nbr_dropped_emails": counts.dropped,
+        "receiver_warnings": warnings.count,
     }
 
 
@@ -157,7 +160,7 @@ async def transformer(stage: Stage) -> None:
         (names.primary_queue, names.default_queue), stage.name, claim_after=whole.reliable_queue.claim_after
     )
     worker = Worker(queue, reading, work.work)
-    stage.show(lambda: work.counts, settings.prometheus)
+    stage.show(lambda: {**work.counts, "transformer_warnings": stage.warnings.count}, settings.prometheus)
     await stage.until_stopped(worker.run(), at_stop=worker.stop)
 
 
@@ -186,8 +189,16 @@ async def postfix(stage: Stage) -> None:
     source: Source = FileSource(settings.logfile) if settings.logfile else JournalSource(settings.journal_units)
     secrets = connect.secrets(whole.transformer.secret_file)
     follower = LogFollower(queue, source, host=socket.gethostname(), secrets=secrets, told=told)
-    stage.show(lambda: {**delivery.counts, **hole.counts}, settings.prometheus)
-    await stage.until_stopped(worker.run(), follower.run(stage.stop), waits.run(stage.stop), at_stop=worker.stop)
+    spooled: dict[str, float] = {}
+
+    def counts() -> dict[str, float]:
+        return {**delivery.counts, **hole.counts, **spooled, "postfix_poller_warnings": stage.warnings.count}
+
+    stage.show(counts, settings.prometheus)
+    looking = _look(stage, spooled, lambda: gauges.of_postfix(settings.spool))
+    await stage.until_stopped(
+        worker.run(), follower.run(stage.stop), waits.run(stage.stop), looking, at_stop=worker.stop
+    )
 
 
 async def _private(settings: Config) -> None:
@@ -268,32 +279,28 @@ async def queues(stage: Stage) -> None:
     """How full the queue is."""
     whole = stage.settings
     queue = connect.queue_of(whole, whole.redis)
-    names = whole.reliable_queue.queue_names
-    told = Names(whole.backdata.queue_name)
-    shown = {
-        "primary_queue_messages": [names.primary_queue],
-        "default_queue_messages": [names.default_queue],
-        "event_queue_messages": [told.told, told.of("post"), told.of("manager")],
-        "queue_to_postfix_messages": [whole.postfix.incoming_queue_name],
-        "event_dead_letter_messages": [told.dead("post"), told.dead("manager")],
-    }
+    shown = gauges.shown_streams(whole)
     counted: dict[str, float] = {}
     await connect.restored(whole, queue.redis)
     stage.show(lambda: counted, whole.redis.prometheus)
-    while not stage.stop.is_set():
-        try:
-            counted |= {name: await _length(queue, streams) for name, streams in shown.items()}
-        except (RedisError, OSError) as err:
-            counted.clear()
-            log.warning("the queue cannot be counted: %s", err)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stage.stop.wait(), 5)
+    await _look(stage, counted, lambda: gauges.of_redis(queue, shown))
     await connect.saved(whole, queue.redis)
 
 
-async def _length(queue: Queue, streams: Sequence[str]) -> int:
-    keys = [stream_key(number, stream) for number in range(queue.partitions) for stream in streams]
-    return sum([await queue.redis.xlen(key) for key in keys])
+async def _look(stage: Stage, counted: dict[str, float], look: Callable[[], Awaitable[Mapping[str, float]]]) -> None:
+    """Look every few seconds. What cannot be counted is not shown, and is warned of once."""
+    failed = ""
+    while not stage.stop.is_set():
+        try:
+            counted |= await look()
+            failed = ""
+        except (RedisError, OSError, gauges.PostfixQueueError) as err:
+            counted.clear()
+            if str(err) != failed:
+                log.warning("a queue cannot be counted: %s", err)
+            failed = str(err)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stage.stop.wait(), LOOKED)
 
 
 STAGES: dict[str, Callable[[Stage], Awaitable[None]]] = {

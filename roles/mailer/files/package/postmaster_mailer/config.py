@@ -233,6 +233,7 @@ class PostfixLog(Stage):
 
     logfile: Path | None = None
     journal_units: tuple[str, ...] = ("postfix.service", "postfix@-.service")
+    spool: Path = Path("/var/spool/postfix")
     postfix: Smtp = Smtp()
     string_replacer: Replacer = Replacer()
     connections: int = Field(default=20, ge=1, le=1000)

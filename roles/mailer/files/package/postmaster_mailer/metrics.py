@@ -4,23 +4,45 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from .config import Prometheus
 
 REGISTRY = CollectorRegistry()
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600, 3600)
 # From the moment a message was taken in until the stage was done with it.
 LATENCY = Histogram(
     "mailer_stage_seconds",
     "Seconds from a message's coming in until this stage was done with it.",
     ["stage"],
-    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600, 3600),
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+WAITED = Histogram(
+    "mailer_queue_wait_seconds",
+    "Seconds that an entry lay in a stream until this stage took it.",
+    ["stream"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+WORKED = Histogram(
+    "mailer_work_seconds",
+    "Seconds that this stage held an entry of a stream until it was done with it, or put it back.",
+    ["stream"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+OLDEST = Gauge(
+    "mailer_queue_oldest_seconds",
+    "Age of the oldest entry of a stream; 0 where there is none.",
+    ["stream"],
     registry=REGISTRY,
 )
 HELP = {
@@ -29,6 +51,12 @@ HELP = {
     "event_queue_messages": "Events that wait to be posted.",
     "event_dead_letter_messages": "Events that an endpoint did not take and that wait for a replay.",
     "queue_to_postfix_messages": "Messages that wait to be handed to Postfix.",
+    "message_dead_letter_messages": "Messages that a fault of the mailer kept from going on.",
+    "mailer_redis_memory_used_bytes": "Memory that Redis uses.",
+    "mailer_redis_memory_max_bytes": "Memory that Redis may use: maxmemory, or without it all of the machine's.",
+    "receiver_warnings": "Warnings and errors in this stage's log.",
+    "transformer_warnings": "Warnings and errors in this stage's log.",
+    "postfix_poller_warnings": "Warnings and errors in this stage's log.",
     "nbr_emails_enqueued": "Messages that were accepted and queued.",
     "nbr_recipients": "Recipients of the messages that were queued.",
     "nbr_dropped_emails": "Messages that were refused.",
@@ -63,8 +91,20 @@ HELP = {
 }
 
 
+class Warnings(logging.Handler):
+    """Counts what a log warns of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See :class:`logging.Handler`."""
+        self.count += 1
+
+
 class Shown(Collector):
-    """What is asked for when somebody looks. A gauge's name ends in ``_messages``, ``_percent`` or ``_posting``."""
+    """What is asked for when somebody looks. The name tells a gauge from a counter."""
 
     def __init__(self, values: Callable[[], Mapping[str, float]]) -> None:
         self._values = values
@@ -72,7 +112,7 @@ class Shown(Collector):
     def collect(self) -> Iterable[Metric]:
         """See :class:`prometheus_client.registry.Collector`."""
         for name, value in {**self._values(), "memory_usage_percent": _memory()}.items():
-            gauge = name.endswith(("_messages", "_percent", "_posting"))
+            gauge = name.endswith(("_messages", "_percent", "_posting", "_bytes"))
             kind = GaugeMetricFamily if gauge else CounterMetricFamily
             yield kind(name, HELP.get(name, name), value=value)
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
+from .metrics import WAITED, WORKED
 from .queue import Queue, Taken
 
 log = logging.getLogger(__name__)
@@ -111,10 +113,23 @@ class Worker:
         keys = [(one.partition, one.id) for one in taken]
         self._held.update(zip(keys, taken, strict=True))
         try:
-            await self._work(taken)
+            await self._timed(taken)
         finally:
             for key in keys:
                 self._held.pop(key, None)
+
+    async def _timed(self, taken: Sequence[Taken]) -> None:
+        """Have work done; how long it has waited, and how long it takes, goes to the metrics."""
+        now, begun = time.time(), time.perf_counter()
+        for one in taken:
+            # An entry's id is the time in milliseconds at which it came into the stream, by Redis's clock.
+            WAITED.labels(one.stream).observe(max(0.0, now - int(one.id.partition(b"-")[0]) / 1000))
+        try:
+            await self._work(taken)
+        finally:
+            took = time.perf_counter() - begun
+            for one in taken:
+                WORKED.labels(one.stream).observe(took)
 
     async def _hold(self) -> None:
         """Keep others from claiming what takes long here."""
@@ -190,7 +205,7 @@ class Flow(Worker):
 
     async def _one(self, taken: Taken) -> None:
         try:
-            await self._work([taken])
+            await self._timed([taken])
         except (RedisError, OSError, TimeoutError) as err:
             log.warning("an entry is worked on again: %s", err)
             self._again.update(range(self._queue.partitions))
