@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, settings
+from redis import Redis
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
@@ -45,6 +47,15 @@ class RedisServer:
         while not self.socket.exists():
             assert time.monotonic() < deadline, (self._folder / "log").read_text()
             time.sleep(0.02)
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """What the configuration says of it."""
+        return {"hostname": str(self.socket)}
+
+    def client(self) -> Redis:
+        """A connection of the test's own."""
+        return Redis(unix_socket_path=str(self.socket))
 
     def kill(self) -> None:
         """End it without a word, as kill -9 does."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+import json
 import os
 import signal
 import ssl
@@ -14,17 +15,32 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from postmaster_mailer.message import Message
+from postmaster_mailer.queue import stream_key
 from postmaster_mailer.smtp_server import Dialogue, Manner, Server
 
-from .conftest import ROOT, RedisServer
+from .conftest import ROOT
 from .test_dkim import pem, rsa_key
 
 PACKAGE = ROOT / "roles" / "mailer" / "files" / "package"
+
+
+class Servers(Protocol):
+    """Where the queue is."""
+
+    @property
+    def where(self) -> Mapping[str, Any]:
+        """What the configuration says of it."""
+
+    def client(self) -> Any:
+        """A connection of the test's own."""
+
+
 STAGES = ("receiver", "transformer", "postfix", "redis")
 
 
@@ -93,8 +109,10 @@ class FakePostfix:
 class Estate:
     """A mailer on this host: its configuration and its processes."""
 
-    def __init__(self, folder: Path, redis: RedisServer) -> None:
+    def __init__(self, folder: Path, redis: Servers, **queue: Any) -> None:
+        """``queue`` goes to the section reliable-queue, underscores for hyphens."""
         self.folder, self.redis = folder, redis
+        self._queue = {"partitions": 2, "claim-after": 2, **{name.replace("_", "-"): is_ for name, is_ in queue.items()}}
         self.log = folder / "mail.log"
         self.postfix = FakePostfix(self.log)
         self.ports = {stage: free_port() for stage in STAGES}
@@ -107,7 +125,7 @@ class Estate:
     def _settings(self) -> dict[str, Any]:
         def stage(name: str) -> dict[str, Any]:
             return {
-                "reliable-queue": {"redis": {"hostname": str(self.redis.socket)}},
+                "reliable-queue": {"redis": self.redis.where},
                 "prometheus": {"inet-port": self.ports[name]},
             }
 
@@ -117,7 +135,7 @@ class Estate:
             "return-path-domain": "rp.example.org",
         }
         return {
-            "reliable-queue": {"partitions": 2, "claim-after": 2},
+            "reliable-queue": self._queue,
             "receiver": {
                 **stage("receiver"),
                 "bind": {"inet-interface": "127.0.0.1", "inet-port": self.smtp},
@@ -156,6 +174,12 @@ class Estate:
         self.processes[stage].send_signal(signal.SIGTERM)
         return self.processes[stage].wait(40)
 
+    def told(self) -> list[dict[str, Any]]:
+        """All events so far."""
+        redis = self.redis.client()
+        keys = [stream_key(part, "events") for part in range(self._queue["partitions"])]
+        return [json.loads(fields[b"v"]) for key in keys for dummy, fields in redis.xrange(key)]
+
     def said(self) -> str:
         """The last words of each stage."""
         logs = sorted(self.folder.glob("*.log"))
@@ -187,6 +211,11 @@ class Application:
                 self._streams = None
             assert time.monotonic() < deadline, "it is never taken"
             await asyncio.sleep(0.1)
+
+    async def once(self, uuid: str, *recipients: str) -> str:
+        """The reply to a single try, over a connection of its own."""
+        self._streams = None
+        return await asyncio.wait_for(self._try(uuid, recipients, "a@example.org"), 40)
 
     async def _try(self, uuid: str, recipients: tuple[str, ...], sender: str) -> str:
         if self._streams is None:

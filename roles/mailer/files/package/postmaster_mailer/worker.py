@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from .queue import Queue, Taken
 
@@ -90,8 +90,10 @@ class Worker:
             nonlocal begun
             try:
                 await once()
-            except Exception:
+            except Exception as err:
                 begun = False
+                if isinstance(err, ResponseError) and str(err).startswith("NOGROUP"):
+                    await queue.prepare(streams)  # a failover has taken the group, or Redis was emptied
                 raise
 
         while not self._stopping.is_set():

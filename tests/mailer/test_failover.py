@@ -1,0 +1,308 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The queue on several servers of Redis, one of which is killed in mid-run: by Sentinel, and in a cluster.
+
+Everything is a process of its own on loopback: servers, sentinels, stages. Postfix alone is a fake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from postmaster_mailer.envelope import Envelope
+from postmaster_mailer.queue import Move, Queue, QueueError, Taken, partition_of, stream_key
+from postmaster_mailer.worker import Reading, Worker
+from redis.asyncio import Redis as AsyncRedis
+
+from .conftest import ROOT
+from .nodes import ClusterNodes, Node, Replicated, running
+from .nodes import until as wait_until
+from .stages import PACKAGE, Application, Estate
+from .test_stages import run, until
+
+STAGES = ("receiver", "transformer", "postfix")
+
+
+async def lossless(estate: Estate, fail_over: Callable[[], None], *, times: int) -> str:
+    """Mail comes in while servers fail over; all that got a yes arrives, and is told of. A sentence of it."""
+    await estate.postfix.start()
+    estate.start(*STAGES)
+    taken: set[str] = set()
+    over = asyncio.Event()
+
+    def handed_over() -> set[str]:
+        return {one.partition(" ")[0] for one in estate.postfix.delivered}
+
+    async def feed(lane: int) -> None:
+        app = Application(estate.smtp)
+        for number in itertools.count():
+            if over.is_set():
+                return
+            assert (await app.send(f"l{lane}n{number}", "b@example.com"))[:3] == "250"
+            taken.add(f"l{lane}n{number}")
+            await asyncio.sleep(0.02)
+
+    feeding = [asyncio.create_task(feed(lane)) for lane in range(5)]
+    for dummy in range(times):
+        before = len(estate.postfix.delivered)
+        await until(lambda: len(estate.postfix.delivered) > before + 20, estate.said)  # noqa: B023
+        while not taken - handed_over():  # something is on its way
+            await asyncio.sleep(0.001)
+        await asyncio.to_thread(fail_over)
+    before = len(taken)
+    await until(lambda: len(taken) > before + 20, estate.said)  # it goes on
+    over.set()
+    await asyncio.gather(*feeding)
+    await until(lambda: taken <= handed_over(), lambda: (taken - handed_over(), estate.said()), 120)
+    await until(
+        lambda: taken <= {one["uuid"] for one in estate.told()}, lambda: ("not all is told", estate.said()), 120
+    )
+    twice = sum(estate.postfix.delivered.values()) - len(estate.postfix.delivered)
+    return f"{len(taken)} messages, {times} failovers, {twice} more than once"
+
+
+def listening(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def replicated(tmp_path: Path) -> Any:
+    options = ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "10")
+    with running(Replicated(tmp_path, *options)) as servers:
+        yield servers
+
+
+@pytest.fixture
+def estate(tmp_path: Path, replicated: Replicated) -> Any:
+    one = Estate(tmp_path, replicated, replicas=1, replicas_wait=1.0)
+    yield one
+    one.end()
+
+
+def test_nothing_is_lost_by_a_failover(estate: Estate, replicated: Replicated) -> None:
+    async def go() -> None:
+        print(await lossless(estate, replicated.fail_over, times=2))
+
+    run(go())
+
+
+def test_no_yes_while_the_replicas_lag(estate: Estate, replicated: Replicated) -> None:
+    """Who asks again gets no yes either, whichever connection the question takes; one replica that has it is enough."""
+
+    async def go() -> None:
+        await estate.postfix.start()
+        estate.start("receiver")
+        app = Application(estate.smtp)
+        assert await app.send("u0", "b@example.com") == "250 2.0.0 u0 is queued"
+        one, other = replicated.replicas()
+        for replica in (one, other):
+            replica.signal(signal.SIGSTOP)
+        replies = [await app.once("u1", "b@example.com"), await app.once("u1", "b@example.com")]
+        estate.kill("receiver")
+        estate.start("receiver")
+        await until(lambda: listening(estate.smtp), estate.said)
+        replies.append(await app.once("u1", "b@example.com"))
+        assert {reply[:3] for reply in replies} == {"451"}, replies
+        one.signal(signal.SIGCONT)
+        assert await app.send("u1", "b@example.com") == "250 2.0.0 u1 is queued"
+        # Only that one has it, and becomes the primary.
+        old = replicated.primary()
+        old.kill()
+        await until(lambda: replicated.primary() is one, replicated.log)
+        other.signal(signal.SIGCONT)
+        estate.start("transformer", "postfix")
+        await until(lambda: len(estate.postfix.delivered) == 2, estate.said)
+        assert estate.postfix.delivered == {"u0 b@example.com": 1, "u1 b@example.com": 1}
+
+    run(go())
+
+
+@pytest.mark.parametrize("replicas", [0, 1])
+def test_what_no_replica_has_is_lost_by_a_failover(tmp_path: Path, replicas: int) -> None:
+    """So nobody is told yes before one has it; with ``replicas: 0`` he is."""
+
+    async def go(servers: Replicated, estate: Estate) -> None:
+        await estate.postfix.start()
+        estate.start("receiver")
+        app = Application(estate.smtp)
+        assert await app.send("u0", "b@example.com") == "250 2.0.0 u0 is queued"
+        await until(lambda: servers.client().wait(2, 100) == 2, servers.log)
+        for one in servers.replicas():
+            one.kill()
+        assert (await app.once("u1", "b@example.com"))[:3] == ("451" if replicas else "250")
+        await asyncio.to_thread(servers.forsake)
+        keys = [key for part in range(2) for key in servers.client().scan_iter(stream_key(part, "message:*"))]
+        assert [key.decode().rpartition(":")[2] for key in keys] == ["u0"]
+        # He who got no yes tries again.
+        assert await app.send("u1", "b@example.com") == "250 2.0.0 u1 is queued"
+
+    with running(Replicated(tmp_path)) as servers:
+        estate = Estate(tmp_path, servers, replicas=replicas, replicas_wait=1.0)
+        try:
+            run(go(servers, estate))
+        finally:
+            estate.end()
+
+
+@pytest.mark.parametrize("appended", ["yes", "no"])
+def test_replicas_have_it_on_disk_where_the_server_can_tell(tmp_path: Path, appended: str) -> None:
+    """By WAITAOF, since Redis 7.2 and in Valkey; one before has WAIT alone."""
+
+    async def go(primary: Node) -> None:
+        queue = Queue(AsyncRedis(port=primary.port), partitions=2, replicas=1, wait=0.5)
+        await queue.prepare(["default"])
+        waitaof = knows_waitaof(primary)
+        if waitaof and appended == "no":
+            with pytest.raises(QueueError, match="it reached 0 of 1 replicas in time"):
+                await queue.add("default", Envelope("u1", ("b@example.com",)), b"m")
+        else:
+            assert await queue.add("default", Envelope("u1", ("b@example.com",)), b"m")
+        told = primary.info("commandstats")
+        assert ("cmdstat_wait" in told, "cmdstat_waitaof" in told) == (not waitaof, waitaof)
+        await queue.redis.aclose()
+
+    with running(Node(tmp_path / "primary")) as primary:
+        with running(Node(tmp_path / "replica", "--replicaof", f"127.0.0.1 {primary.port}")) as replica:
+            replica.client().config_set("appendonly", appended)
+            wait_until(lambda: primary.client().wait(1, 100) == 1, replica.log)
+            run(go(primary))
+
+
+def knows_waitaof(node: Node) -> bool:
+    return "waitaof" in {name.decode().lower() if isinstance(name, bytes) else name for name in node.client().command()}
+
+
+def test_another_connection_is_told_no_either(tmp_path: Path) -> None:
+    """WAIT is for what its connection wrote: that of a message which is known already must have written, too."""
+
+    async def go(primary: Node, replica: Node) -> None:
+        queues = [Queue(AsyncRedis(port=primary.port), partitions=2, replicas=1, wait=0.3) for dummy in range(3)]
+        one = Envelope("u1", ("b@example.com",))
+        replica.signal(signal.SIGSTOP)
+        for queue in queues[:2]:
+            with pytest.raises(QueueError, match="it reached 0 of 1 replicas in time"):
+                await queue.add("default", one, b"m")
+        replica.signal(signal.SIGCONT)
+        assert await queues[2].add("default", one, b"m") is False
+        for queue in queues:
+            await queue.redis.aclose()
+
+    with running(Node(tmp_path / "primary")) as primary:
+        with running(Node(tmp_path / "replica", "--replicaof", f"127.0.0.1 {primary.port}")) as replica:
+            wait_until(lambda: primary.client().wait(1, 100) == 1, replica.log)
+            run(go(primary, replica))
+
+
+def test_a_group_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    """As it is where the primary died before a replica had heard of the group."""
+
+    async def go(node: Node) -> None:
+        queue = Queue(AsyncRedis(port=node.port), partitions=2)
+        found: list[str] = []
+
+        async def work(entries: Sequence[Taken]) -> None:
+            found.extend(one.envelope.uuid for one in entries)
+            await queue.move([Move(one) for one in entries])
+
+        worker = Worker(queue, Reading(("default",), "one", block=0.05), work)
+        working = asyncio.create_task(worker.run())
+        for uuid in ("u1", "u2"):
+            await queue.add("default", Envelope(uuid, ("b@example.com",)), b"m")
+            await until(lambda: uuid in found, lambda: found)  # noqa: B023
+            node.client().flushall()
+        worker.stop()
+        await working
+        await queue.redis.aclose()
+
+    with running(Node(tmp_path / "redis")) as node:
+        run(go(node))
+
+
+# -- a cluster ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Any:
+    with running(ClusterNodes(tmp_path)) as servers:
+        yield servers
+
+
+def test_nothing_is_lost_by_a_failover_in_a_cluster(tmp_path: Path, cluster: ClusterNodes) -> None:
+    async def go() -> None:
+        print(await lossless(estate, lambda: cluster.fail_over(stream_key(0, "default")), times=2))
+        held = {cluster.of(stream_key(part, "default")).port for part in range(4)}
+        assert len(held) == 3  # each server had a share
+        status = await asyncio.to_thread(ctl, estate, "status")
+        assert (status.returncode, status.stderr) == (0, ""), status
+        trace = await asyncio.to_thread(ctl, estate, "trace", "l0n0")
+        assert (trace.returncode, "handed over" in trace.stdout) == (0, True), trace
+
+    estate = Estate(tmp_path, cluster, replicas=1, replicas_wait=1.0, partitions=4)
+    try:
+        run(go())
+    finally:
+        estate.end()
+
+
+def test_what_lies_on_other_servers_goes_on(tmp_path: Path, cluster: ClusterNodes) -> None:
+    """While a primary and its replica are dead, the mail of their partitions is refused, and only that."""
+
+    async def go() -> None:
+        await estate.postfix.start()
+        estate.start(*STAGES)
+        app = Application(estate.smtp)
+        here, there = (next(f"u{n}" for n in itertools.count() if partition_of(f"u{n}", 2) == part) for part in (0, 1))
+        assert (await app.send(here, "b@example.com"))[:3] == (await app.send(there, "b@example.com"))[:3] == "250"
+        await until(lambda: len(estate.postfix.delivered) == 2, estate.said)
+        dead = cluster.of(stream_key(0, "default"))
+        assert dead is not cluster.of(stream_key(1, "default"))
+        replica = next(one for one in cluster.nodes if one.info("replication").get("master_port") == dead.port)
+        dead.kill()
+        replica.kill()
+        for number in range(20):
+            uuid = f"n{number}"
+            if partition_of(uuid, 2):
+                assert (await app.send(uuid, "b@example.com"))[:3] == "250"
+                await until(lambda: estate.postfix.delivered[f"{uuid} b@example.com"] == 1, estate.said)  # noqa: B023
+            else:
+                assert (await app.once(uuid, "b@example.com"))[:3] == "451"
+        replica.start()
+        dead.start()
+        assert (await app.send("n0", "b@example.com"))[:3] == (await app.send("n1", "b@example.com"))[:3] == "250"
+
+    estate = Estate(tmp_path, cluster)
+    try:
+        run(go())
+    finally:
+        estate.end()
+
+
+# -- TLS and a user of its own -----------------------------------------------------------------------------
+
+
+def documented(heading: str) -> list[str]:
+    """The ACL rules that the guide gives under a heading, as words."""
+    text = (ROOT / "docs" / "mailer.md").read_text()
+    block = text.partition(heading)[2].partition("```\n")[2].partition("```")[0]
+    return block.replace("\\\n", " ").split()[1:]
+
+
+def ctl(estate: Estate, *words: str) -> subprocess.CompletedProcess[str]:
+    """What mailerctl says."""
+    command = [sys.executable, "-m", "postmaster_mailer.ctl", "--config", str(estate.folder / "mailer.yaml"), *words]
+    env = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
