@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from redis import Redis, RedisCluster
 from redis.cluster import ClusterNode
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 
 def program() -> str:
@@ -49,6 +49,16 @@ def until(condition: Callable[[], object], what: object = "", seconds: float = 6
                 return
         assert time.monotonic() < deadline, what() if callable(what) else what
         time.sleep(0.05)
+
+
+def caught_up(primary: Node, replicas: int = 1) -> bool:
+    """Whether its replicas have all, on disk where the server can tell: after a full copy that takes a while."""
+    one = primary.client(single_connection_client=True)
+    one.set("caught up", 1)
+    try:
+        return bool(one.execute_command("WAITAOF", 0, replicas, 100)[1] == replicas)
+    except ResponseError:  # before Redis 7.2
+        return bool(one.wait(replicas, 100) == replicas)
 
 
 class Node:
@@ -146,7 +156,7 @@ class Replicated:
             one.start()
         for one in replicas:
             one.client().replicaof("127.0.0.1", primary.port)
-        until(lambda: primary.client().wait(2, 100) == 2, primary.log)
+        until(lambda: caught_up(primary, 2), primary.log)
         for sentinel in self.sentinels:
             sentinel.watch(primary, quorum=2)
         until(lambda: all(self._knows(one) for one in self.sentinels), self.sentinels[0].log)

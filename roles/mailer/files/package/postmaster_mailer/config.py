@@ -184,6 +184,7 @@ class Queue(Section):
     partitions: int = Field(default=4, ge=1, le=1024)
     replicas: int = Field(default=0, ge=0)
     replicas_wait: float = Field(default=2.0, gt=0)
+    replicas_on_disk: bool = False  # by WAITAOF, to which a replica answers once a second
     claim_after: float = Field(default=60.0, ge=1)
     keep_records: int = Field(default=604_800, ge=3600)  # seconds
 

@@ -55,7 +55,7 @@ def redis_of(where: config.Redis) -> Servers:
     options = shared | {"username": where.username, "password": password, "protocol": 3}
     if where.cluster:
         nodes = [ClusterNode(host, port) for host, port in map(_place, where.cluster)]
-        return Cluster(startup_nodes=nodes, require_full_coverage=False, **options)
+        return Cluster(startup_nodes=nodes, require_full_coverage=False, reinitialize_steps=0, **options)
     if where.hostname.startswith("/"):
         return Redis(unix_socket_path=where.hostname, **options)
     if where.sentinels:
@@ -89,6 +89,7 @@ def queue_of(settings: config.Config, stage: config.Stage) -> Queue:
         keep=queue.keep_records,
         replicas=queue.replicas,
         wait=queue.replicas_wait,
+        disk=queue.replicas_on_disk,
     )
 
 

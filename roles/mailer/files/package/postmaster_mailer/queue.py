@@ -125,7 +125,7 @@ class _Together:
             answers: Sequence[Any]
             try:
                 answers = await self._run([words for words, dummy in batch])
-            except (RedisError, OSError, TimeoutError) as err:
+            except Exception as err:  # whatever it is: nobody waits for ever
                 answers = [err] * len(batch)
             for (dummy, asked), answer in zip(batch, answers, strict=True):
                 if asked.done():  # who waited for it has gone
@@ -140,18 +140,24 @@ class Queue:
     """The streams of all partitions. ``keep`` is how many seconds the record of a message is kept.
 
     ``replicas`` is how many of them must have a message before it counts as queued, ``wait`` how many seconds they get.
-    Where the server knows WAITAOF (Redis 7.2, Valkey), they must have it on disk.
+    With ``disk`` they must have it on disk, for which the server must know WAITAOF (Redis 7.2, Valkey).
     """
 
     def __init__(
-        self, redis: Servers, *, partitions: int, keep: int = 86_400, replicas: int = 0, wait: float = 2.0
+        self,
+        redis: Servers,
+        *,
+        partitions: int,
+        keep: int = 86_400,
+        replicas: int = 0,
+        wait: float = 2.0,
+        disk: bool = False,
     ) -> None:
         self.redis = redis
         self.partitions = partitions
         self._keep = keep
-        self._replicas, self._wait = replicas, wait
+        self._replicas, self._wait, self._disk = replicas, wait, disk
         self._scripts: dict[str, str] = {}
-        self._disk: bool | None = None  # whether the server knows WAITAOF
         # In a cluster no partition waits for another one's server.
         apart = range(partitions if isinstance(redis, Cluster) else 1)
         self._adds = [_Together(lambda batch: self._run(_ADD, batch, replicas=self._replicas)) for dummy in apart]
@@ -289,21 +295,11 @@ class Queue:
         """The answers to commands: an error where one failed, or did not reach the replicas."""
         if not replicas:
             return [one for one, dummy in await answers(self.redis, commands)]
-        if self._disk is None:
-            self._disk = await self._knows_waitaof(commands[0][0])
         last = [*(["WAITAOF", 0] if self._disk else ["WAIT"]), replicas, int(self._wait * 1000)]
         return [
             problem if (problem := _short(reached, replicas)) and not isinstance(one, Exception) else one
             for one, reached in await answers(self.redis, commands, last)
         ]
-
-    async def _knows_waitaof(self, key: str) -> bool:
-        ((answer, dummy),) = await answers(self.redis, [(key, ["WAITAOF", 0, 0, 0])])
-        if isinstance(answer, ResponseError) and "unknown command" in str(answer):
-            return False
-        if isinstance(answer, Exception):
-            raise answer
-        return True
 
 
 def _short(reached: Any, replicas: int) -> Exception | None:

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
-from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.cluster import ClusterNode, ClusterPipeline, RedisCluster
 from redis.exceptions import AskError, ClusterDownError, ConnectionError, RedisClusterException, RedisError, TimeoutError
 
 Words: TypeAlias = Sequence[Any]
@@ -17,52 +18,75 @@ Words: TypeAlias = Sequence[Any]
 _CHANGED = (AskError, ClusterDownError, ConnectionError, TimeoutError, OSError)
 
 
+@contextlib.contextmanager
+def _away() -> Iterator[None]:
+    """What the client says where a server is away, as it is said of a single one.
+
+    The AttributeError is redis-py's: a connection that one task has closed, as the cluster is another, while a second
+    one uses it.
+    """
+    try:
+        yield
+    except (RedisClusterException, AttributeError) as err:
+        raise ConnectionError(str(err)) from err
+
+
+class _Pipeline(ClusterPipeline):
+    async def execute(self, *args: Any, **options: Any) -> list[Any]:
+        with _away():
+            return await super().execute(*args, **options)
+
+
 class Cluster(RedisCluster):
-    """A cluster. That it cannot be reached is a RedisError, as it is with a single server."""
+    """A cluster. That a server cannot be reached is a RedisError, as it is with a single one."""
 
     async def initialize(self, *args: Any, **options: Any) -> Cluster:
         """Learn which server has which slots, unless that is known."""
-        try:
+        with _away():
             await super().initialize(*args, **options)
-        except RedisClusterException as err:
-            raise ConnectionError(str(err)) from err
         return self
 
-    async def get_nodes_from_slot(self, command: str, *args: Any) -> list[ClusterNode]:
-        """The server that a command goes to."""
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """The answer to a command."""
         try:
-            found: list[ClusterNode] = await super().get_nodes_from_slot(command, *args)
-        except RedisClusterException as err:
+            with _away():
+                return await super().execute_command(*args, **options)
+        except _CHANGED:
             self._initialize = True
-            raise ConnectionError(str(err)) from err
-        return found
+            raise
+
+    def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> ClusterPipeline:
+        """Commands that go together as far as their servers allow."""
+        return _Pipeline(self, transaction)  # type: ignore[abstract]
 
     async def answers(self, commands: Sequence[tuple[str, Words]], last: Words | None) -> list[tuple[Any, Any]]:
         """See the function of this name."""
         await self.initialize()
-        try:
-            nodes = [self.nodes_manager.get_node_from_slot(self.keyslot(key)) for key, dummy in commands]
-        except RedisClusterException as err:
-            await self.aclose()
-            raise ConnectionError(str(err)) from err
         found: list[tuple[Any, Any]] = [(None, None)] * len(commands)
 
-        async def ask(node: ClusterNode) -> None:
-            asked = [at for at, one in enumerate(nodes) if one == node]
+        async def ask(node: ClusterNode, asked: Sequence[int]) -> None:
             pipe = self.pipeline()
             for words in (*(commands[at][1] for at in asked), *([last] if last else [])):
                 pipe.execute_command(*words, target_nodes=node)
             try:
-                # Not led on to another server: what follows in the same connection is for what this one has done.
+                # Not led on to another server: WAIT is for what this connection has written.
                 said = await pipe.execute(raise_on_error=False, allow_redirections=False)
             except (RedisError, OSError) as err:
                 said = [err] * (len(asked) + 1)
             for at, answer in zip(asked, said, strict=False):
                 found[at] = (answer, said[-1] if last else None)
 
-        await asyncio.gather(*(ask(node) for node in dict.fromkeys(nodes)))
+        try:
+            with _away():
+                nodes = [self.nodes_manager.get_node_from_slot(self.keyslot(key)) for key, dummy in commands]
+        except ConnectionError:
+            self._initialize = True
+            raise
+        places = {node: [at for at, one in enumerate(nodes) if one == node] for node in nodes}
+        await asyncio.gather(*(ask(node, asked) for node, asked in places.items()))
         if any(isinstance(one, _CHANGED) for one, dummy in found):
-            await self.aclose()
+            # Asked anew at the next command. Nothing is closed: others use these connections.
+            self._initialize = True
         return found
 
     async def any_answers(self) -> bool:
