@@ -41,7 +41,7 @@ class Servers(Protocol):
         """A connection of the test's own."""
 
 
-STAGES = ("receiver", "transformer", "postfix", "redis")
+STAGES = ("receiver", "transformer", "postfix", "redis", "backdata")
 
 
 def free_port() -> int:
@@ -154,6 +154,7 @@ class Estate:
                 "postfix": {"hostname": "127.0.0.1", "port": self.postfix.port},
             },
             "redis": stage("redis"),
+            "backdata": stage("backdata"),
         }
 
     def start(self, *stages: str) -> None:

@@ -312,3 +312,86 @@ def ctl(estate: Estate, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "postmaster_mailer.ctl", "--config", str(estate.folder / "mailer.yaml"), *words]
     env = {**os.environ, "PYTHONPATH": str(PACKAGE)}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+class Guarded:
+    """A server that is reached over TLS with a certificate alone, by the user that the guide gives."""
+
+    def __init__(self, folder: Path, certificate: Path, *, without: str = "") -> None:
+        self.certificate = str(certificate)
+        rules = [one.replace("PASSWORD", "hunter2") for one in documented("### A user of its own") if one != without]
+        files = {"ca": self.certificate, "pem": self.certificate}
+        words = [word for name in ("cert", "key", "ca-cert") for word in (f"--tls-{name}-file", self.certificate)]
+        self.node = Node(folder / "redis", *words, "--user", *rules, tls=files)
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """What the configuration says of it."""
+        pem = self.certificate
+        files = {"tls-ca-file": pem, "tls-certificate": pem, "tls-key": pem}
+        return {"port": self.node.port, "tls": True, "username": "mailer", "password": "hunter2", **files}
+
+    def start(self) -> None:
+        """Start it."""
+        self.node.start()
+
+    def client(self) -> Any:
+        """Its administrator."""
+        return self.node.client()
+
+    def denied(self) -> set[str]:
+        """What the user was not allowed."""
+        return {f"{one['reason']} {one['object']} of {one['username']}" for one in self.client().acl_log()}
+
+    def end(self) -> None:
+        """End it."""
+        self.node.kill()
+
+
+def test_all_of_it_with_tls_and_a_user_that_may_little(tmp_path: Path, certificate: Path) -> None:
+    async def go(servers: Guarded, estate: Estate) -> None:
+        await estate.postfix.start()
+        estate.start(*STAGES, "redis")
+        app = Application(estate.smtp)
+        assert await app.send("u1", "b@example.com") == "250 2.0.0 u1 is queued"
+        await until(lambda: {one["uuid"] for one in estate.told()} == {"u1"}, estate.said)
+        estate.start("backdata")
+        await until(lambda: not estate.told(), estate.said)
+        for words, said in (
+            (("status",), "outgoing"), (("trace", "u1"), "delivered"), (("dead",), ""), (("replay",), ""),
+            (("suppress", "add", "c@example.com"), ""), (("suppress", "list"), "c@example.com"),
+            (("suppress", "remove", "c@example.com"), ""), (("drain",), ""),
+        ):  # fmt: skip
+            done = await asyncio.to_thread(ctl, estate, *words)
+            assert (done.returncode, said in done.stdout) == (0, True), (words, done)
+        checked = await asyncio.to_thread(ctl, estate, "preflight", "--host", "127.0.0.1")
+        assert "appendfsync is always" in checked.stdout, checked
+        assert servers.denied() == set()
+        # Stages that die leave work to others.
+        estate.kill("transformer")
+        estate.kill("postfix")
+        estate.start("transformer", "postfix")
+        assert await app.send("u2", "b@example.com") == "250 2.0.0 u2 is queued"
+        await until(lambda: len(estate.postfix.delivered) == 2, estate.said)
+        assert servers.denied() == set()
+
+    with running(Guarded(tmp_path, certificate)) as servers, mailer(tmp_path, servers) as estate:
+        run(go(servers, estate))
+
+
+@pytest.mark.parametrize("missing", ["+evalsha", "+wait", "tls-certificate", "tls-ca-file"])
+def test_without_what_it_needs_nothing_is_taken(tmp_path: Path, certificate: Path, missing: str) -> None:
+    async def go(estate: Estate) -> None:
+        estate.start("receiver")
+        await until(lambda: listening(estate.smtp), estate.said)
+        assert (await Application(estate.smtp).once("u1", "b@example.com"))[:3] == "451"
+
+    class Lacking(Guarded):
+        @property
+        def where(self) -> dict[str, Any]:
+            gone = {missing, *(["tls-key"] if missing == "tls-certificate" else [])}
+            return {name: value for name, value in super().where.items() if name not in gone}
+
+    with running(Lacking(tmp_path, certificate, without=missing)) as servers:
+        with mailer(tmp_path, servers, replicas=1 if missing == "+wait" else 0) as estate:
+            run(go(estate))
