@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,6 +21,8 @@ from redis import Redis, RedisCluster
 from redis.cluster import ClusterNode
 from redis.exceptions import RedisError, ResponseError
 
+from .conftest import ROOT
+
 
 def program() -> str:
     """The server's program; without one the test is skipped."""
@@ -27,6 +30,20 @@ def program() -> str:
     if found is None:
         pytest.skip("no redis-server here")
     return found
+
+
+USER = {"username": "mailer", "password": "hunter2"}
+
+
+def documented_user(*, cluster: bool = False, sentinel: bool = False) -> list[str]:
+    """The user that the guide gives, as a server's options."""
+    text = (ROOT / "docs" / "mailer.md").read_text().partition("### A user of its own")[2].partition("\n## ")[0]
+    rules = text.partition("```\n")[2].partition("```")[0].replace("\\\n", " ")
+    if cluster:
+        rules += re.findall(r"for a cluster also `([^`]+)`", text)[0]
+    if sentinel:
+        rules = re.findall(r"On sentinels: `([^`]+)`", text)[0]
+    return ["--user", *rules.replace("PASSWORD", USER["password"]).split()[1:]]
 
 
 def free_port() -> int:
@@ -116,6 +133,10 @@ class Node:
 
     end = kill
 
+    def denied(self) -> set[str]:
+        """What the mailer's user was not allowed."""
+        return {f"{one['reason']} {one['object']}" for one in self.client().acl_log() if one["username"] == "mailer"}
+
     def info(self, section: str) -> dict[str, Any]:
         """What it says of itself."""
         found: dict[str, Any] = self.client().info(section)
@@ -141,13 +162,15 @@ class Replicated:
     """A primary, two replicas, and three sentinels that watch them."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        self.nodes = [Node(folder / f"redis{number}", *options) for number in range(3)]
-        self.sentinels = [SentinelNode(folder / f"sentinel{number}") for number in range(3)]
+        self.nodes = [Node(folder / f"redis{number}", *options, *documented_user()) for number in range(3)]
+        user = documented_user(sentinel=True)
+        self.sentinels = [SentinelNode(folder / f"sentinel{number}", *user) for number in range(3)]
 
     @property
     def where(self) -> dict[str, Any]:
         """What the configuration says of it."""
-        return {"sentinels": [one.place for one in self.sentinels]}
+        asking = {f"sentinel-{name}": value for name, value in USER.items()}
+        return {"sentinels": [one.place for one in self.sentinels], **asking, **USER}
 
     def start(self) -> None:
         """Start all of it, and wait until each knows the others."""
@@ -214,12 +237,13 @@ class ClusterNodes:
 
     def __init__(self, folder: Path) -> None:
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no")
-        self.nodes = [Node(folder / f"node{number}", *options) for number in range(6)]
+        user = documented_user(cluster=True)
+        self.nodes = [Node(folder / f"node{number}", *options, *user) for number in range(6)]
 
     @property
     def where(self) -> dict[str, Any]:
         """What the configuration says of it."""
-        return {"cluster": [one.place for one in self.nodes[:3]]}
+        return {"cluster": [one.place for one in self.nodes[:3]], **USER}
 
     def start(self) -> None:
         """Start all of it, and wait until each knows the others."""

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from postmaster_mailer.config import Redis as Where
+from postmaster_mailer.connect import redis_of
 from postmaster_mailer.envelope import Envelope
 from postmaster_mailer.queue import Move, Queue, QueueError, Taken, partition_of, stream_key
 from postmaster_mailer.worker import Reading, Worker
 from redis.asyncio import Redis as AsyncRedis
 
-from .conftest import ROOT
-from .nodes import ClusterNodes, Node, Replicated, caught_up, running
+from .nodes import USER, ClusterNodes, Node, Replicated, caught_up, documented_user, running
 from .nodes import until as wait_until
 from .stages import PACKAGE, Application, Estate
 from .test_stages import run, until
@@ -68,6 +69,7 @@ async def lossless(estate: Estate, fail_over: Callable[[], None], *, times: int)
     await until(
         lambda: taken <= {one["uuid"] for one in estate.told()}, lambda: ("not all is told", estate.said()), 120
     )
+    assert [one.denied() for one in estate.redis.nodes] == [set()] * len(estate.redis.nodes)  # type: ignore[attr-defined]
     twice = sum(estate.postfix.delivered.values()) - len(estate.postfix.delivered)
     return f"{len(taken)} messages, {times} failovers, {twice} more than once"
 
@@ -300,13 +302,6 @@ def test_what_lies_on_other_servers_goes_on(tmp_path: Path, cluster: ClusterNode
 # -- TLS and a user of its own -----------------------------------------------------------------------------
 
 
-def documented(heading: str) -> list[str]:
-    """The ACL rules that the guide gives under a heading, as words."""
-    text = (ROOT / "docs" / "mailer.md").read_text()
-    block = text.partition(heading)[2].partition("```\n")[2].partition("```")[0]
-    return block.replace("\\\n", " ").split()[1:]
-
-
 def ctl(estate: Estate, *words: str) -> subprocess.CompletedProcess[str]:
     """What mailerctl says."""
     command = [sys.executable, "-m", "postmaster_mailer.ctl", "--config", str(estate.folder / "mailer.yaml"), *words]
@@ -319,17 +314,17 @@ class Guarded:
 
     def __init__(self, folder: Path, certificate: Path, *, without: str = "") -> None:
         self.certificate = str(certificate)
-        rules = [one.replace("PASSWORD", "hunter2") for one in documented("### A user of its own") if one != without]
+        rules = [one for one in documented_user() if one != without]
         files = {"ca": self.certificate, "pem": self.certificate}
         words = [word for name in ("cert", "key", "ca-cert") for word in (f"--tls-{name}-file", self.certificate)]
-        self.node = Node(folder / "redis", *words, "--user", *rules, tls=files)
+        self.node = Node(folder / "redis", *words, *rules, tls=files)
 
     @property
     def where(self) -> dict[str, Any]:
         """What the configuration says of it."""
         pem = self.certificate
         files = {"tls-ca-file": pem, "tls-certificate": pem, "tls-key": pem}
-        return {"port": self.node.port, "tls": True, "username": "mailer", "password": "hunter2", **files}
+        return {"port": self.node.port, "tls": True, **USER, **files}
 
     def start(self) -> None:
         """Start it."""
@@ -338,10 +333,6 @@ class Guarded:
     def client(self) -> Any:
         """Its administrator."""
         return self.node.client()
-
-    def denied(self) -> set[str]:
-        """What the user was not allowed."""
-        return {f"{one['reason']} {one['object']} of {one['username']}" for one in self.client().acl_log()}
 
     def end(self) -> None:
         """End it."""
@@ -366,20 +357,24 @@ def test_all_of_it_with_tls_and_a_user_that_may_little(tmp_path: Path, certifica
             assert (done.returncode, said in done.stdout) == (0, True), (words, done)
         checked = await asyncio.to_thread(ctl, estate, "preflight", "--host", "127.0.0.1")
         assert "appendfsync is always" in checked.stdout, checked
-        assert servers.denied() == set()
+        assert servers.node.denied() == set()
         # Stages that die leave work to others.
         estate.kill("transformer")
         estate.kill("postfix")
         estate.start("transformer", "postfix")
         assert await app.send("u2", "b@example.com") == "250 2.0.0 u2 is queued"
         await until(lambda: len(estate.postfix.delivered) == 2, estate.said)
-        assert servers.denied() == set()
+        queue = Queue(redis_of(Where.model_validate(servers.where)), partitions=2, replicas=1, wait=0.1)
+        with pytest.raises(QueueError, match="it reached 0 of 1 replicas in time"):
+            await queue.add("default", Envelope("u3", ("b@example.com",)), b"m")
+        await queue.redis.aclose()
+        assert servers.node.denied() == set()
 
     with running(Guarded(tmp_path, certificate)) as servers, mailer(tmp_path, servers) as estate:
         run(go(servers, estate))
 
 
-@pytest.mark.parametrize("missing", ["+evalsha", "+wait", "tls-certificate", "tls-ca-file"])
+@pytest.mark.parametrize("missing", ["+evalsha", "+xadd", "tls-certificate", "tls-ca-file"])
 def test_without_what_it_needs_nothing_is_taken(tmp_path: Path, certificate: Path, missing: str) -> None:
     async def go(estate: Estate) -> None:
         estate.start("receiver")
@@ -393,5 +388,5 @@ def test_without_what_it_needs_nothing_is_taken(tmp_path: Path, certificate: Pat
             return {name: value for name, value in super().where.items() if name not in gone}
 
     with running(Lacking(tmp_path, certificate, without=missing)) as servers:
-        with mailer(tmp_path, servers, replicas=1 if missing == "+wait" else 0) as estate:
+        with mailer(tmp_path, servers) as estate:
             run(go(estate))
