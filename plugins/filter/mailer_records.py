@@ -11,8 +11,8 @@ short_description: Domains with what mailers need in DNS
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
-  - Adds to the option O(postmaster.mail.mail_records#module:domains) what the role P(postmaster.mail.mailer#role) of the
-    hosts in a group needs.
+  - Adds to the option O(postmaster.mail.mail_records#module:domains) what the role mailer needs on the
+    hosts of a group.
   - Each return domain gets these hosts as MX and as senders; one that is not described is added with C(-all).
   - The names of the mailers and of their MX get addresses where they lie in a described domain and have none there.
 positional: _input, groups, hostvars

@@ -236,7 +236,14 @@ class ClusterNodes:
     """A cluster of three primaries with a replica each."""
 
     def __init__(self, folder: Path) -> None:
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no")
+        options = (
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            "2000",
+            "--cluster-require-full-coverage",
+            "no",
+        )
         user = documented_user(cluster=True)
         self.nodes = [Node(folder / f"node{number}", *options, *user) for number in range(6)]
 

@@ -112,7 +112,11 @@ class Estate:
     def __init__(self, folder: Path, redis: Servers, **queue: Any) -> None:
         """``queue`` goes to the section reliable-queue, underscores for hyphens."""
         self.folder, self.redis = folder, redis
-        self._queue = {"partitions": 2, "claim-after": 2, **{name.replace("_", "-"): is_ for name, is_ in queue.items()}}
+        self._queue = {
+            "partitions": 2,
+            "claim-after": 2,
+            **{name.replace("_", "-"): is_ for name, is_ in queue.items()},
+        }
         self.log = folder / "mail.log"
         self.postfix = FakePostfix(self.log)
         self.ports = {stage: free_port() for stage in STAGES}

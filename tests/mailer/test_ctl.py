@@ -543,6 +543,9 @@ def test_what_it_signs_with_follows_the_manifest(tmp_path: Path, capsys: pytest.
     assert "s=s1;" in one["text"] and "From: postmaster@example.org" in one["text"]
     manifest(s1="retired", s2="active")
     assert [one["selectors"] for one in signed("example.org", "example.net")] == [["s2"], []]
-    assert signed("example.net")[0]["problem"] == "no mail may come from the domain example.net: it is not among domain-settings"
+    assert (
+        signed("example.net")[0]["problem"]
+        == "no mail may come from the domain example.net: it is not among domain-settings"
+    )
     assert ctl.main(["--config", str(tmp_path / "mailer.yaml"), "sign", "example.org"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split() == ["example.org", "s2"]

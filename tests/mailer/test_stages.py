@@ -64,7 +64,7 @@ def test_from_the_application_to_the_event(estate: Estate) -> None:
             assert await app.send(uuid, *recipients) == f"250 2.0.0 {uuid} is queued"
         assert await app.send("u1", "b@example.com") == "250 2.0.0 u1 is queued"  # its answer was lost, say
         assert (await app.send("u6", "b@example.com", sender="a@example.net"))[:3] == "250"
-        await until(lambda: len(estate.told()) >= 8, lambda: estate.told())
+        await until(lambda: len(estate.told()) >= 8, estate.told)
         shown = ("event", "uuid", "type", "ip", "reason", "rcpt")
         events = [tuple(one.get(name) for name in shown) for one in estate.told()]
         there = "192.0.2.7"

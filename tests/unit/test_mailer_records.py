@@ -30,7 +30,10 @@ def lines(described: list[dict[str, Any]], hostvars: dict[str, dict[str, Any]], 
 
 
 def test_all_that_mailers_need() -> None:
-    key = {"domain": "example.org", "record": {"name": "s1._domainkey.example.org.", "type": "TXT", "value": "v=DKIM1; p=AAAA"}}
+    key = {
+        "domain": "example.org",
+        "record": {"name": "s1._domainkey.example.org.", "type": "TXT", "value": "v=DKIM1; p=AAAA"},
+    }
     described = [{"name": "example.org", "senders": [{"hosts": "mailers"}], "dmarc": {"policy": "reject"}}]
     found = lines(described, inventory(), dkim_keys=[key])
     assert sorted(found) == [
@@ -51,7 +54,11 @@ def test_what_is_described_stays() -> None:
     hosts = [{"name": "m1", "addresses": ["203.0.113.31"]}, {"name": "m2.example.org.", "addresses": ["203.0.113.32"]}]
     described = [
         {"name": "example.org", "host_records": hosts},
-        {"name": "rp.example.org", "senders": [{"hosts": "mailers"}], "mx": [{"host": "m1.example.org", "priority": 5}]},
+        {
+            "name": "rp.example.org",
+            "senders": [{"hosts": "mailers"}],
+            "mx": [{"host": "m1.example.org", "priority": 5}],
+        },
     ]
     found = lines(described, inventory())
     assert [one for one in found if " A " in one or " MX " in one] == [

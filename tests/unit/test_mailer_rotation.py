@@ -172,5 +172,7 @@ def test_the_transformer_may_read_what_the_switch_has_written(mailer: Mailer) ->
         os.chown(one, 0, 1)
     work = mailer.ready()
     mailer.play(work)
-    groups = {one.name: one.stat().st_gid for one in (mailer.place / "keys").iterdir() if one.suffix in (".key", ".json")}
+    groups = {
+        one.name: one.stat().st_gid for one in (mailer.place / "keys").iterdir() if one.suffix in (".key", ".json")
+    }
     assert {groups[f"{name}.{kind}"] for name in NAMES for kind in ("json", "m2.key")} == {1}

@@ -31,7 +31,7 @@ class Section(BaseModel):
 
 
 class Redis(Section):
-    """How to reach Redis or Valkey: one server, the sentinels that know which one it is, or some servers of a cluster."""
+    """How to reach Redis or Valkey: one server, the sentinels that know which one it is, or servers of a cluster."""
 
     hostname: str = "localhost"
     port: Port = 6379

@@ -11,7 +11,14 @@ from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, ClusterPipeline, RedisCluster
-from redis.exceptions import AskError, ClusterDownError, ConnectionError, RedisClusterException, RedisError, TimeoutError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    ConnectionError,
+    RedisClusterException,
+    RedisError,
+    TimeoutError,
+)
 
 Words: TypeAlias = Sequence[Any]
 # The cluster is not what it was: where each slot lies is asked anew.
