@@ -69,7 +69,8 @@ class Mailer:
     """A host with the mailer's keys, name servers that say what was published, and a clock."""
 
     def __init__(self, place: Path) -> None:
-        self.place, self.now, self.published = place, 1_800_000_000, {}
+        self.place, self.now = place, 1_800_000_000
+        self.published: dict[str, str] = {}
         shutil.copytree(TASKS, place / "tasks")
         (place / "play.yml").write_text(PLAY)
         (place / "bin").mkdir()
@@ -77,7 +78,7 @@ class Mailer:
         (place / "bin" / "runuser").chmod(0o755)
         self.store = KeyStore(str(place / "keys"), Access())
         self.do("present", *(Want(name, selector="m1") for name in NAMES))
-        self.publish([dict(key["record"]) for key in self.keys()])  # type: ignore[call-overload]
+        self.publish([dict(key["record"]) for key in self.keys()])
         self.play()
 
     def do(self, state: str, *wants: Want) -> None:
