@@ -40,10 +40,15 @@ SEEN: dict[str, dict[str, tuple[str, ...]]] = {
     "transformer": {"backdata": ("queue-name",)},
 }
 LISTENS = ("bind", "bind-tls", "unsubscribe-bind")
-SECRET_KEYS = frozenset({"password", "password-hash", "secret", "signing-secret", "secret-access-key"})
-FILE_KEYS = frozenset(
-    {"certificate", "key", "dkim-private-key-file", "signing-secret-file", "secret-file", "password-file"}
+SECRET_KEYS = frozenset(
+    {"password", "password-hash", "secret", "signing-secret", "secret-access-key", "sentinel-password"}
 )
+FILE_KEYS = frozenset(
+    {
+        "certificate", "key", "dkim-private-key-file", "signing-secret-file", "secret-file", "password-file",
+        "secret-access-key-file", "sentinel-password-file", "tls-certificate", "tls-key",
+    }
+)  # fmt: skip
 NOT_SIGNED_HERE = frozenset({"dkim-private-key-file"})  # that only the transformer has a use for
 
 

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, settings
 from postmaster_mailer import ctl
+from redis import Redis
 
 Ctl = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,15 @@ class RedisServer:
         """The socket is there a moment before anybody listens on it."""
         with socket.socket(socket.AF_UNIX) as one:
             return one.connect_ex(str(self.socket)) == 0
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """What the configuration says of it."""
+        return {"hostname": str(self.socket)}
+
+    def client(self) -> Redis:
+        """A connection of the test's own."""
+        return Redis(unix_socket_path=str(self.socket))
 
     def kill(self) -> None:
         """End it without a word, as kill -9 does."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+import json
 import os
 import signal
 import ssl
@@ -14,18 +15,33 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from postmaster_mailer.message import Message
+from postmaster_mailer.queue import stream_key
 from postmaster_mailer.smtp_server import Dialogue, Manner, Server
 
-from .conftest import ROOT, RedisServer
+from .conftest import ROOT
 from .test_dkim import pem, rsa_key
 
 PACKAGE = ROOT / "roles" / "mailer" / "files" / "package"
-STAGES = ("receiver", "transformer", "postfix", "backdata", "redis")
+
+
+class Servers(Protocol):
+    """Where the queue is."""
+
+    @property
+    def where(self) -> Mapping[str, Any]:
+        """What the configuration says of it."""
+
+    def client(self) -> Any:
+        """A connection of the test's own."""
+
+
+STAGES = ("receiver", "transformer", "postfix", "redis", "backdata")
 
 
 def free_port() -> int:
@@ -95,7 +111,7 @@ class FakePostfix:
 class Estate:
     """A mailer on this host: its configuration, over which ``more`` is laid by section, and its processes."""
 
-    def __init__(self, folder: Path, redis: RedisServer, **more: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, redis: Servers, **more: Mapping[str, Any]) -> None:
         self.folder, self.redis = folder, redis
         self.log = folder / "mail.log"
         self.postfix = FakePostfix(self.log)
@@ -106,14 +122,15 @@ class Estate:
         (folder / "secret").write_text("s" * 32)
         settings = self._settings()
         for section, keys in more.items():
-            settings[section] = settings.get(section, {}) | keys
+            settings[section] = settings.get(section, {}) | dict(keys)
+        self.partitions: int = settings["reliable-queue"]["partitions"]
         self.config = folder / "mailer.yaml"
         self.config.write_text(yaml.safe_dump(settings))
 
     def _settings(self) -> dict[str, Any]:
         def stage(name: str) -> dict[str, Any]:
             return {
-                "reliable-queue": {"redis": {"hostname": str(self.redis.socket)}},
+                "reliable-queue": {"redis": self.redis.where},
                 "prometheus": {"inet-port": self.ports[name]},
             }
 
@@ -163,6 +180,12 @@ class Estate:
         self.processes[stage].send_signal(signal.SIGTERM)
         return self.processes[stage].wait(40)
 
+    def told(self) -> list[dict[str, Any]]:
+        """All events so far."""
+        redis = self.redis.client()
+        keys = [stream_key(part, "events") for part in range(self.partitions)]
+        return [json.loads(fields[b"v"]) for key in keys for dummy, fields in redis.xrange(key)]
+
     def said(self) -> str:
         """The last words of each stage."""
         logs = sorted(self.folder.glob("*.log"))
@@ -194,6 +217,11 @@ class Application:
                 self._streams = None
             assert time.monotonic() < deadline, "it is never taken"
             await asyncio.sleep(0.1)
+
+    async def once(self, uuid: str, *recipients: str) -> str:
+        """The reply to a single try, over a connection of its own."""
+        self._streams = None
+        return await asyncio.wait_for(self._try(uuid, recipients, "a@example.org"), 40)
 
     async def _try(self, uuid: str, recipients: tuple[str, ...], sender: str) -> str:
         if self._streams is None:

@@ -23,6 +23,7 @@ from postmaster_mailer.records import Records
 from redis.asyncio import Redis
 
 from .conftest import ROOT, Ctl, RedisServer, run
+from .test_dkim import pem, rsa_key
 
 NOW = 1_795_900_000
 DAY = 86_400
@@ -557,3 +558,33 @@ def test_push_back_without_postfix(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     said = "mailerctl: postfix is not there: run this on the host of Postfix, as root\n"
     assert mailerctl("push-back") == (2, "", said)
+
+
+def test_what_it_signs_with_follows_the_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def manifest(**states: str) -> None:
+        keys = [{"selector": selector, "state": state} for selector, state in states.items()]
+        (tmp_path / "example.org.json").write_text(json.dumps({"keys": keys}))
+
+    for selector in ("s1", "s2"):
+        (tmp_path / f"example.org.{selector}.key").write_bytes(pem(rsa_key()))
+    (tmp_path / "secret").write_text("s" * 32)
+    domain = {"domain": "example.org", "return-path-domain": "rp.example.org", "dkim-keys": str(tmp_path)}
+    settings = {"transformer": {"secret-file": str(tmp_path / "secret"), "domain-settings": [domain]}}
+    (tmp_path / "mailer.yaml").write_text(json.dumps(settings))
+
+    def signed(*domains: str) -> list[dict[str, Any]]:
+        assert ctl.main(["--config", str(tmp_path / "mailer.yaml"), "sign", "--json", *domains]) == 0
+        return list(json.loads(capsys.readouterr().out))
+
+    manifest(s1="active", s2="pending")
+    (one,) = signed("example.org")
+    assert (one["domain"], one["selectors"], one["problem"]) == ("example.org", ["s1"], "")
+    assert "s=s1;" in one["text"] and "From: postmaster@example.org" in one["text"]
+    manifest(s1="retired", s2="active")
+    assert [one["selectors"] for one in signed("example.org", "example.net")] == [["s2"], []]
+    assert (
+        signed("example.net")[0]["problem"]
+        == "no mail may come from the domain example.net: it is not among domain-settings"
+    )
+    assert ctl.main(["--config", str(tmp_path / "mailer.yaml"), "sign", "example.org"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["example.org", "s2"]

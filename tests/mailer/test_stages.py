@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import os
 import random
 import time
@@ -14,11 +13,8 @@ import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from postmaster_mailer.queue import stream_key
-from redis import Redis
 
 from .conftest import RedisServer
 from .stages import Application, Estate
@@ -32,13 +28,6 @@ def estate(tmp_path: Path, redis_server: RedisServer) -> Iterator[Estate]:
     estate = Estate(tmp_path, redis_server)
     yield estate
     estate.end()
-
-
-def told(estate: Estate) -> list[dict[str, Any]]:
-    """All events so far."""
-    redis = Redis(unix_socket_path=str(estate.redis.socket))
-    entries = [entry for part in range(2) for entry in redis.xrange(stream_key(part, "events"))]
-    return [json.loads(fields[b"v"]) for dummy, fields in entries]
 
 
 async def until(condition: Callable[[], bool], what: Callable[[], object], seconds: float = 60) -> None:
@@ -75,9 +64,9 @@ def test_from_the_application_to_the_event(estate: Estate) -> None:
             assert await app.send(uuid, *recipients) == f"250 2.0.0 {uuid} is queued"
         assert await app.send("u1", "b@example.com") == "250 2.0.0 u1 is queued"  # its answer was lost, say
         assert (await app.send("u6", "b@example.com", sender="a@example.net"))[:3] == "250"
-        await until(lambda: len(told(estate)) >= 8, lambda: told(estate))
+        await until(lambda: len(estate.told()) >= 8, estate.told)
         shown = ("event", "uuid", "type", "ip", "reason", "rcpt")
-        events = [tuple(one.get(name) for name in shown) for one in told(estate)]
+        events = [tuple(one.get(name) for name in shown) for one in estate.told()]
         there = "192.0.2.7"
         expected = [
             ("delivered", "u1", None, there, None, "b@example.com"),
@@ -199,7 +188,7 @@ def test_nothing_is_lost_whatever_is_killed(estate: Estate) -> None:
         estate.postfix.delay = 0.0
         await asyncio.gather(*feeding)
         await until(lambda: taken <= handed_over(), lambda: taken - handed_over(), 600 if FULL else 120)
-        await until(lambda: taken <= {one["uuid"] for one in told(estate)}, lambda: "not all is told", 120)
+        await until(lambda: taken <= {one["uuid"] for one in estate.told()}, lambda: "not all is told", 120)
         twice = sum(estate.postfix.delivered.values()) - len(estate.postfix.delivered)
         print(f"{len(taken)} messages, {len(victims)} kills, {twice} more than once", *report, sep="\n")
         # No more than were on their way to Postfix when the delivery, or Redis or Postfix under it, was killed.

@@ -43,7 +43,7 @@ def _once(where: str, names: Iterable[str]) -> None:
 
 
 class Redis(Section):
-    """How to reach Redis or Valkey: one server, or the sentinels that know which one it is."""
+    """How to reach Redis or Valkey: one server, the sentinels that know which one it is, or servers of a cluster."""
 
     hostname: str = "localhost"
     port: Port = 6379
@@ -52,8 +52,25 @@ class Redis(Section):
     password_file: Path | None = None
     tls: bool = False
     tls_ca_file: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
     sentinels: tuple[str, ...] = ()
     sentinel_service: str = "mailer"
+    sentinel_username: str | None = None
+    sentinel_password: SecretStr | None = None
+    sentinel_password_file: Path | None = None
+    cluster: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one(self) -> Redis:
+        if self.sentinels and self.cluster:
+            raise ValueError("give either sentinels or cluster: a cluster sees to its failover itself")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls-certificate and tls-key go together: give both or neither")
+        for one in (*self.sentinels, *self.cluster):
+            if not one.rpartition(":")[2].isdigit() or not one.rpartition(":")[0]:
+                raise ValueError(f"{one} names no server: write host:port")
+        return self
 
 
 class ReliableQueue(Section):
@@ -181,6 +198,7 @@ class Queue(Section):
     partitions: int = Field(default=4, ge=1, le=1024)
     replicas: int = Field(default=0, ge=0)
     replicas_wait: float = Field(default=2.0, gt=0)
+    replicas_on_disk: bool = False  # by WAITAOF, to which a replica answers once a second
     claim_after: float = Field(default=60.0, ge=1)
     keep_records: int = Field(default=604_800, ge=3600)  # seconds
 

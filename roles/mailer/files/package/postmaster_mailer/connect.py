@@ -17,7 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+from pydantic import SecretStr
 from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -31,6 +33,7 @@ from .mx import Addresses
 from .pools import Address, Pool, Pools
 from .queue import Queue
 from .returnpath import SHORTEST_SECRET, UNSUBSCRIBE
+from .servers import Cluster, Servers
 from .suppression import Rules, Suppression
 from .transform import Domain, Style
 
@@ -39,31 +42,43 @@ log = logging.getLogger(__name__)
 SECONDS = 10.0  # that Redis gets to answer
 
 
-def redis_of(where: config.Redis) -> Redis:
+def redis_of(where: config.Redis) -> Servers:
     """A client; no connection is made yet. Nothing is tried twice in secret: stages see to that."""
-    password = where.password.get_secret_value() if where.password else None
-    if where.password_file is not None:
-        password = _secret(where.password_file).decode()
-    options: dict[str, Any] = {
-        "username": where.username,
-        "password": password,
-        "protocol": 3,
+    shared: dict[str, Any] = {
         "socket_timeout": SECONDS,
         "socket_connect_timeout": SECONDS,
         "retry": Retry(NoBackoff(), 0),
     }
     if where.tls:
-        options |= {"ssl": True, "ssl_ca_certs": str(where.tls_ca_file) if where.tls_ca_file else None}
+        files = {"ca_certs": where.tls_ca_file, "certfile": where.tls_certificate, "keyfile": where.tls_key}
+        shared |= {"ssl": True, **{f"ssl_{name}": str(path) if path else None for name, path in files.items()}}
+    password = _password(where.password, where.password_file)
+    options = shared | {"username": where.username, "password": password, "protocol": 3}
+    if where.cluster:
+        nodes = [ClusterNode(host, port) for host, port in map(_place, where.cluster)]
+        return Cluster(startup_nodes=nodes, require_full_coverage=False, reinitialize_steps=0, **options)
     if where.hostname.startswith("/"):
         return Redis(unix_socket_path=where.hostname, **options)
     if where.sentinels:
-        asked = [(host, int(port)) for host, dummy, port in (one.rpartition(":") for one in where.sentinels)]
-        sentinel = Sentinel(  # type: ignore[no-untyped-call]
-            asked, socket_timeout=SECONDS, sentinel_kwargs={"socket_timeout": SECONDS}
-        )
+        asking = shared | {
+            "username": where.sentinel_username,
+            "password": _password(where.sentinel_password, where.sentinel_password_file),
+        }
+        sentinel = Sentinel([*map(_place, where.sentinels)], sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
         found: Redis = sentinel.master_for(where.sentinel_service, **options)
         return found
     return Redis(host=where.hostname, port=where.port, **options)
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, dummy, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _password(text: SecretStr | None, file: Path | None) -> str | None:
+    if file is not None:
+        return _secret(file).decode()
+    return text.get_secret_value() if text else None
 
 
 def queue_of(settings: config.Config, stage: config.Stage) -> Queue:
@@ -75,6 +90,7 @@ def queue_of(settings: config.Config, stage: config.Stage) -> Queue:
         keep=queue.keep_records,
         replicas=queue.replicas,
         wait=queue.replicas_wait,
+        disk=queue.replicas_on_disk,
     )
 
 
@@ -207,20 +223,22 @@ def sinks_of(settings: config.BackData, queue: Queue) -> list[Sink]:
     return sinks
 
 
-async def restored(settings: config.Config, redis: Redis) -> None:
+async def restored(settings: config.Config, redis: Servers) -> None:
     """Put back what object storage has for an empty Redis, where there is object storage. Raises ConfigError."""
     await _stored(settings, redis, "load")
 
 
-async def saved(settings: config.Config, redis: Redis) -> None:
+async def saved(settings: config.Config, redis: Servers) -> None:
     """Keep what Redis holds, where there is object storage. Raises ConfigError."""
     await _stored(settings, redis, "save")
 
 
-async def _stored(settings: config.Config, redis: Redis, what: str) -> None:
+async def _stored(settings: config.Config, redis: Servers, what: str) -> None:
     where = settings.common_config.object_storage
     if where is None:
         return
+    if isinstance(redis, Cluster):
+        raise config.ConfigError("common-config.object-storage: it keeps one server, not a cluster: take it out")
     try:
         from . import storage  # as its library is there only where it is wanted
     except ImportError as err:

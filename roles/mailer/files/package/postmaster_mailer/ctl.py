@@ -16,7 +16,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,12 +26,15 @@ from . import check, connect, events, inspection, preflight, sink
 from .backdata import Names, dead_letters, replay
 from .config import Config, ConfigError, default_files, load
 from .delivery import waiting_of
+from .envelope import Envelope
+from .message import Message
 from .pools import Counts, today
 from .queue import Queue
 from .records import UNDER_WAY, Record, Records, Wanted, state_of
 from .returnpath import UUID
 from .spool import Spool, SpoolError, push_back
 from .suppression import MANUAL, Entry, Suppression, SuppressionError, as_dict
+from .transform import Domain, RefusedError, Style, transform
 
 SINKS = ("post", "manager")
 STEP = 1.0  # seconds between two looks of drain
@@ -465,6 +468,32 @@ def _up_to(most: int) -> Callable[[str], int]:
     return number
 
 
+async def sign(given: Given, mailer: Mailer) -> int:
+    """A message of each domain as the transformer would send it now: the proof of the rotation of keys."""
+    settings = mailer.settings.transformer
+    domains, style = connect.domains_of(settings), connect.style_of(settings)
+    told = [_signed(name, domains, style) for name in given.domains]
+    if given.json:
+        return _json(told)
+    rows = [(one["domain"], one["problem"] or ", ".join(one["selectors"])) for one in told]
+    print(_table(("DOMAIN", "SIGNED WITH"), rows))
+    return int(any(one["problem"] for one in told))
+
+
+def _signed(name: str, domains: Mapping[str, Domain], style: Style) -> dict[str, Any]:
+    address = f"postmaster@{name}"
+    raw = f"From: {address}\r\nTo: {address}\r\nSubject: DKIM\r\n\r\nNobody gets this.\r\n".encode()
+    envelope = Envelope("sign", (address,), domain=name)
+    try:
+        made = transform(raw, envelope, domains, style, now=time.time).raw
+    except RefusedError as err:
+        return {"domain": name, "selectors": [], "text": "", "problem": str(err)}
+    signatures = Message.parse(made).all(b"dkim-signature")
+    tags = [tag.strip() for one in signatures for tag in one.split(b";")]
+    selectors = sorted(tag[2:].decode() for tag in tags if tag[:2] == b"s=")
+    return {"domain": name, "selectors": selectors, "text": made.decode(), "problem": ""}
+
+
 Command: TypeAlias = "Callable[[Given, Mailer], Awaitable[int]]"
 
 
@@ -487,6 +516,8 @@ def parser() -> argparse.ArgumentParser:
         one.set_defaults(work=work)
         return one
 
+    one = command("sign", sign, "a message of a domain as it would be signed now")
+    one.add_argument("domains", nargs="+", metavar="domain")
     command("status", status, "all streams and who reads them")
     one = command("trace", trace, "what became of one message")
     one.add_argument("uuid", type=_uuid)

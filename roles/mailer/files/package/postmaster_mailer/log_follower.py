@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from . import events
@@ -26,6 +25,7 @@ from .answers import kind_of_bounce
 from .postfix_log import BOUNCED, DEFERRED, EXPIRED, SENT, Queued, Removed, Tried, read
 from .queue import EVENT, Queue
 from .returnpath import read as read_local
+from .servers import Servers
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ class LogFollower:
         self.counts = {SENT: 0, BOUNCED: 0, DEFERRED: 0, EXPIRED: 0}
 
     @property
-    def _redis(self) -> Redis:
+    def _redis(self) -> Servers:
         return self._queue.redis
 
     async def run(self, stop: asyncio.Event) -> None:

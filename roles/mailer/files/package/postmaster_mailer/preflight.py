@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from cryptography import x509
-from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from .hooks import is_outside, resolve
+from .servers import Servers
 
 OK, SKIPPED, WARNING, FAILED = "ok", "skipped", "warning", "failed"
 SECONDS = 10.0  # that a server gets to take a connection, and as many to say something
@@ -123,7 +123,7 @@ def public(addresses: Collection[str]) -> list[str]:
 # -- Redis -----------------------------------------------------------------------------------------------
 
 
-async def redis(client: Redis) -> list[Check]:
+async def redis(client: Servers) -> list[Check]:
     """Whether Redis answers, and keeps what it has said yes to."""
     try:
         about: dict[str, Any] = await client.info("persistence", "memory")
@@ -152,7 +152,7 @@ def _flushed(name: str, found: str | None, remedy: str) -> Check:
     return Check(name, OK, "appendfsync is always")
 
 
-async def _appendfsync(client: Redis) -> str | None:
+async def _appendfsync(client: Servers) -> str | None:
     try:
         found: dict[Any, Any] = await client.config_get("appendfsync")
     except (NoPermissionError, ResponseError):  # the second: the command has another name, or none

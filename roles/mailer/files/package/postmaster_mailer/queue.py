@@ -18,20 +18,24 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from .envelope import Envelope
+from .servers import Cluster, Servers, answers
 
 GROUP = "mailer"
 BATCH = 64  # messages that are written to Redis in one go
 ENVELOPE, MESSAGE, SENDER, EVENT = b"e", b"m", b"s", b"v"  # the fields of entries
 Fields: TypeAlias = Mapping[bytes, bytes]
 
-# In one step: a message is known as soon as it is queued, and queued only if it is not known.
+# In one step: a message is known as soon as it is queued, and queued only if it is not known. Of one that is known
+# something is written, too: WAIT looks at what the same connection wrote last, and since Redis 7.2 at nothing else.
 _ADD = """
 local known = redis.call('HGET', KEYS[2], 'digest')
-if known == ARGV[1] then return 0 end
+if known == ARGV[1] then
+  redis.call('EXPIRE', KEYS[2], ARGV[4])
+  return 0
+end
 if known then return -1 end
 redis.call('HSET', KEYS[2], 'digest', ARGV[1], 'envelope', ARGV[2])
 redis.call('EXPIRE', KEYS[2], ARGV[4])
@@ -132,7 +136,7 @@ class _Together:
             answers: Sequence[Any]
             try:
                 answers = await self._run([words for words, dummy in batch])
-            except (RedisError, OSError, TimeoutError) as err:
+            except Exception as err:  # whatever it is: nobody waits for ever
                 answers = [err] * len(batch)
             for (dummy, asked), answer in zip(batch, answers, strict=True):
                 if asked.done():  # who waited for it has gone
@@ -147,18 +151,28 @@ class Queue:
     """The streams of all partitions. ``keep`` is how many seconds the record of a message is kept.
 
     ``replicas`` is how many of them must have a message before it counts as queued, ``wait`` how many seconds they get.
+    With ``disk`` they must have it on disk, for which the server must know WAITAOF (Redis 7.2, Valkey).
     """
 
     def __init__(
-        self, redis: Redis, *, partitions: int, keep: int = 86_400, replicas: int = 0, wait: float = 2.0
+        self,
+        redis: Servers,
+        *,
+        partitions: int,
+        keep: int = 86_400,
+        replicas: int = 0,
+        wait: float = 2.0,
+        disk: bool = False,
     ) -> None:
         self.redis = redis
         self.partitions = partitions
         self._keep = keep
-        self._replicas, self._wait = replicas, wait
+        self._replicas, self._wait, self._disk = replicas, wait, disk
         self._scripts: dict[str, str] = {}
-        self._adds = _Together(lambda batch: self._run(_ADD, batch, replicas=self._replicas))
-        self._moves = _Together(lambda batch: self._run(_MOVE, batch))
+        # In a cluster no partition waits for another one's server.
+        apart = range(partitions if isinstance(redis, Cluster) else 1)
+        self._adds = [_Together(lambda batch: self._run(_ADD, batch, replicas=self._replicas)) for dummy in apart]
+        self._moves = [_Together(lambda batch: self._run(_MOVE, batch)) for dummy in apart]
 
     # -- in ---------------------------------------------------------------------------------------
 
@@ -172,7 +186,7 @@ class Queue:
         keys = [stream_key(partition, stream), record_key(partition, envelope.uuid), index_key(partition)]
         words = [3, *keys, digest, envelope.dumps(), message, self._keep, place(envelope.received, envelope.uuid)]
         try:
-            answer = int(await self._adds.ask(words))
+            answer = int(await self._adds[partition % len(self._adds)].ask(words))
         except (RedisError, OSError, TimeoutError) as err:
             raise QueueError(f"the queue does not take it: {err}") from err
         if answer < 0:
@@ -180,8 +194,10 @@ class Queue:
         return answer == 1
 
     async def answers(self) -> bool:
-        """Whether Redis can be reached."""
+        """Whether Redis can be reached; of a cluster, whether any of its primaries can."""
         try:
+            if isinstance(self.redis, Cluster):
+                return await self.redis.any_answers()
             await self.redis.ping()
         except (RedisError, OSError, TimeoutError):
             return False
@@ -238,7 +254,7 @@ class Queue:
             words: list[Any] = [len(keys), *keys, GROUP, one.done.id]
             for dummy, fields in one.follows:
                 words += [2 * len(fields), *itertools.chain.from_iterable(fields.items())]
-            asked.append(self._moves.ask(words))
+            asked.append(self._moves[partition % len(self._moves)].ask(words))
         for answer in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(answer, BaseException):
                 raise answer
@@ -247,19 +263,20 @@ class Queue:
         """Put entries, each with the uuid that says where, into a stream. Raises RedisError."""
         if not entries:
             return
-        async with self.redis.pipeline(transaction=False) as pipe:
-            for uuid, fields in entries:
-                pipe.xadd(stream_key(partition_of(uuid, self.partitions), stream), dict(fields))  # type: ignore[arg-type]
-            if self._replicas:
-                pipe.execute_command("WAIT", self._replicas, int(self._wait * 1000))
-            answers = await pipe.execute()
-        if self._replicas and int(answers[-1]) < self._replicas:
-            raise RedisError(f"it reached {answers[-1]} of {self._replicas} replicas in time")
+        commands = [
+            (key, ["XADD", key, "*", *itertools.chain.from_iterable(fields.items())])
+            for key, fields in (
+                (stream_key(partition_of(uuid, self.partitions), stream), fields) for uuid, fields in entries
+            )
+        ]
+        for answer in await self._answers(commands, replicas=self._replicas):
+            if isinstance(answer, Exception):
+                raise answer
 
     async def call(self, script: str, batch: Sequence[list[Any]], *, durable: bool = False) -> list[Any]:
         """The answers to a script, for each list of words: how many keys, the keys, the rest. Raises RedisError.
 
-        ``durable``: the replicas have what it did, too.
+        What is ``durable`` must reach the replicas as a message must.
         """
         answers = await self._run(script, batch, replicas=self._replicas if durable else 0)
         for answer in answers:
@@ -285,17 +302,26 @@ class Queue:
     async def _once(self, script: str, batch: Sequence[list[Any]], replicas: int) -> list[Any]:
         if script not in self._scripts:
             self._scripts[script] = await self.redis.script_load(script)
-        async with self.redis.pipeline(transaction=False) as pipe:
-            for words in batch:
-                pipe.evalsha(self._scripts[script], *words)
-            if replicas:
-                pipe.execute_command("WAIT", replicas, int(self._wait * 1000))
-            answers: list[Any] = await pipe.execute(raise_on_error=False)
-        if replicas:
-            reached = answers.pop()
-            if isinstance(reached, Exception) or int(reached) < replicas:
-                raise RedisError(f"it reached {reached} of {replicas} replicas in time")
-        return answers
+        sha = self._scripts[script]
+        return await self._answers([(words[1], ["EVALSHA", sha, *words]) for words in batch], replicas=replicas)
+
+    async def _answers(self, commands: Sequence[tuple[str, list[Any]]], *, replicas: int) -> list[Any]:
+        """The answers to commands: an error where one failed, or did not reach the replicas."""
+        if not replicas:
+            return [one for one, dummy in await answers(self.redis, commands)]
+        last = [*(["WAITAOF", 0] if self._disk else ["WAIT"]), replicas, int(self._wait * 1000)]
+        return [
+            problem if (problem := _short(reached, replicas)) and not isinstance(one, Exception) else one
+            for one, reached in await answers(self.redis, commands, last)
+        ]
+
+
+def _short(reached: Any, replicas: int) -> Exception | None:
+    """What is wrong with an answer to WAIT or WAITAOF."""
+    if isinstance(reached, Exception):
+        return reached
+    there = int(reached[1] if isinstance(reached, list) else reached)
+    return RedisError(f"it reached {there} of {replicas} replicas in time") if there < replicas else None
 
 
 def _read(answer: Any, partition: int, streams: Sequence[str]) -> list[Taken]:

@@ -145,7 +145,7 @@ class Suppression:
             about = {"reason": one.reason, "source": one.source, "time": one.time or now}
             words = [1, _key(self._partition(field)), field, one.expiry, json.dumps(about), int(replace), now]
             batch.append(words)
-        return sum([int(answer) for answer in await self._queue.call(_ADD, batch)])
+        return sum([int(answer) for answer in await self._queue.call(_ADD, batch, durable=True)])
 
     async def remove(self, address: str, stream: str = "") -> bool:
         """Take an entry out; False where there is none."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from .metrics import WAITED, WORKED
 from .queue import Queue, Taken
@@ -92,8 +92,10 @@ class Worker:
             nonlocal begun
             try:
                 await once()
-            except Exception:
+            except Exception as err:
                 begun = False
+                if isinstance(err, ResponseError) and str(err).startswith("NOGROUP"):
+                    await queue.prepare(streams)  # a failover has taken the group, or Redis was emptied
                 raise
 
         while not self._stopping.is_set():
