@@ -592,7 +592,7 @@ class _Talk:
             if not line:
                 raise EOFError
             lines.append(line[4:].strip())
-            if not line[:3].isdigit():
+            if not line[:3].isdecimal():
                 raise ConnectionError(f"it answers what is no SMTP: {line[:40]!r}")
             if line[3:4] != "-":
                 return int(line[:3]), "\n".join(lines)

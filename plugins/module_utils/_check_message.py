@@ -167,7 +167,7 @@ def _related(one: str, other: str) -> bool:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isdigit() and len(text) <= 12 else None
+    return int(text) if text.isdecimal() and len(text) <= 12 else None
 
 
 def _received(mail: Mail, view: View) -> datetime.datetime:

@@ -146,7 +146,7 @@ class KeyStore:
         """Sentences on an owner or group that does not exist."""
         missing = []
         for what, name, look in (("user", self.access.owner, pwd.getpwnam), ("group", self.access.group, grp.getgrnam)):
-            if name is not None and not name.isdigit():
+            if name is not None and not name.isdecimal():
                 try:
                     look(name)
                 except KeyError:
@@ -394,7 +394,7 @@ def _number(name: str | None, current: int, look: Callable[[str], int]) -> int:
     """The numeric id of ``name``; ``current`` where none is asked for, -1 for one that does not exist yet."""
     if name is None:
         return current
-    if name.isdigit():
+    if name.isdecimal():
         return int(name)
     try:
         return look(name)

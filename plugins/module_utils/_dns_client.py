@@ -144,7 +144,7 @@ def parse_zone_text(text: str, path: str) -> list[Record]:
         if not line.strip() or line.lstrip().startswith(";"):
             continue
         fields = line.split(None, 4)
-        if len(fields) < 5 or not fields[1].isdigit() or fields[2] != "IN":
+        if len(fields) < 5 or not fields[1].isdecimal() or fields[2] != "IN":
             raise DnsError(
                 f"{path} line {number} is not of the form 'name ttl IN type data': the file was not written here; "
                 "name another zone_file and include it from your zone"

@@ -47,7 +47,7 @@ def split_address(text: str, port: int) -> tuple[str, int]:
     address, separator, number = text.partition("@")
     if not separator:
         return address, port
-    if not number.isdigit() or not 0 < int(number) < 65536:
+    if not number.isdecimal() or not 0 < int(number) < 65536:
         raise DnsError(f"{text!r}: the port after @ must be a number between 1 and 65535")
     return address, int(number)
 

@@ -53,8 +53,8 @@ def _group_name(gid: int) -> str:
 def _ids(path: str, owner: str | None, group: str | None) -> tuple[int, int]:
     """Numeric owner and group, -1 where none is asked for."""
     try:
-        uid = -1 if owner is None else int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
-        gid = -1 if group is None else int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        uid = -1 if owner is None else int(owner) if owner.isdecimal() else pwd.getpwnam(owner).pw_uid
+        gid = -1 if group is None else int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
     except KeyError as err:
         raise FileError(f"{path}: no such user or group: {err.args[0]}") from err
     return uid, gid

@@ -111,8 +111,8 @@ class PostfixClient:
             owner, group = attributes.owner or "", attributes.group or ""
             return replace(
                 attributes,
-                owner=_files._user_name(int(owner)) if owner.isdigit() else attributes.owner,
-                group=_files._group_name(int(group)) if group.isdigit() else attributes.group,
+                owner=_files._user_name(int(owner)) if owner.isdecimal() else attributes.owner,
+                group=_files._group_name(int(group)) if group.isdecimal() else attributes.group,
             )
 
         return replace(

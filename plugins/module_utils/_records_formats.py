@@ -73,7 +73,7 @@ def octodns(records: Sequence[Record], zone: str) -> str:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """octoDNS sorts names with their numbers as numbers."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(name) if part]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(name) if part]
 
 
 def _octodns_set(rdtype: str, members: Sequence[Record]) -> list[str]:

@@ -390,12 +390,13 @@ def test_a_fragment_loses_nothing_unless_it_may(tmp_path: Path) -> None:
     assert path.read_text() == text
 
 
-def test_a_file_of_another_form_is_not_touched(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", ["$TTL 300", "a.test. 30\u2070 IN TXT x"])
+def test_a_file_of_another_form_is_not_touched(tmp_path: Path, line: str) -> None:
     path = tmp_path / "zone"
-    path.write_text("; mine\n$TTL 300\n")
+    path.write_text(f"; mine\n{line}\n")
     with pytest.raises(DnsError, match="line 2 is not of the form"):
         publish_file(str(path), [Wanted(_txt("b.test", "x"))])
-    assert path.read_text() == "; mine\n$TTL 300\n"
+    assert path.read_text() == f"; mine\n{line}\n"
 
 
 def test_fragments_read_back() -> None:

@@ -68,7 +68,7 @@ class Redis(Section):
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls-certificate and tls-key go together: give both or neither")
         for one in (*self.sentinels, *self.cluster):
-            if not one.rpartition(":")[2].isdigit() or not one.rpartition(":")[0]:
+            if not one.rpartition(":")[2].isdecimal() or not one.rpartition(":")[0]:
                 raise ValueError(f"{one} names no server: write host:port")
         return self
 
