@@ -104,7 +104,8 @@ def drain(lab: Lab, host: str) -> None:
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_delivery_that_is_cut_short_is_tried_again(lab: Lab, host: str, token: str) -> None:
     """The program that hands mail to Dovecot is killed by the broken connection, of which OpenSMTPD makes a bounce."""
-    failed = f"journalctl --no-pager -u opensmtpd --since @{lab.run(host, 'date +%s').stdout.strip()} | grep Fail || true"
+    began = lab.run(host, "date +%s").stdout.strip()
+    failed = f"journalctl --no-pager -u opensmtpd --since @{began} | grep Fail || true"
     with ThreadPoolExecutor() as pool:
         cut = pool.submit(lab.script, host, "cut_delivery.py", {"patience": 60}, timeout=120)
         ready.wait("the stand-in", lambda: "666" in lab.run(host, "stat -c %a /run/dovecot/lmtp", check=False).stdout)
