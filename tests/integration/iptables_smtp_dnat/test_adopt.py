@@ -48,27 +48,27 @@ HAND_4 = [
 ]
 NATIVE = """\
 table ip nat4 {{
-	chain pre {{
-		type nat hook prerouting priority dstnat; policy accept;
-{}		ip daddr 203.0.113.5 tcp dport 80 dnat to 10.1.0.80
-	}}
+    chain pre {{
+        type nat hook prerouting priority dstnat; policy accept;
+{}        ip daddr 203.0.113.5 tcp dport 80 dnat to 10.1.0.80
+    }}
 
-	chain post {{
-		type nat hook postrouting priority srcnat; policy accept;
-		oifname "eth0" ip saddr 10.1.0.0/24 masquerade
-	}}
+    chain post {{
+        type nat hook postrouting priority srcnat; policy accept;
+        oifname "eth0" ip saddr 10.1.0.0/24 masquerade
+    }}
 }}
 table inet both {{
-	chain pre {{
-		type nat hook prerouting priority dstnat + 10; policy accept;
-{}		tcp dport 8080 redirect to :80
-	}}
+    chain pre {{
+        type nat hook prerouting priority dstnat + 10; policy accept;
+{}        tcp dport 8080 redirect to :80
+    }}
 }}
 """
 HAND_NFT = (
-    "\t\tip saddr 192.0.2.200 ip daddr 203.0.113.5 tcp dport 25 counter dnat to 10.1.0.102:25\n"
-    '\t\tip daddr 203.0.113.5 ip saddr { 192.0.2.64/28, 192.0.2.9 } tcp dport 25 dnat to 10.1.0.102 comment "a # b"\n',
-    "\t\tip6 saddr 2001:db8:1::/64 ip6 daddr 2001:db8:5::5 tcp dport 25 dnat ip6 to [fd00:1::102]:25\n",
+    "        ip saddr 192.0.2.200 ip daddr 203.0.113.5 tcp dport 25 counter dnat to 10.1.0.102:25\n"
+    '        ip daddr 203.0.113.5 ip saddr { 192.0.2.64/28, 192.0.2.9 } tcp dport 25 dnat to 10.1.0.102 comment "a # b"\n',
+    "        ip6 saddr 2001:db8:1::/64 ip6 daddr 2001:db8:5::5 tcp dport 25 dnat ip6 to [fd00:1::102]:25\n",
 )
 
 
@@ -189,7 +189,7 @@ def test_a_rule_that_a_file_has_in_another_form_is_told(namespace: Namespace, tm
 
 def test_a_rule_for_everybody_is_told(namespace: Namespace, tmp_path: Path) -> None:
     namespace.run(
-        "nft", "-f", "-", stdin=NATIVE.format("\t\tip daddr 203.0.113.5 tcp dport 25 dnat to 10.1.0.102\n", "")
+        "nft", "-f", "-", stdin=NATIVE.format("        ip daddr 203.0.113.5 tcp dport 25 dnat to 10.1.0.102\n", "")
     )
     (tmp_path / "nftables.conf").write_text("", encoding="utf-8")
     result = call(namespace, tmp_path, backend="nftables", adopt=True, persist=False)

@@ -172,7 +172,7 @@ async def postfix(stage: Stage) -> None:
     where = settings.postfix
     await _private(whole)
     lanes = [
-        Lane(where.hostname, where.port, settings.hostname or socket.getfqdn()) for _ in range(settings.connections)
+        Lane(where.hostname, where.port, settings.hostname or socket.getfqdn()) for dummy in range(settings.connections)
     ]
     outgoing = whole.postfix.incoming_queue_name
     waits = Waiting(queue, waiting=waiting_of(outgoing), outgoing=outgoing, consumer=stage.name, today=today)

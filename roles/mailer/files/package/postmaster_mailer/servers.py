@@ -105,7 +105,7 @@ class Cluster(RedisCluster):
         return any(not isinstance(one, BaseException) for one in said)
 
 
-Servers: TypeAlias = "Redis | Cluster"
+Servers: TypeAlias = Redis | Cluster
 
 
 async def answers(
