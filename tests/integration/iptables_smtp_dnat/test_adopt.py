@@ -66,9 +66,9 @@ table inet both {{
 }}
 """
 HAND_NFT = (
-    "        ip saddr 192.0.2.200 ip daddr 203.0.113.5 tcp dport 25 counter dnat to 10.1.0.102:25\n"
-    '        ip daddr 203.0.113.5 ip saddr { 192.0.2.64/28, 192.0.2.9 } tcp dport 25 dnat to 10.1.0.102 comment "a # b"\n',
-    "        ip6 saddr 2001:db8:1::/64 ip6 daddr 2001:db8:5::5 tcp dport 25 dnat ip6 to [fd00:1::102]:25\n",
+    "\t\tip saddr 192.0.2.200 ip daddr 203.0.113.5 tcp dport 25 counter dnat to 10.1.0.102:25\n"
+    '\t\tip daddr 203.0.113.5 ip saddr { 192.0.2.64/28, 192.0.2.9 } tcp dport 25 dnat to 10.1.0.102 comment "a # b"\n',
+    "\t\tip6 saddr 2001:db8:1::/64 ip6 daddr 2001:db8:5::5 tcp dport 25 dnat ip6 to [fd00:1::102]:25\n",
 )
 
 
