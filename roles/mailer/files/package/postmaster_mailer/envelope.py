@@ -63,16 +63,18 @@ def read(message: Message, recipients: tuple[str, ...], *, login: str, received:
     if not recipients:
         raise EnvelopeError("there is no recipient: name one in To or Cc" if from_header else "there is no recipient")
     stream_id = _text(message, b"x-stream-id") or None
-    author = next(iter(addresses(message.get(b"from") or b"")), "")
-    return Envelope(
-        uuid, recipients, int(priority), stream_id, login, received, author_domain(message), _writable(author)
-    )
+    author = author_of(message)
+    return Envelope(uuid, recipients, int(priority), stream_id, login, received, domain_of(author), author)
 
 
-def author_domain(message: Message) -> str:
-    """The domain of the first author; empty where there is none."""
-    authors = addresses(message.get(b"from") or b"")
-    return authors[0].rpartition("@")[2].lower() if authors else ""
+def author_of(message: Message) -> str:
+    """The address of the first author; empty where there is none."""
+    return _writable(next(iter(addresses(message.get(b"from") or b"")), ""))
+
+
+def domain_of(address: str) -> str:
+    """Its domain in lower case; empty where it has none."""
+    return address.rpartition("@")[2].lower()
 
 
 def _writable(text: str) -> str:

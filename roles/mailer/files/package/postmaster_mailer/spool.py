@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .envelope import Envelope, author_domain
+from .envelope import Envelope, author_of, domain_of
 from .message import Message
 from .queue import ENVELOPE, MESSAGE, SENDER, Queue, partition_of, stream_key
 from .records import Records
@@ -156,4 +156,5 @@ async def _queue(queue: Queue, spool: Spool, batch: Sequence[tuple[Held, str]], 
 
 def _made(one: Held, uuid: str, raw: bytes) -> Envelope:
     """The envelope of a message whose record is over."""
-    return Envelope(uuid, one.recipients, received=one.arrival, domain=author_domain(Message.parse(raw)))
+    author = author_of(Message.parse(raw))
+    return Envelope(uuid, one.recipients, received=one.arrival, domain=domain_of(author), author=author)
