@@ -1,16 +1,134 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets stand nowhere."""
+"""Metrics, mailerctl, a restart of the host, drift, values that are wrong, secrets."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from lab import control, plays
 from lab.probe import Lab
 from mailers import (
+    CONVERGE,
+    DOMAINS,
+    ESTATE,
     MAILERS,
     PASSWORDS,
+    STAGES,
+    answer,
+    arrived,
+    converge,
+    events,
+    fresh,
+    metrics,
+    unit,
     variables,
+    wait_for_stages,
 )
+
+# The names of the seed, but those of Postfix's own queues, which only root or a member of postdrop can count.
+NAMES = {
+    "redis": "primary_queue_messages default_queue_messages event_queue_messages queue_to_postfix_messages",
+    "receiver": "nbr_emails_enqueued_total nbr_recipients_total nbr_dropped_emails_total",
+    "http-receiver": "nbr_emails_enqueued_total nbr_recipients_total nbr_dropped_emails_total",
+    "transformer": "transformer_polled_primary_total transformer_polled_default_total transformer_pushed_total",
+    "postfix": "postfix_emails_polled_total postfix_emails_to_postfix_total",
+    "mxserver": "mxserver_received_unsubscribe_total mxserver_received_unclassified_total",
+    "backdata": "delivered_events_total bounced_events_total error_events_total spam_report_events_total "
+    "unsubscribe_events_total malformed_events_total number_of_events_currently_posting "
+    "successfully_pushed_events_total failed_pushed_events_total",
+}
+
+
+@pytest.mark.parametrize("mailer", MAILERS)
+def test_metrics_have_the_names_of_the_seed_and_count(lab: Lab, token: str, mailer: str) -> None:
+    names = {stage: set(line.split()) for stage, line in NAMES.items()}
+    before = {stage: metrics(lab, mailer, stage) for stage in STAGES}
+    for stage in STAGES:
+        assert names[stage] | {"memory_usage_percent"} <= set(before[stage]), stage
+    arrived(lab, mailer, fresh(token))
+    grown = {stage: metrics(lab, mailer, stage) for stage in STAGES}
+    for stage, name in (
+        ("receiver", "nbr_emails_enqueued_total"),
+        ("receiver", "nbr_recipients_total"),
+        ("transformer", "transformer_polled_primary_total"),
+        ("transformer", "transformer_pushed_total"),
+        ("postfix", "postfix_emails_polled_total"),
+        ("postfix", "postfix_emails_to_postfix_total"),
+        ("backdata", "delivered_events_total"),
+        ("backdata", "successfully_pushed_events_total"),
+    ):
+        assert grown[stage][name] == before[stage][name] + 1, name
+
+
+@pytest.mark.parametrize("mailer", MAILERS)
+def test_mailerctl(lab: Lab, token: str, mailer: str) -> None:
+    uuid = fresh(token)
+    arrived(lab, mailer, uuid)
+    about = json.loads(lab.run(mailer, ["mailerctl", "trace", uuid, "--json"]).stdout)
+    assert (about["login"], about["domain"], about["stream_id"]) == ("app", DOMAINS[mailer], "orders")
+    assert [one["state"] for one in about["recipients"]] == ["delivered"]
+    assert lab.run(mailer, ["mailerctl", "trace", f"{uuid}x"], check=False).returncode == 1
+    checked = lab.run(mailer, ["mailerctl", "preflight", "--host", "mx.outside.test"], check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_restart_of_the_hosts_loses_nothing(lab: Lab, token: str) -> None:
+    """What waits for a stage that is down is sent after the start, by which all stages come back."""
+    uuids = {mailer: fresh(token, mailer[-2:]) for mailer in MAILERS}
+    for mailer, uuid in uuids.items():
+        lab.run(mailer, ["systemctl", "stop", unit("transformer")])
+        assert answer(lab, mailer, uuid)[0] == 250
+        control.restart(lab.name, mailer)
+    wait_for_stages(lab)
+    for mailer, uuid in uuids.items():
+        event = events(lab, mailer, uuid)[0]
+        assert (event["event"], event["streamid"]) == ("delivered", "orders")
+    assert converge(lab).changed == {}
+
+
+# -- runs of the role ---------------------------------------------------------------------------------
+BROKEN = {
+    "a stage that does not exist": ({"mailer_stages": {"reciever": 1}}, "reciever"),
+    "a misspelt key": ({"mailer_config": {"receiver": {"size-limitt": 1}}}, "did you mean size-limit?"),
+    "a key that is not there": (
+        {"mailer_domains": [{"name": "x.example", "return_path_domain": "rp.x.example", "key_file": "/etc/no.pem"}]},
+        "/etc/no.pem",
+    ),
+    "a certificate that is not there": ({"mailer_receiver_certificate": "/etc/ssl/no.pem"}, "/etc/ssl/no.pem"),
+    "a short secret": ({"mailer_return_path_secret": "short"}, "32"),
+    "a hook into the own network": ({"mailer_hook_url": "ftp://host.stranger.test/"}, "https://"),
+    "a hook's secret that is none": ({"mailer_hook_secret": "???"}, "signing-secret"),
+}
+
+
+def test_a_broken_value_is_named_and_all_runs_on(lab: Lab, token: str) -> None:
+    started = {
+        mailer: lab.run(mailer, ["systemctl", "show", "-p", "MainPID", *map(unit, STAGES)]).stdout for mailer in MAILERS
+    }
+    cases = {what: given for what, (given, dummy) in BROKEN.items()}
+    said = plays.refusals(lab, CONVERGE, cases, inventories=[ESTATE], must_pass=False)
+    for what, (dummy, expected) in BROKEN.items():
+        for mailer in MAILERS:
+            assert expected in said[what].get(mailer, "nothing"), (what, said[what])
+    for mailer in MAILERS:
+        assert lab.run(mailer, ["systemctl", "show", "-p", "MainPID", *map(unit, STAGES)]).stdout == started[mailer]
+        arrived(lab, mailer, fresh(token, mailer[-2:]))
+    assert converge(lab).changed == {}
+
+
+def test_drift_is_mended(lab: Lab, token: str) -> None:
+    for mailer in MAILERS:
+        lab.run(mailer, "echo '# by hand' >> /etc/postmaster-mailer/mailer.yaml")
+        lab.run(mailer, f"systemctl stop {unit('mxserver')}")
+    foreseen, mended = (converge(lab, check=check) for check in (True, False))
+    assert foreseen.changed == mended.changed
+    assert set(mended.changed) == set(MAILERS)
+    wait_for_stages(lab)
+    assert converge(lab).changed == {}
+    for mailer in MAILERS:
+        arrived(lab, mailer, fresh(token, mailer[-2:]))
 
 
 @pytest.mark.parametrize("mailer", MAILERS)
