@@ -108,7 +108,9 @@ def test_what_is_ours_goes_back_as_it_came(redis_server: RedisServer, programs: 
         first, second = (Envelope.loads(fields[ENVELOPE]) for fields in entries)
         # Its stream, login and age are known, and who has got it already gets it no more.
         assert first == Envelope("u1", ("c@example.com",), 0, "news", "shop", 5.0, "example.org")
-        assert second == Envelope("u2", ("b@example.com",), received=1795940155, domain="example.org", author="a@example.org")
+        assert second == Envelope(
+            "u2", ("b@example.com",), received=1795940155, domain="example.org", author="a@example.org"
+        )
         assert [fields[MESSAGE] for fields in entries] == [TEXT.replace("\n", "\r\n").encode()] * 2
         assert entries[0][SENDER].decode() == path("u1")
         assert await queue.redis.hgetall("mailer:log:h") == {b"place": b"p", b"id:Z9": b"u9"}

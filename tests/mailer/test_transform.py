@@ -191,7 +191,7 @@ def test_hostile_parts_make_no_trouble(text: str) -> None:
 
 def test_the_envelope_is_read_from_the_header() -> None:
     envelope = read(Message.parse(MAIL), ("x@example.com",), login="app", received=1.5, from_header=False)
-    assert envelope == Envelope("u1", ("x@example.com",), PRIMARY, "s-1", "app", 1.5, "example.org")
+    assert envelope == Envelope("u1", ("x@example.com",), PRIMARY, "s-1", "app", 1.5, "example.org", "a@Example.org")
     assert Envelope.loads(envelope.dumps()) == envelope
 
 

@@ -34,6 +34,7 @@ _MAGIC = b"postmaster-mailer state 1\n"
 # Bytes of the key, when it expires (milliseconds since the epoch, 0: never), bytes of its value.
 _HEAD = struct.Struct(">IQQ")
 _MARK = "mailer:restoring"  # there while it is put back
+_COPY = "mailer:restoring:copy"
 _MEMORY = 16_777_216  # bytes that are held before a file is used
 _BEGIN = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
@@ -168,7 +169,7 @@ async def _dump(redis: Redis, to: BinaryIO) -> int:
 
     write(_MAGIC)
     async for key in redis.scan_iter("mailer:*", count=1000):
-        if key == _MARK.encode():
+        if key in (_MARK.encode(), _COPY.encode()):
             continue
         async with redis.pipeline(transaction=True) as pipe:
             pipe.pttl(key)
@@ -199,6 +200,22 @@ def _check(file: BinaryIO) -> None:
         raise StorageError("what is in object storage is of another version of the mailer: start that one")
 
 
+async def _same(redis: Redis, key: bytes, value: bytes) -> bool:
+    """Whether a key holds what would be put there."""
+    if await redis.dump(key) == value:
+        return True
+    # Fields of a hash and members of a set come in an order that every server chooses for itself.
+    kind = await redis.type(key)
+    read = {b"hash": redis.hgetall, b"set": redis.smembers}.get(kind)
+    if read is None:
+        return False
+    await redis.restore(_COPY, 0, value, replace=True)
+    try:
+        return bool(await redis.type(_COPY) == kind and await read(key.decode()) == await read(_COPY))
+    finally:
+        await redis.delete(_COPY)
+
+
 async def _restore(redis: Redis, file: BinaryIO) -> int:
     """Put back what follows."""
     done = 0
@@ -211,7 +228,7 @@ async def _restore(redis: Redis, file: BinaryIO) -> int:
             if not 0 < expiry <= time.time() * 1000:
                 await redis.restore(key, expiry, value, absttl=bool(expiry))
         except ResponseError as err:
-            if "BUSYKEY" not in str(err) or await redis.dump(key) != value:
+            if "BUSYKEY" not in str(err) or not await _same(redis, key, value):
                 why = "it is there already" if "BUSYKEY" in str(err) else str(err)
                 raise StorageError(f"{key.decode('ascii', 'replace')} cannot be put back: {why}") from err
         except RedisError as err:
