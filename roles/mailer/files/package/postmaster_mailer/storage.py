@@ -205,7 +205,7 @@ async def _same(redis: Redis, key: bytes, value: bytes) -> bool:
     if await redis.dump(key) == value:
         return True
     # Fields of a hash and members of a set come in an order that every server chooses for itself.
-    kind = await redis.type(key)
+    kind: Any = await redis.type(key)
     read = {b"hash": redis.hgetall, b"set": redis.smembers}.get(kind)
     if read is None:
         return False
