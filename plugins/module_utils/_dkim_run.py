@@ -122,7 +122,7 @@ def make_all(jobs: Sequence[tuple[str, int]]) -> Iterator[tuple[int, DkimKey]]:
             remedy = "is there memory enough? The keys made so far stay; run this again"
             raise CallError(f"a process that made keys was ended: {remedy}") from err
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 # Checking what is asked for

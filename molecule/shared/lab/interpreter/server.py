@@ -22,6 +22,7 @@ import selectors
 import socket
 import struct
 import sys
+import threading
 import traceback
 import types
 import zipfile
@@ -138,6 +139,8 @@ def end(action: Callable[..., None], *given: Any) -> NoReturn:
     except BaseException:
         traceback.print_exc()
         code = 1
+    # As Python does: threads first, such as one that ends a pool of processes, which waits for ever without its queues.
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
