@@ -114,26 +114,6 @@ def test_netfilter_persistent_loads_them(variant: str) -> None:
     assert [path.read_text(encoding="utf-8") for path in files] == [SAVED, SAVED]
 
 
-@pytest.mark.parametrize(("variant", "other"), [("nft", "legacy"), ("legacy", "nft")])
-def test_where_they_would_be_loaded_into_other_tables(variant: str, other: str) -> None:
-    def choose(one: str) -> None:
-        for tool in ("iptables", "ip6tables"):
-            said("update-alternatives", "--set", tool, f"/usr/sbin/{tool}-{one}")
-
-    choose(other)
-    told = module(**EDGE, backend=f"iptables-{variant}").get("warnings", [])
-    remedies = [text.partition(": run ")[2].partition(", or")[0] for text in told if text.startswith("at boot ")]
-    assert len(remedies) == 2
-    for remedy in remedies:
-        said(*remedy.split())
-    told = module(**EDGE, backend=f"iptables-{variant}").get("warnings", [])
-    assert not [text for text in told if text.startswith("at boot ")]
-    said("netfilter-persistent", "start")
-    assert not module(**EDGE, backend=f"iptables-{variant}")["changed"]
-    module(**{**EDGE, "sources": []}, backend=f"iptables-{variant}", state="absent")
-    choose("nft")
-
-
 def test_nftables_loads_them() -> None:
     conf = Path("/etc/nftables.conf")
     before = conf.read_text(encoding="utf-8")
