@@ -17,7 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools.dev import __main__ as dev
-from tools.dev import nameserver, steps
+from tools.dev import molecule, nameserver, steps
 from tools.dev.places import DevError
 from tools.dev.steps import Outcome, Shell, Step
 
@@ -150,3 +150,20 @@ def test_a_name_server_without_a_network(name: str, rdtype: str, said: list[str]
         address, port = server.split("@")
         answer = dns.query.udp(dns.message.make_query(name, rdtype, use_edns=True), address, timeout=5, port=int(port))
     assert [rdata.to_text() for found in answer.answer for rdata in found] == said
+
+
+def test_a_lab_passes_networks_that_are_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def route(address: str) -> str:
+        number = int.from_bytes(bytes(map(int, address.split("."))), sys.byteorder)
+        return f"br-1\t{number:08X}\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+
+    routes = tmp_path / "route"
+    head = "Iface\tDestination\tGateway\n"
+    monkeypatch.setattr(molecule, "ROUTES", routes)
+    routes.write_text(head + route("192.0.2.0"))
+    assert [molecule.free_index(place) for place in range(3)] == [20, 21, 22]
+    routes.write_text(head + route("198.18.22.0") + route("198.19.25.0"))
+    assert [molecule.free_index(place) for place in range(3)] == [20, 21, 28]
+    routes.write_text(head + "".join(route(f"198.18.{index}.0") for index in range(20, 255)))
+    with pytest.raises(DevError, match=r"198\.18\.0\.0/15"):
+        molecule.free_index(0)

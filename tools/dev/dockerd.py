@@ -59,6 +59,9 @@ def _daemon(shell: Shell) -> Iterator[None]:
                 time.sleep(0.5)
             yield
         finally:
+            # A scenario that was cut short leaves networks, and a daemon that ends leaves their bridges on the machine.
+            with contextlib.suppress(subprocess.SubprocessError, OSError):
+                subprocess.run(["docker", "network", "prune", "--force"], stdout=said, stderr=said, timeout=WAIT)
             daemon.terminate()
             try:
                 daemon.wait(30)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +22,9 @@ SECOND_ENGINE, SECOND_SCENARIO = "docker", "lab"
 # They begin first, so that no long one is left for the end.
 LONG = ("site", "relay", "mail_server", "rotation", "satellite", "mailboxes", "mail_moves")
 # A scenario waits a third of its time. Where a person names the lab, there is that one.
-LABS = (
-    {"LAB_NAME": "molecule", "LAB_INDEX": "20"},
-    {"LAB_NAME": "molecule2", "LAB_INDEX": "21"},
-    {"LAB_NAME": "molecule3", "LAB_INDEX": "22"},
-)
+LABS = ("molecule", "molecule2", "molecule3")
+FIRST_INDEX, LAST_INDEX = 20, 254
+ROUTES = Path("/proc/net/route")
 
 
 def scenarios() -> list[str]:
@@ -46,9 +45,9 @@ def steps(folder: Path, *, names: Sequence[str], full: bool, engine: str) -> lis
         if name not in known:
             raise DevError(f"there is no scenario {name}; there are: {', '.join(known) or 'none'}")
     chosen = names or known
-    labs: SimpleQueue[dict[str, str]] = SimpleQueue()
-    for lab in [{}] if "LAB_NAME" in os.environ else LABS[: workers()]:
-        labs.put(lab)
+    labs: SimpleQueue[int | None] = SimpleQueue()
+    for place in [None] if "LAB_NAME" in os.environ else range(workers()):
+        labs.put(place)
     wanted = [_step(folder, name, labs, full=full, engine=engine) for name in chosen]
     if needs_docker(names) and engine != SECOND_ENGINE:
         second = _step(folder, SECOND_SCENARIO, labs, full=False, engine=SECOND_ENGINE)
@@ -61,7 +60,7 @@ def workers() -> int:
     return 1 if "LAB_NAME" in os.environ else min(len(LABS), (os.cpu_count() or 1) + 1)
 
 
-def _step(folder: Path, scenario: str, labs: SimpleQueue[dict[str, str]], *, full: bool, engine: str) -> Step:
+def _step(folder: Path, scenario: str, labs: SimpleQueue[int | None], *, full: bool, engine: str) -> Step:
     # Runs in labs of their own, side by side, do not write into each other's files.
     name = " ".join(filter(None, (scenario, engine, os.environ.get("LAB_NAME", ""))))
     junit = JUNIT / f"molecule-{name.replace(' ', '-')}.xml"
@@ -81,17 +80,40 @@ def _step(folder: Path, scenario: str, labs: SimpleQueue[dict[str, str]], *, ful
 
 
 def _in_a_lab(
-    labs: SimpleQueue[dict[str, str]], scenario: str, notes: Path, *, timeout: float
+    labs: SimpleQueue[int | None], scenario: str, notes: Path, *, timeout: float
 ) -> Callable[[Shell], None]:
     """An action that runs a scenario in a lab that no other one uses meanwhile."""
 
     def action(shell: Shell) -> None:
-        lab = labs.get()
+        place = labs.get()
         # A run that was killed left word of a lab that is there.
         shutil.rmtree(notes, ignore_errors=True)
         try:
+            lab = {} if place is None else {"LAB_NAME": LABS[place], "LAB_INDEX": str(free_index(place))}
             shell.run(["molecule", "test", "-s", scenario], env=lab, timeout=timeout)
         finally:
-            labs.put(lab)
+            labs.put(place)
 
     return action
+
+
+def free_index(place: int) -> int:
+    """A number for the networks of the lab in ``place``, 0 and up; places never share one.
+
+    What a killed run or another clone left keeps its networks, with bridges that no engine here may know of.
+    """
+    taken = _networks()
+    for index in range(FIRST_INDEX + place, LAST_INDEX + 1, len(LABS)):
+        if not taken & {f"198.18.{index}.0", f"198.19.{index}.0"}:
+            return index
+    raise DevError("every network of 198.18.0.0/15 is in use on this machine: `ip route` names them, remove the labs")
+
+
+def _networks() -> set[str]:
+    """The IPv4 networks that this machine has a way to."""
+    found = set()
+    for line in ROUTES.read_text().splitlines()[1:]:
+        # The kernel prints the address's four bytes as one number of the machine's own order.
+        octets = int(line.split()[1], 16).to_bytes(4, sys.byteorder)
+        found.add(".".join(map(str, octets)))
+    return found
