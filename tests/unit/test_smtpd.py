@@ -158,7 +158,9 @@ def test_secrets() -> None:
 
 
 def test_the_way_in() -> None:
-    assert lines('action "mailbox"') == ['action "mailbox" lmtp "/run/dovecot/lmtp" rcpt-to virtual <virtuals> wrapper "again"']
+    assert lines('action "mailbox"') == [
+        'action "mailbox" lmtp "/run/dovecot/lmtp" rcpt-to virtual <virtuals> wrapper "again"'
+    ]
     assert lines('action "mailbox"', delivery="maildir") == [
         'action "mailbox" maildir "/var/vmail/%{dest.domain:lowercase}/%{dest.user:lowercase}/Maildir" junk virtual <virtuals> wrapper "again"'
     ]
