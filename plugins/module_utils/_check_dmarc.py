@@ -48,6 +48,9 @@ def present(view: View) -> Iterator[Found]:
             yield Found("F", seen, "it begins with v=DMARC1; in this case, as the first tag", f"_dmarc.{view.bare}")
         else:
             yield Found("F", "no DMARC record, neither here nor above", _sample(view))
+    for text in view.text(view.domain, "v=dmarc1"):
+        seen = f"a DMARC record at the domain itself, where nobody looks for it: {text}"
+        yield Found("W", seen, f"delete it; what it says belongs to _dmarc.{view.bare}")
 
 
 def _nearly(text: str) -> bool:

@@ -35,7 +35,6 @@ class Node:
     path: tuple[str, ...]
     texts: tuple[str, ...]
     record: _spf.SpfRecord | None = None
-    error: _spf.SpfError | None = None
     children: tuple[Node, ...] = ()
     loop: bool = False
     silence: str = ""
@@ -75,12 +74,12 @@ def _node(view: View, domain: str, path: tuple[str, ...], above: tuple[str, ...]
         return Node(domain, path, texts)
     try:
         record = _spf.parse(texts[0])
-    except _spf.SpfError as err:
-        return Node(domain, path, texts, error=err)
+    except _spf.SpfError:
+        return Node(domain, path, texts)
     wanted = [(term.text, term.domain.literal) for term in record.lookup_terms if _refers(term) and term.domain]
     below = [(text, name) for text, name in wanted if name][: max(NODE_LIMIT - count[0], 0)]
     children = view.each(lambda item: _node(view, item[1], (*path, item[0]), (*above, domain), count), below)
-    return Node(domain, path, texts, record, None, tuple(children))
+    return Node(domain, path, texts, record, tuple(children))
 
 
 def _refers(term: _spf.Term) -> bool:
@@ -132,10 +131,12 @@ def single(view: View) -> Iterator[Found]:
 def syntax(view: View) -> Iterator[Found]:
     """No syntax error anywhere, also behind ``all`` (section 4.6)."""
     for node in tree(view).all():
-        if node.error is not None:
-            seen = f"{node.error}, in {node.texts[0]}"
-            remedy = f"correct the term {node.error.term} at {node.where}; until then the whole record is void"
-            yield Found("F", seen, remedy, node.domain)
+        for text in node.texts:  # each, as one of two may be the one that stays
+            try:
+                _spf.parse(text)
+            except _spf.SpfError as err:
+                remedy = f"correct the term {err.term} at {node.where}; until then the whole record is void"
+                yield Found("F", f"{err}, in {text}", remedy, node.domain)
 
 
 def lookups(view: View) -> Iterator[Found]:

@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import _check_world as world
 import pytest
+from ansible_collections.postmaster.mail.plugins.module_utils import _check_dkim, _dkim, _public_suffix
 from ansible_collections.postmaster.mail.plugins.module_utils import _check_run as run
 from ansible_collections.postmaster.mail.plugins.module_utils import _check_view as v
-from ansible_collections.postmaster.mail.plugins.module_utils import _dkim, _public_suffix
 from ansible_collections.postmaster.mail.plugins.module_utils._check import (
     BY_ID,
     OK,
@@ -432,6 +432,8 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("dkim.sig", "W", "does not end in CR LF", "end the last line", lambda w: w.tell(mail=Mail(signed().raw.removesuffix(b"\r\n")))),
     ("dmarc.present", "F", "no DMARC record, neither here nor above", "_dmarc.example.org. 3600 IN TXT", lambda w: w.put("_dmarc", "TXT").tell(bulk=False)),
     ("dmarc.present", "F", "2 DMARC records", "leave one", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject", "v=DMARC1; p=none").tell(bulk=False)),
+    ("dmarc.present", "W", "at the domain itself, where nobody looks for it: V=dmarc1; p=none", "belongs to _dmarc.example.org",
+     lambda w: w.put("", "TXT", SPF, "V=dmarc1; p=none")),
     ("dmarc.present", "F", "no receiver takes this", "in this case", lambda w: w.put("_dmarc", "TXT", "v=dmarc1; p=reject").tell(bulk=False)),
     ("dmarc.walk", "W", "the organisational domain is", "_dmarc.example.org. 3600 IN TXT", psd),
     ("dmarc.policy", "W", "p=none only watches", "p=quarantine", lambda w: dmarc(w, "p=none")),
@@ -557,6 +559,56 @@ def test_every_row_has_a_fault() -> None:
 def test_keys_whose_records_are_as_their_states_ask_for(state: str, published: str, retired: str) -> None:
     report = checked(with_state(World(), state, published, retired))
     assert report.findings == [] and report.verdicts()[DOMAIN]["dkim.rotation"] == OK
+
+
+def test_a_wildcard_is_found_once_where_no_selector_is_named() -> None:
+    """Every selector exists then, so the usual ones say nothing but that."""
+    broken = ("v=DKIM1; h=sha256; p=", "v=DMARC1; p=none", SPF)
+    made = without_message(World().tell(selectors=(), dkim_keys=()))
+    for selector in (*_check_dkim.USUAL, _check_dkim.NO_SUCH_SELECTOR):
+        made.put(f"{selector}._domainkey", "TXT", *broken)
+    made.put("google._domainkey", "TXT", *broken[::-1])
+    report = checked(made)
+    assert [(item.id, item.subject) for item in report.findings] == [("dkim.present", "*._domainkey.example.org")]
+    assert report.findings[0].seen == f"every selector exists, by a wildcard: {' | '.join(broken)}"
+    assert report.verdicts()[DOMAIN]["dkim.keysize"] == UNKNOWN
+    # One that has a record of its own is judged beside it.
+    report = checked(made.put("mail._domainkey", "TXT", f"v=DKIM1; p={RSA_512}"))
+    assert {(item.id, item.subject) for item in report.findings} == {
+        ("dkim.present", "*._domainkey.example.org"),
+        ("dkim.keysize", "mail._domainkey.example.org"),
+    }
+    # Those that are named are judged, whatever they are.
+    report = checked(made.tell(selectors=("google",)))
+    assert {item.subject for item in report.findings} == {
+        "*._domainkey.example.org",
+        "google._domainkey.example.org",
+    }
+
+
+def test_each_of_two_spf_records_is_read() -> None:
+    made = silent(World().put("", "TXT", SPF, "v=spf1 nclude:_spf.example.net -all"))
+    assert {(item.id, item.severity) for item in checked(made).findings} == {("spf.single", "F"), ("spf.syntax", "F")}
+    assert {item.id for item in checked(made.put("", "TXT", SPF, "v=spf1 mx -all")).findings} == {"spf.single"}
+
+
+def test_what_is_said_of_a_domain_that_does_not_exist() -> None:
+    """The zone above is not its own: nothing is asked of who runs that."""
+    made = silent(World()).tell(selectors=(), dkim_keys=())
+    made.dns = {key: values for key, values in made.dns.items() if not key[0].endswith("example.org.")}
+    made.missing |= {"example.org.", "_domainkey.example.org."}
+    report = checked(made)
+    assert {item.id for item in report.findings} == {"mx.exists", "spf.single", "dmarc.present"}
+    assert report.findings[0].remedy == "register it, or correct the name example.org"
+
+
+def test_no_address_is_asked_for_an_mx_that_is_one_itself() -> None:
+    made = sts_for(World().put("mx", "AAAA").put("", "MX", "10 203.0.113.25."), "203.0.113.25")
+    made.tell(outbound=(v.Outbound(ADDRESS, "mx.example.org"),))
+    assert {item.id for item in checked(made).findings} == {"mx.target"}
+    assert {
+        item.id for item in checked(sts_for(made.put("", "MX", "10 mx.example.org."), "mx.example.org")).findings
+    } == {"caa/bimi/ipv6"}
 
 
 def test_of_many_names_of_an_address_few_count_for_a_term_ptr() -> None:
