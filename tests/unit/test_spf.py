@@ -78,6 +78,9 @@ INVALID = [
     ("v=spf1 a\t-all", "a\t-all", 7, "the character '\\t' is not allowed"),
     ("v=spf1 a:ex\u00e4mple.com -all", "a:ex\u00e4mple.com", 7, "the character '\u00e4' is not allowed"),
     ("v=spf1 ,a -all", ",a", 7, "neither a mechanism nor a modifier"),
+    ("v=spf1 -192.0.2.0/24 -all", "-192.0.2.0/24", 7, "nor a modifier (section 4.6.1); write ip4:192.0.2.0/24"),
+    ("v=spf1 fe80::1 -all", "fe80::1", 7, "there is no mechanism 'fe80' (section 5); write ip6:fe80::1"),
+    ("v=spf1 192.0.2.256 -all", "192.0.2.256", 7, "neither a mechanism nor a modifier"),
 ]
 
 
