@@ -1025,6 +1025,32 @@ def test_records_to_paste_stay_on_one_line() -> None:
     assert '-> _smtp._tls.example.org. 3600 IN TXT "v=TLSRPTv1; rua=mailto:tls@example.org"' in lines
 
 
+def test_the_table_tells_why_something_is_unknown() -> None:
+    made = World().tell(outbound=(), dnsbl_ip=(), mail=None, bulk=False)
+    nothing_sends = [
+        "  ? ptr.exists, ptr.fcrdns, helo.name, spf.covers-ip: no sending address is named",
+        "    -> give outbound: [{address: ..., helo: ...}]",
+    ]
+    lines = checked(made).table()
+    assert lines[:3] == [
+        DOMAIN,
+        "  40 ok, 0 propagating, 0 wrong, 10 unknown of 50 checks",
+        "unknown, why, and what it takes:",
+    ]
+    assert lines[3:5] == nothing_sends
+    # Of several domains the same is said once, and what differs at its domain.
+    for server in ("", *SERVERS):
+        failing(made, "_smtp._tls.example.org.", "TXT", server, v.DnsAnswer(v.TIMEOUT, text="it does not answer"))
+    lines = checked(made, "example.org", "example.net").table()
+    end = lines.index("unknown of all 2 domains, why, and what it takes:")
+    assert lines[end + 1 : end + 3] == nothing_sends
+    assert lines[2:4] == [
+        "  ? tlsrpt: it does not answer",
+        "    -> try again, or name another resolver",
+    ]
+    assert lines[4] == "example.net"
+
+
 def test_texts_of_strangers_are_made_visible() -> None:
     assert visible("a\x1b[31m\n\u202eb") == "a\\x1b[31m\\x0a\\x202eb"
     assert len(visible("x" * 1000)) == 400
