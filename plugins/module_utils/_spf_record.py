@@ -16,6 +16,7 @@ from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import TypeAlias
 
+from ansible_collections.postmaster.mail.plugins.module_utils._networks import is_private
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_macro import DomainSpec, Rule, domain_spec, macros
 from ansible_collections.postmaster.mail.plugins.module_utils._term_error import TermError
 
@@ -173,6 +174,11 @@ class SpfRecord:
         """What is allowed but most likely not meant."""
         found = [self._error(t, "ptr is slow and should not be used (section 5.5)") for t in self._of("ptr")]
         found += [self._error(t, "it says nothing of other senders; write ~all or -all") for t in self._of("all", "?")]
+        found += [
+            self._error(item, "a private address is none that receivers see; name the one that your mail leaves from")
+            for item in self.reached
+            if item.network is not None and item.qualifier == "+" and is_private(item.network)
+        ]
         found += [
             self._error(item, "it stands after all and is never tried (section 5.1)")
             for item in self.directives[len(self.reached) :]

@@ -157,6 +157,8 @@ def test_what_must_not_be_published(text: str, term: str, rule: str) -> None:
         ("v=spf1 mx -mx -all", "mx stands before it and decides first"),
         ("v=spf1 -ip6:2001:db8::/32 ip6:2001:db8::/64 -all", "-ip6:2001:db8::/32 stands before it"),
         ("v=spf1 " + "ip4:192.0.2.1 " * 40 + "-all", "octets"),
+        ("v=spf1 ip4:192.168.0.0/24 -all", "a private address is none that receivers see"),
+        ("v=spf1 mx ip6:fd00::1 -all", "a private address is none that receivers see"),
     ],
 )
 def test_what_is_most_likely_not_meant(text: str, rule: str) -> None:
@@ -173,6 +175,7 @@ def test_what_is_most_likely_not_meant(text: str, rule: str) -> None:
         "-ip4:192.0.2.7 ip4:192.0.2.0/24 -ip4:192.0.2.0/23 -all",
         "ip4:0.0.0.0/1 -ip6:2001:db8::/64 ~all",
         "ip4:192.0.2.8 -ip4:192.0.2.0/24 ip4:192.0.2.0/23 -all",
+        "-ip4:10.0.0.0/8 ip4:11.0.0.0/8 ip4:172.0.0.0/11 -all",
     ],
 )
 def test_terms_that_can_match_are_not_warned_of(text: str) -> None:
