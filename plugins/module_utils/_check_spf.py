@@ -120,12 +120,19 @@ def single(view: View) -> Iterator[Found]:
     """Exactly one record (section 4.5)."""
     texts = tree(view).texts
     if len(texts) > 1:
-        terms = " ".join(dict.fromkeys(term for text in texts for term in text.split()[1:]))
         seen = f"{len(texts)} SPF records, which is a permanent error for receivers: {' | '.join(texts)}"
-        yield Found("F", seen, f"one record with the terms of both, one all at its end, out of: {terms}")
+        yield Found("F", seen, f"instead of all of them {_merged(view, texts)}")
     elif not texts and not view.null_mx:
         remedy = _publish(view, "v=spf1 mx ~all") + " (with the addresses that send)"
         yield Found("F", "no SPF record", remedy)
+
+
+def _merged(view: View, texts: Sequence[str], *terms: str) -> str:
+    """The one record that says what ``texts`` do, and ``terms``, as it is to be published."""
+    try:
+        return _publish(view, str(_spf.merge(texts, terms)))
+    except _spf.SpfError:
+        return f"one record with the terms {' '.join(terms) or 'of all'}"
 
 
 def syntax(view: View) -> Iterator[Found]:
@@ -320,7 +327,9 @@ def _covered(view: View, address: str) -> Iterator[Found]:
         return  # other rows say why
     elif result.result != "pass":
         by = f" by {result.term}" if result.term else ""
-        remedy = f"add {_family(address)}:{address} to the SPF record of {view.bare}"
+        # One record for all of them: of two, the second to be pasted would take the first one's address away.
+        lacking = [one.address for one in view.options.outbound if _evaluated(view, one.address).result != "pass"]
+        remedy = _merged(view, tree(view).texts, *(f"{_family(one)}:{one}" for one in lacking))
         yield Found("F", f"mail from {address} gets {result.result}{by}", remedy, address)
 
 

@@ -354,7 +354,8 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("mx.null", "F", "beside the null MX stands mx.example.org", "delete",
      lambda w: silent(spf(no_mail(w, "10 mx.example.org."), "-all"))),
     ("mx.null", "W", "its SPF record lets hosts send", '"v=spf1 -all"', no_mail),
-    ("spf.single", "F", "2 SPF records", "one record", lambda w: silent(w.put("", "TXT", SPF, "V=SPF1 mx -all"))),
+    ("spf.single", "F", "2 SPF records", 'example.org. 3600 IN TXT "v=spf1 a:mx.example.org mx -all"',
+     lambda w: silent(w.put("", "TXT", SPF, "V=SPF1 mx -all"))),
     ("spf.single", "F", "no SPF record", 'TXT "v=spf1 mx ~all"', lambda w: silent(w.put("", "TXT", "x"))),
     ("spf.syntax", "F", "nclude:_spf.example.net", "correct the term", lambda w: silent(w.put("", "TXT", f"{SPF} nclude:_spf.example.net"))),
     ("spf.syntax", "F", "ip4:300.1.1.1", "inc.example.net",
@@ -382,7 +383,8 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
      lambda w: spf(w, "a:mx.example.org include:none.example.net -all")),
     ("spf.include-target", "F", "leads to 2 SPF records", "merged",
      lambda w: spf(w, "a:mx.example.org include:two.example.net -all").put("two.example.net.", "TXT", "v=spf1 -all", "v=spf1 ?all")),
-    ("spf.covers-ip", "F", f"mail from {ADDRESS6} gets fail", f"add ip6:{ADDRESS6}", lambda w: spf(w, f"ip4:{ADDRESS} -all")),
+    ("spf.covers-ip", "F", f"mail from {ADDRESS6} gets fail", f'example.org. 3600 IN TXT "v=spf1 ip4:{ADDRESS} ip6:{ADDRESS6} -all"',
+     lambda w: spf(w, f"ip4:{ADDRESS} -all")),
     ("spf.covers-ip", "F", "as HELO mx.example.org it gets fail", 'mx.example.org. 3600 IN TXT "v=spf1 ip4:203.0.113.25 -all"',
      lambda w: w.put("mx", "TXT", "v=spf1 -all").tell(outbound=(v.Outbound(ADDRESS, "mx.example.org"),))),
     ("spf.nonsender", "I", "the mail server's own name has no SPF", "mx.example.org. 3600 IN TXT", lambda w: w.put("mx", "TXT")),
@@ -436,13 +438,14 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
      lambda w: w.put("", "TXT", SPF, "V=dmarc1; p=none")),
     ("dmarc.present", "F", "no receiver takes this", "in this case", lambda w: w.put("_dmarc", "TXT", "v=dmarc1; p=reject").tell(bulk=False)),
     ("dmarc.walk", "W", "the organisational domain is", "_dmarc.example.org. 3600 IN TXT", psd),
-    ("dmarc.policy", "W", "p=none only watches", "p=quarantine", lambda w: dmarc(w, "p=none")),
+    ("dmarc.policy", "W", "p=none only watches", '_dmarc.example.org. 3600 IN TXT "v=DMARC1; p=quarantine; rua=mailto:dmarc@example.org"',
+     lambda w: dmarc(w, "p=none")),
     ("dmarc.policy", "W", "p is missing", "p=reject", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; rua=mailto:dmarc@example.org")),
-    ("dmarc.policy", "W", "t=y lowers reject to quarantine", "delete t=y", lambda w: dmarc(w, "p=reject; t=y")),
-    ("dmarc.policy", "W", "sp=none is weaker", "delete sp=none", lambda w: dmarc(w, "p=reject; sp=none")),
-    ("dmarc.removed", "W", "pct=50", "delete it", lambda w: dmarc(w, "p=reject; pct=50")),
+    ("dmarc.policy", "W", "t=y lowers reject to quarantine", '"v=DMARC1; p=reject; rua=', lambda w: dmarc(w, "p=reject; t=y")),
+    ("dmarc.policy", "W", "sp=none is weaker", '"v=DMARC1; p=reject; rua=mailto:dmarc@example.org"', lambda w: dmarc(w, "p=reject; sp=none")),
+    ("dmarc.removed", "W", "pct=50", '"v=DMARC1; p=reject; rua=mailto:dmarc@example.org"', lambda w: dmarc(w, "p=reject; pct=50")),
     ("dmarc.removed", "I", "ruq=1: no such tag", "delete it", lambda w: dmarc(w, "p=reject; ruq=1")),
-    ("dmarc.rua", "W", "no rua", "add rua=mailto:dmarc@example.org", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject")),
+    ("dmarc.rua", "W", "no rua", 'TXT "v=DMARC1; p=reject; rua=mailto:dmarc@example.org"', lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject")),
     ("dmarc.rua", "W", "does not say that it takes them", 'example.org._report._dmarc.other.example. 3600 IN TXT "v=DMARC1;"',
      lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject; rua=mailto:d@other.example").put("other.example.", "MX", "10 mx.example.org.")),
     ("dmarc.rua", "W", "takes no mail", "name another", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject; rua=mailto:d@gone.example.org")),
@@ -584,6 +587,15 @@ def test_a_wildcard_is_found_once_where_no_selector_is_named() -> None:
         "*._domainkey.example.org",
         "google._domainkey.example.org",
     }
+
+
+def test_the_record_that_mends_spf_lets_all_own_addresses_pass() -> None:
+    """Of two records to paste, the second would take away what the first brought."""
+    made = spf(silent(World()), "mx:example.net ~all").tell(outbound=world.options().outbound)
+    remedies = {item.remedy for item in checked(made).findings if item.id == "spf.covers-ip"}
+    mended = f"v=spf1 ip4:{ADDRESS} ip6:{ADDRESS6} mx:example.net ~all"
+    assert remedies == {f'example.org. 3600 IN TXT "{mended}"'}
+    assert checked(made.put("", "TXT", mended)).findings == []
 
 
 def test_each_of_two_spf_records_is_read() -> None:
