@@ -231,7 +231,12 @@ def _service_keys(found: Described, resolver: Resolver, sender: dict[str, Any], 
     if service.txt_selector:
         keys = resolver.query(service.txt_selector + where, "TXT")
         if keys and not resolver.query(service.txt_selector + where, "CNAME"):
-            sender["dkim_value"] = keys[0]
+            try:
+                DkimRecord.read(keys[0])
+                sender["dkim_value"] = keys[0]
+            except TermError as err:
+                item = f"{service.txt_selector}{where.rstrip('.')} holds no key: {err}"
+                found.leave(item, f"it stays: copy the key of {service.title} from its console into dkim_value")
     selectors = [alias.selector for alias in service.aliases] or [one.lower() for one in service.own_aliases]
     targets = {one: resolver.query(one + where, "CNAME") for one in selectors}
     there = {one: target[0] for one, target in targets.items() if target}

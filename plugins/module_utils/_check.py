@@ -266,20 +266,30 @@ class Report:
         }
 
     def table(self, width: int = 100) -> list[str]:
-        """All of it as lines for people."""
+        """All of it as lines for people; what is unknown of every domain stands once at the end."""
         lines: list[str] = []
-        verdicts = self.verdicts()
+        verdicts, reasons = self.verdicts(), self._reasons()
+        common = set(reasons[self.domains[0]]).intersection(*reasons.values()) if self.domains else set()
         for name in self.domains:
             mine = [item for item in self.findings if item.domain == name]
             lines += [name, *_lines(mine, width)]
             counted = [f"{list(verdicts[name].values()).count(one)} {one}" for one in VERDICTS]
             lines += [f"  {', '.join(counted)} of {len(verdicts[name])} checks"]
-            unjudged = [row for row, verdict in verdicts[name].items() if verdict == UNKNOWN]
-            if unjudged:
-                lines += textwrap.wrap(
-                    "unknown: " + ", ".join(unjudged), width, initial_indent="  ", subsequent_indent="    "
-                )
+            lines += [line for one in reasons[name] if one not in common for line in _unjudged(*one, width)]
+        if common:
+            whose = "" if len(self.domains) == 1 else f" of all {len(self.domains)} domains"
+            shared = [one for one in reasons[self.domains[0]] if one in common]
+            lines += [f"unknown{whose}, why, and what it takes:"]
+            lines += [line for one in shared for line in _unjudged(*one, width)]
         return lines
+
+    def _reasons(self) -> dict[str, list[tuple[tuple[str, ...], str, str]]]:
+        """By domain the rows that are unknown for the same reason, that reason, and what it takes."""
+        found: dict[str, dict[tuple[str, str], list[str]]] = {name: {} for name in self.domains}
+        for item in self.unknowns:
+            rows = found[item.domain].setdefault((item.seen, item.remedy), [])
+            rows += [item.id] if item.id not in rows else []
+        return {name: [(tuple(rows), *why) for why, rows in mine.items()] for name, mine in found.items()}
 
 
 def _lines(findings: Sequence[Finding], width: int) -> list[str]:
@@ -296,3 +306,9 @@ def _lines(findings: Sequence[Finding], width: int) -> list[str]:
         # A record to paste must stay on its line.
         lines.append(f"{indent}-> {item.remedy}")
     return lines
+
+
+def _unjudged(rows: Sequence[str], seen: str, remedy: str, width: int) -> list[str]:
+    """Rows that cannot be judged, and why."""
+    lines = textwrap.wrap(f"? {', '.join(rows)}: {seen}", width, initial_indent="  ", subsequent_indent="    ")
+    return [*lines, f"    -> {remedy}"]

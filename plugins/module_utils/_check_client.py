@@ -310,6 +310,14 @@ class Collector:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._datagrams.close()
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether a resolver has answered anything that can be used."""
+        return any(
+            isinstance(question, Dns) and not question.server and cast(DnsAnswer, answer).usable
+            for question, answer in self.facts.items()
+        )
+
     async def ask(self, questions: Iterable[Question]) -> None:
         """Come back when each of ``questions`` has its answer in ``facts``. Never raises."""
         waited = [self._future(question) for question in questions if question not in self.facts]

@@ -78,7 +78,7 @@ def _keys(view: View) -> list[Key]:
     selectors = told(view)
     guess = not selectors
     if guess:
-        if view.ask(f"_domainkey.{view.domain}", "TXT").status == NXDOMAIN:
+        if _has_none(view):
             return []
         selectors = list(USUAL)
     view.prefetch([(record_name(view, selector), "TXT") for selector in selectors])
@@ -87,7 +87,20 @@ def _keys(view: View) -> list[Key]:
         return found
     if all(key.silence for key in found):
         raise DnsTimeout(found[0].silence)
-    return [key for key in found if key.texts]
+    found = [key for key in found if key.texts]
+    # By a wildcard all of them exist; only what differs from it was meant.
+    wild = sorted(view.ask(_other_name(view), "TXT").values) if found else []
+    return [key for key in found if sorted(key.texts) != wild]
+
+
+def _has_none(view: View) -> bool:
+    """Whether the domain has no selector at all, as RFC 8020 has it."""
+    return view.ask(f"_domainkey.{view.domain}", "TXT").status == NXDOMAIN
+
+
+def _other_name(view: View) -> str:
+    """The name of a selector that nobody uses: only a wildcard has a record for it."""
+    return record_name(view, NO_SUCH_SELECTOR)
 
 
 def _key(view: View, selector: str) -> Key:
@@ -130,8 +143,6 @@ def _where(view: View, key: Key) -> str:
 def present(view: View) -> Iterator[Found]:
     """Each selector has exactly one key (section 3.6.2.2), and not by a wildcard."""
     known = keys(view)
-    if not known:
-        yield unknown("no selector is named, and none of the usual ones is there", "give selectors: [...]")
     for key in known:
         if key.silence:
             yield unanswered(key.silence, _where(view, key))
@@ -143,12 +154,14 @@ def present(view: View) -> Iterator[Found]:
         elif len(key.texts) > 1:
             seen = f"{len(key.texts)} TXT records under one selector: what verifiers take is undefined"
             yield Found("F", seen, "leave the one that the signer uses", _where(view, key))
-    if any(key.texts for key in known):
-        wild = view.query(record_name(view, NO_SUCH_SELECTOR), "TXT")
-        if wild:
-            seen = f"every selector exists, by a wildcard: {wild[0]}"
-            remedy = "give each selector a record of its own, and delete the wildcard that covers _domainkey"
-            yield Found("F", seen, remedy, f"*._domainkey.{view.bare}", "RFC 4592 2.2.1; RFC 6376 3.6.2.2")
+    there = any(key.texts for key in known) if known else not _has_none(view)
+    wild = view.query(_other_name(view), "TXT") if there else []
+    if wild:
+        seen = f"every selector exists, by a wildcard: {' | '.join(wild)}"
+        remedy = "give each selector a record of its own, and delete the wildcard that covers _domainkey"
+        yield Found("F", seen, remedy, f"*._domainkey.{view.bare}", "RFC 4592 2.2.1; RFC 6376 3.6.2.2")
+    elif not known:
+        yield unknown("no selector is named, and none of the usual ones is there", "give selectors: [...]")
 
 
 def _wanted(view: View, selector: str) -> str:

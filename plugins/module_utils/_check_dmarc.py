@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _public_suffix
 from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, settled, unknown
@@ -48,6 +50,9 @@ def present(view: View) -> Iterator[Found]:
             yield Found("F", seen, "it begins with v=DMARC1; in this case, as the first tag", f"_dmarc.{view.bare}")
         else:
             yield Found("F", "no DMARC record, neither here nor above", _sample(view))
+    for text in view.text(view.domain, "v=dmarc1"):
+        seen = f"a DMARC record at the domain itself, where nobody looks for it: {text}"
+        yield Found("W", seen, f"delete it; what it says belongs to _dmarc.{view.bare}")
 
 
 def _nearly(text: str) -> bool:
@@ -84,20 +89,27 @@ def policy(view: View) -> Iterator[Found]:
         if problem.term.partition("=")[0] in ("p", "sp", "np"):
             yield Found("W", str(problem), "write p=reject, or what you mean", where)
             return
-    stepped = f"_dmarc.{found.record_domain}. with p={_next(found.declared)}"
     if found.declared == "none":
+        stepped = _instead(found, record, **{str(found.tag): _next(found.declared)})
         yield Found("W", f"{found.tag}=none only watches: forged mail is delivered", stepped, where, "RFC 9989 A.4")
         return
     if record.t == "y":
-        yield Found("W", f"t=y lowers {found.declared} to {found.policy}", "delete t=y", where, "RFC 9989 4.7")
-    weaker = [
-        f"{tag}={value}"
+        plain = _instead(found, record, t=None)
+        yield Found("W", f"t=y lowers {found.declared} to {found.policy}", plain, where, "RFC 9989 4.7")
+    weaker = {
+        tag: value
         for tag, value in (("sp", record.sp), ("np", record.np))
         if value and POLICIES.index(value) < POLICIES.index(record.p)
-    ]
+    }
     if weaker and found.tag == "p":
-        seen = f"{' and '.join(weaker)} is weaker than p={record.p}: forgers take a subdomain"
-        yield Found("W", seen, f"delete {' and '.join(weaker)}", where)
+        named = " and ".join(f"{tag}={value}" for tag, value in weaker.items())
+        seen = f"{named} is weaker than p={record.p}: forgers take a subdomain"
+        yield Found("W", seen, _instead(found, record, **dict.fromkeys(weaker)), where)
+
+
+def _instead(found: Discovery, record: DmarcRecord, **changes: Any) -> str:
+    """The record that applies with other tags, as it is to be published."""
+    return str(Record.txt(f"_dmarc.{found.record_domain}.", str(replace(record, **changes))))
 
 
 def _next(declared: str) -> str:
@@ -114,7 +126,7 @@ def removed(view: View) -> Iterator[Found]:
     if record.removed:
         names = ", ".join(f"{tag}={value}" for tag, value in record.removed)
         seen = f"{names}: removed from DMARC, receivers ignore it"
-        yield Found("W", seen, "delete it; t=y is what lowers the policy for a trial", where)
+        yield Found("W", seen, f"{_instead(found, record)} (t=y is what lowers the policy for a trial)", where)
     if record.unknown:
         names = ", ".join(f"{tag}={value}" for tag, value in record.unknown)
         yield Found("I", f"{names}: no such tag", "delete it, or correct its name", where, "RFC 9989 4.7")
@@ -128,7 +140,7 @@ def reports(view: View) -> Iterator[Found]:
         return
     where = f"_dmarc.{found.record_domain}"
     if not record.rua:
-        remedy = f"add rua=mailto:dmarc@{found.record_domain}"
+        remedy = _instead(found, record, rua=(f"mailto:dmarc@{found.record_domain}",))
         yield Found("W", "no rua: nobody sees what fails", remedy, where, "RFC 9989 4.7")
         return
     uris = record.rua[:TARGET_LIMIT]

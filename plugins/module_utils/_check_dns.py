@@ -19,6 +19,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._check import (
     unknown,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import tags
+from ansible_collections.postmaster.mail.plugins.module_utils._check_mx import is_literal
 from ansible_collections.postmaster.mail.plugins.module_utils._check_tls import probes
 from ansible_collections.postmaster.mail.plugins.module_utils._check_view import (
     FAILED,
@@ -43,6 +44,8 @@ SHOWN_LIMIT = 120  # characters of what one server says of a name, in a finding
 
 def dnssec(view: View) -> Iterator[Found]:
     """Each zone that mail depends on is signed and validates (RFC 4035 section 5)."""
+    if view.missing:
+        return  # whoever owns the zone above has no part in this
     hosts = _known_hosts(view)
     zones = list(dict.fromkeys([view.zone, *(view.zone_of(host) for host in hosts)]))
     starts = [(name, "SOA") for name in dict.fromkeys([view.domain, *hosts])]
@@ -100,6 +103,8 @@ def _known_hosts(view: View) -> list[str]:
 
 def consistency(view: View) -> Iterator[Found]:
     """Every name server answers with authority, alike, and over TCP (RFC 1034 section 4.3.5, RFC 7766 section 5)."""
+    if view.missing:
+        return
     zone, servers = view.zone, view.servers
     if not servers:
         yield unknown("the zone's name servers cannot be found out", f"dig {view.bare} SOA +trace shows the way")
@@ -196,7 +201,7 @@ def _ttl_at(view: View, name: str, server: Server) -> int:
 
 def extras(view: View) -> Iterator[Found]:
     """What is good to have."""
-    hosts = view.mx_hosts
+    hosts = [host for host in view.mx_hosts if not is_literal(host)]
     _prefetch_extras(view, hosts)
     for host in hosts:
         yield from settled(_caa(view, host), host.rstrip("."))

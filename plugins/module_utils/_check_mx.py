@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from ansible_collections.postmaster.mail.plugins.module_utils import _spf
 from ansible_collections.postmaster.mail.plugins.module_utils._check import Found, settled
 from ansible_collections.postmaster.mail.plugins.module_utils._check_view import (
-    NXDOMAIN,
     View,
     is_private,
 )
@@ -22,7 +21,7 @@ def exists(view: View) -> Iterator[Found]:
     """A domain says where its mail goes (RFC 5321 section 5.1)."""
     if view.mx:
         return
-    if view.ask(view.domain, "MX").status == NXDOMAIN:
+    if view.missing:
         yield Found("F", "the domain does not exist", f"register it, or correct the name {view.bare}")
     elif view.addresses(view.domain):
         seen = "no MX record: senders fall back on the domain's own addresses, which most likely take no mail"
@@ -38,12 +37,13 @@ def _publish_mx(view: View) -> str:
 def target(view: View) -> Iterator[Found]:
     """Each MX names a host that has addresses, and is neither an alias nor an address itself."""
     hosts = view.mx_hosts
-    view.prefetch([(host, rdtype) for host in hosts if not _literal(host) for rdtype in ("A", "AAAA")])
+    view.prefetch([(host, rdtype) for host in hosts if not is_literal(host) for rdtype in ("A", "AAAA")])
     for host in hosts:
         yield from settled(_judge_target(view, host), host.rstrip("."))
 
 
-def _literal(host: str) -> bool:
+def is_literal(host: str) -> bool:
+    """Whether the name of a mail server is an address, which a name cannot be."""
     try:
         ipaddress.ip_address(host.rstrip(".").strip("[]"))
     except ValueError:
@@ -53,7 +53,7 @@ def _literal(host: str) -> bool:
 
 def _judge_target(view: View, host: str) -> Iterator[Found]:
     name, fix = host.rstrip("."), f"{view.domain} 3600 IN MX 10 mail.{view.domain} (a host with addresses)"
-    if _literal(host):
+    if is_literal(host):
         yield Found("F", "the MX record holds an address, which is read as a name", fix, name, "RFC 1035 3.3.9")
         return
     try:

@@ -35,7 +35,6 @@ class Node:
     path: tuple[str, ...]
     texts: tuple[str, ...]
     record: _spf.SpfRecord | None = None
-    error: _spf.SpfError | None = None
     children: tuple[Node, ...] = ()
     loop: bool = False
     silence: str = ""
@@ -75,12 +74,12 @@ def _node(view: View, domain: str, path: tuple[str, ...], above: tuple[str, ...]
         return Node(domain, path, texts)
     try:
         record = _spf.parse(texts[0])
-    except _spf.SpfError as err:
-        return Node(domain, path, texts, error=err)
+    except _spf.SpfError:
+        return Node(domain, path, texts)
     wanted = [(term.text, term.domain.literal) for term in record.lookup_terms if _refers(term) and term.domain]
     below = [(text, name) for text, name in wanted if name][: max(NODE_LIMIT - count[0], 0)]
     children = view.each(lambda item: _node(view, item[1], (*path, item[0]), (*above, domain), count), below)
-    return Node(domain, path, texts, record, None, tuple(children))
+    return Node(domain, path, texts, record, tuple(children))
 
 
 def _refers(term: _spf.Term) -> bool:
@@ -121,21 +120,30 @@ def single(view: View) -> Iterator[Found]:
     """Exactly one record (section 4.5)."""
     texts = tree(view).texts
     if len(texts) > 1:
-        terms = " ".join(dict.fromkeys(term for text in texts for term in text.split()[1:]))
         seen = f"{len(texts)} SPF records, which is a permanent error for receivers: {' | '.join(texts)}"
-        yield Found("F", seen, f"one record with the terms of both, one all at its end, out of: {terms}")
+        yield Found("F", seen, f"instead of all of them {_merged(view, texts)}")
     elif not texts and not view.null_mx:
         remedy = _publish(view, "v=spf1 mx ~all") + " (with the addresses that send)"
         yield Found("F", "no SPF record", remedy)
 
 
+def _merged(view: View, texts: Sequence[str], *terms: str) -> str:
+    """The one record that says what ``texts`` do, and ``terms``, as it is to be published."""
+    try:
+        return _publish(view, str(_spf.merge(texts, terms)))
+    except _spf.SpfError:
+        return f"one record with the terms {' '.join(terms) or 'of all'}"
+
+
 def syntax(view: View) -> Iterator[Found]:
     """No syntax error anywhere, also behind ``all`` (section 4.6)."""
     for node in tree(view).all():
-        if node.error is not None:
-            seen = f"{node.error}, in {node.texts[0]}"
-            remedy = f"correct the term {node.error.term} at {node.where}; until then the whole record is void"
-            yield Found("F", seen, remedy, node.domain)
+        for text in node.texts:  # each, as one of two may be the one that stays
+            try:
+                _spf.parse(text)
+            except _spf.SpfError as err:
+                remedy = f"correct the term {err.term} at {node.where}; until then the whole record is void"
+                yield Found("F", f"{err}, in {text}", remedy, node.domain)
 
 
 def lookups(view: View) -> Iterator[Found]:
@@ -319,7 +327,9 @@ def _covered(view: View, address: str) -> Iterator[Found]:
         return  # other rows say why
     elif result.result != "pass":
         by = f" by {result.term}" if result.term else ""
-        remedy = f"add {_family(address)}:{address} to the SPF record of {view.bare}"
+        # One record for all of them: of two, the second to be pasted would take the first one's address away.
+        lacking = [one.address for one in view.options.outbound if _evaluated(view, one.address).result != "pass"]
+        remedy = _merged(view, tree(view).texts, *(f"{_family(one)}:{one}" for one in lacking))
         yield Found("F", f"mail from {address} gets {result.result}{by}", remedy, address)
 
 

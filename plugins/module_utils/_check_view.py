@@ -327,6 +327,11 @@ class View:
         """The TXT records at a name that begin with ``prefix``, without regard to case."""
         return [value for value in self.query(name, "TXT") if value[: len(prefix)].lower() == prefix]
 
+    @property
+    def missing(self) -> bool:
+        """Whether the domain does not exist."""
+        return self.ask(self.domain, "MX").status == NXDOMAIN
+
     # -- the domain's zone --------------------------------------------------------------------------
     @property
     def zone(self) -> str:

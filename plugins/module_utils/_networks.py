@@ -64,11 +64,16 @@ def judge(network: IPNetwork) -> None:
     widest = WIDEST_PUBLIC[network.version]
     if network.prefixlen >= widest:
         return
-    if not any(network.version == private.version and network.subnet_of(private) for private in PRIVATE):  # type: ignore[arg-type]
+    if not is_private(network):
         raise NetworkError(
             f"{network} would let a part of the internet send through this host: name your own networks,"
             f" none wider than /{widest}"
         )
+
+
+def is_private(network: IPNetwork) -> bool:
+    """Whether no address of ``network`` is one of the internet's."""
+    return any(network.version == private.version and network.subnet_of(private) for private in PRIVATE)  # type: ignore[arg-type]
 
 
 def trusted(texts: Iterable[str]) -> list[IPNetwork]:

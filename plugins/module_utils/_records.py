@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _spf
-from ansible_collections.postmaster.mail.plugins.module_utils._dkim import key_owner, record_name
+from ansible_collections.postmaster.mail.plugins.module_utils._dkim import DkimError, DkimRecord, key_owner, record_name
 from ansible_collections.postmaster.mail.plugins.module_utils._dmarc import DmarcError, DmarcRecord
 from ansible_collections.postmaster.mail.plugins.module_utils._dns import DomainError, check_name, is_under
 from ansible_collections.postmaster.mail.plugins.module_utils._mx import NULL_MX, MxError, MxRecord
@@ -236,6 +236,10 @@ def _service_keys(domain: Domain, item: str, sender: Mapping[str, Any], service:
         if not selector:
             raise domain.fail(f"{item}: {service.title} chooses its selectors; give dkim_selector with dkim_value")
         text = str(sender["dkim_value"])
+        try:
+            DkimRecord.read(text)
+        except DkimError as err:
+            raise domain.fail(f"{item}.dkim_value: {err}; copy it whole from the console of {service.title}") from None
         domain.add_txt(_selector_name(domain, selector), text, f"the DKIM value of {service.title}")
     elif sender.get("dkim_cnames"):
         for selector, target in sender["dkim_cnames"].items():

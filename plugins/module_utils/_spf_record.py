@@ -16,6 +16,7 @@ from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import TypeAlias
 
+from ansible_collections.postmaster.mail.plugins.module_utils._networks import is_private
 from ansible_collections.postmaster.mail.plugins.module_utils._spf_macro import DomainSpec, Rule, domain_spec, macros
 from ansible_collections.postmaster.mail.plugins.module_utils._term_error import TermError
 
@@ -174,6 +175,11 @@ class SpfRecord:
         found = [self._error(t, "ptr is slow and should not be used (section 5.5)") for t in self._of("ptr")]
         found += [self._error(t, "it says nothing of other senders; write ~all or -all") for t in self._of("all", "?")]
         found += [
+            self._error(item, "a private address is none that receivers see; name the one that your mail leaves from")
+            for item in self.reached
+            if item.network is not None and item.qualifier == "+" and is_private(item.network)
+        ]
+        found += [
             self._error(item, "it stands after all and is never tried (section 5.1)")
             for item in self.directives[len(self.reached) :]
         ]
@@ -290,7 +296,7 @@ def parse_term(text: str) -> Term:
         return _modifier(text, match.group(1).lower(), match.group(2))
     match = _DIRECTIVE.fullmatch(text)
     if not match:
-        raise Rule("this is neither a mechanism nor a modifier (section 4.6.1)")
+        raise Rule(f"this is neither a mechanism nor a modifier (section 4.6.1){_address_hint(text)}")
     return _directive(text, match.group(1) or "+", match.group(2).lower(), match.group(3))
 
 
@@ -303,7 +309,7 @@ def _modifier(text: str, name: str, value: str) -> Modifier:
 
 def _directive(text: str, qualifier: str, mechanism: str, rest: str) -> Directive:
     if mechanism not in MECHANISMS:
-        raise Rule(f"there is no mechanism {mechanism!r} (section 5)")
+        raise Rule(f"there is no mechanism {mechanism!r} (section 5){_address_hint(text)}")
     if mechanism == "all":
         if rest:
             raise Rule("nothing may follow all (section 5.1)")
@@ -325,6 +331,15 @@ def _directive(text: str, qualifier: str, mechanism: str, rest: str) -> Directiv
     if not rest.startswith(":"):
         raise Rule(f"{mechanism} is written {mechanism}:domain (section 5)")
     return Directive(text, qualifier, mechanism, domain_spec(rest[1:]), None, prefix4, prefix6)
+
+
+def _address_hint(text: str) -> str:
+    """How to write the term, where it is a bare address."""
+    bare = text.lstrip("+-~?")
+    try:
+        return f"; write ip{ipaddress.ip_network(bare, strict=False).version}:{bare}"
+    except ValueError:
+        return ""
 
 
 def _prefix(text: str | None, limit: int) -> int:

@@ -303,7 +303,11 @@ async def run(params: dict[str, Any]) -> Report:
         trusted = all(client.is_local(one) for one in named)
     options = request.build(params, trust_ad=trusted)
     async with client.Collector(named, timeout=params["query_timeout"], ca_file=params["ca_file"] or "") as collector:
-        return await check(params["domains"], collector, options, ignore=params["ignore"], timeout=params["timeout"])
+        report = await check(params["domains"], collector, options, ignore=params["ignore"], timeout=params["timeout"])
+    if not collector.is_answered:
+        asked = ", ".join(address for address, dummy in named)
+        raise CheckError(f"nothing could be checked, as no resolver answers ({asked}); name one that does in resolver")
+    return report
 
 
 def main() -> None:

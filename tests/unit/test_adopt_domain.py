@@ -17,6 +17,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._records import de
 from hypothesis import given
 from hypothesis import strategies as st
 
+SERVICE_KEY = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="  # RFC 8463 appendix A.2
 HOSTS = {"relays": ["198.51.100.25", "2001:db8::25"], "relay1": ["198.51.100.25"]}
 
 
@@ -57,7 +58,7 @@ ROUND_TRIPS: list[dict[str, Any]] = [
     {
         "senders": [
             {"hosts": "relays"},
-            {"known": "google_workspace", "verification": "google-site-verification=abc", "dkim_value": "v=DKIM1; p=AAAA"},
+            {"known": "google_workspace", "verification": "google-site-verification=abc", "dkim_value": SERVICE_KEY},
             {"ip4": "192.0.2.0/28"},
             {"include": "_spf.provider.example"},
             {"a": "www.example.org"},
@@ -127,6 +128,7 @@ def told(records: dict[tuple[str, str], list[str]], **options: Any) -> list[str]
 
 
 SPF = {("example.org.", "TXT"): ["v=spf1 mx -all"]}
+GOOGLE = {("example.org.", "TXT"): ["v=spf1 include:_spf.google.com -all"]}
 MX = {("example.org.", "MX"): ["10 mx.example.org.", "20 mx.example.net."]}
 DMARC = {("_dmarc.example.org.", "TXT"): ["v=DMARC1; p=none"]}
 
@@ -159,6 +161,11 @@ DMARC = {("_dmarc.example.org.", "TXT"): ["v=DMARC1; p=none"]}
             ["mail._domainkey.example.org holds a key that no adopted host has"],
         ),
         ({**SPF, **DMARC, ("mail._domainkey.example.org.", "TXT"): ["v=DKIM1; p="]}, []),
+        (
+            {**GOOGLE, **DMARC, ("google._domainkey.example.org.", "TXT"): ["v=DKIM1; k=rsa; p=MIIBIjANBgkqhkiG"]},
+            ["google._domainkey.example.org holds no key: 'p=MIIBIjANBgkqhkiG' at character 17"],
+        ),
+        ({**GOOGLE, **DMARC, ("google._domainkey.example.org.", "TXT"): [SERVICE_KEY]}, []),
         (
             {**SPF, **DMARC, ("_imaps._tcp.example.org.", "SRV"): ["5 1 993 a.example.", "6 1 993 b.example."]},
             ["2 SRV records of imaps"],

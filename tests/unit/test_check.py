@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import _check_world as world
 import pytest
+from ansible_collections.postmaster.mail.plugins.module_utils import _check_dkim, _dkim, _public_suffix
 from ansible_collections.postmaster.mail.plugins.module_utils import _check_run as run
 from ansible_collections.postmaster.mail.plugins.module_utils import _check_view as v
-from ansible_collections.postmaster.mail.plugins.module_utils import _dkim, _public_suffix
 from ansible_collections.postmaster.mail.plugins.module_utils._check import (
     BY_ID,
     OK,
@@ -354,7 +354,8 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("mx.null", "F", "beside the null MX stands mx.example.org", "delete",
      lambda w: silent(spf(no_mail(w, "10 mx.example.org."), "-all"))),
     ("mx.null", "W", "its SPF record lets hosts send", '"v=spf1 -all"', no_mail),
-    ("spf.single", "F", "2 SPF records", "one record", lambda w: silent(w.put("", "TXT", SPF, "V=SPF1 mx -all"))),
+    ("spf.single", "F", "2 SPF records", 'example.org. 3600 IN TXT "v=spf1 a:mx.example.org mx -all"',
+     lambda w: silent(w.put("", "TXT", SPF, "V=SPF1 mx -all"))),
     ("spf.single", "F", "no SPF record", 'TXT "v=spf1 mx ~all"', lambda w: silent(w.put("", "TXT", "x"))),
     ("spf.syntax", "F", "nclude:_spf.example.net", "correct the term", lambda w: silent(w.put("", "TXT", f"{SPF} nclude:_spf.example.net"))),
     ("spf.syntax", "F", "ip4:300.1.1.1", "inc.example.net",
@@ -382,7 +383,8 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
      lambda w: spf(w, "a:mx.example.org include:none.example.net -all")),
     ("spf.include-target", "F", "leads to 2 SPF records", "merged",
      lambda w: spf(w, "a:mx.example.org include:two.example.net -all").put("two.example.net.", "TXT", "v=spf1 -all", "v=spf1 ?all")),
-    ("spf.covers-ip", "F", f"mail from {ADDRESS6} gets fail", f"add ip6:{ADDRESS6}", lambda w: spf(w, f"ip4:{ADDRESS} -all")),
+    ("spf.covers-ip", "F", f"mail from {ADDRESS6} gets fail", f'example.org. 3600 IN TXT "v=spf1 ip4:{ADDRESS} ip6:{ADDRESS6} -all"',
+     lambda w: spf(w, f"ip4:{ADDRESS} -all")),
     ("spf.covers-ip", "F", "as HELO mx.example.org it gets fail", 'mx.example.org. 3600 IN TXT "v=spf1 ip4:203.0.113.25 -all"',
      lambda w: w.put("mx", "TXT", "v=spf1 -all").tell(outbound=(v.Outbound(ADDRESS, "mx.example.org"),))),
     ("spf.nonsender", "I", "the mail server's own name has no SPF", "mx.example.org. 3600 IN TXT", lambda w: w.put("mx", "TXT")),
@@ -432,15 +434,18 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("dkim.sig", "W", "does not end in CR LF", "end the last line", lambda w: w.tell(mail=Mail(signed().raw.removesuffix(b"\r\n")))),
     ("dmarc.present", "F", "no DMARC record, neither here nor above", "_dmarc.example.org. 3600 IN TXT", lambda w: w.put("_dmarc", "TXT").tell(bulk=False)),
     ("dmarc.present", "F", "2 DMARC records", "leave one", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject", "v=DMARC1; p=none").tell(bulk=False)),
+    ("dmarc.present", "W", "at the domain itself, where nobody looks for it: V=dmarc1; p=none", "belongs to _dmarc.example.org",
+     lambda w: w.put("", "TXT", SPF, "V=dmarc1; p=none")),
     ("dmarc.present", "F", "no receiver takes this", "in this case", lambda w: w.put("_dmarc", "TXT", "v=dmarc1; p=reject").tell(bulk=False)),
     ("dmarc.walk", "W", "the organisational domain is", "_dmarc.example.org. 3600 IN TXT", psd),
-    ("dmarc.policy", "W", "p=none only watches", "p=quarantine", lambda w: dmarc(w, "p=none")),
+    ("dmarc.policy", "W", "p=none only watches", '_dmarc.example.org. 3600 IN TXT "v=DMARC1; p=quarantine; rua=mailto:dmarc@example.org"',
+     lambda w: dmarc(w, "p=none")),
     ("dmarc.policy", "W", "p is missing", "p=reject", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; rua=mailto:dmarc@example.org")),
-    ("dmarc.policy", "W", "t=y lowers reject to quarantine", "delete t=y", lambda w: dmarc(w, "p=reject; t=y")),
-    ("dmarc.policy", "W", "sp=none is weaker", "delete sp=none", lambda w: dmarc(w, "p=reject; sp=none")),
-    ("dmarc.removed", "W", "pct=50", "delete it", lambda w: dmarc(w, "p=reject; pct=50")),
+    ("dmarc.policy", "W", "t=y lowers reject to quarantine", '"v=DMARC1; p=reject; rua=', lambda w: dmarc(w, "p=reject; t=y")),
+    ("dmarc.policy", "W", "sp=none is weaker", '"v=DMARC1; p=reject; rua=mailto:dmarc@example.org"', lambda w: dmarc(w, "p=reject; sp=none")),
+    ("dmarc.removed", "W", "pct=50", '"v=DMARC1; p=reject; rua=mailto:dmarc@example.org"', lambda w: dmarc(w, "p=reject; pct=50")),
     ("dmarc.removed", "I", "ruq=1: no such tag", "delete it", lambda w: dmarc(w, "p=reject; ruq=1")),
-    ("dmarc.rua", "W", "no rua", "add rua=mailto:dmarc@example.org", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject")),
+    ("dmarc.rua", "W", "no rua", 'TXT "v=DMARC1; p=reject; rua=mailto:dmarc@example.org"', lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject")),
     ("dmarc.rua", "W", "does not say that it takes them", 'example.org._report._dmarc.other.example. 3600 IN TXT "v=DMARC1;"',
      lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject; rua=mailto:d@other.example").put("other.example.", "MX", "10 mx.example.org.")),
     ("dmarc.rua", "W", "takes no mail", "name another", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject; rua=mailto:d@gone.example.org")),
@@ -557,6 +562,65 @@ def test_every_row_has_a_fault() -> None:
 def test_keys_whose_records_are_as_their_states_ask_for(state: str, published: str, retired: str) -> None:
     report = checked(with_state(World(), state, published, retired))
     assert report.findings == [] and report.verdicts()[DOMAIN]["dkim.rotation"] == OK
+
+
+def test_a_wildcard_is_found_once_where_no_selector_is_named() -> None:
+    """Every selector exists then, so the usual ones say nothing but that."""
+    broken = ("v=DKIM1; h=sha256; p=", "v=DMARC1; p=none", SPF)
+    made = without_message(World().tell(selectors=(), dkim_keys=()))
+    for selector in (*_check_dkim.USUAL, _check_dkim.NO_SUCH_SELECTOR):
+        made.put(f"{selector}._domainkey", "TXT", *broken)
+    made.put("google._domainkey", "TXT", *broken[::-1])
+    report = checked(made)
+    assert [(item.id, item.subject) for item in report.findings] == [("dkim.present", "*._domainkey.example.org")]
+    assert report.findings[0].seen == f"every selector exists, by a wildcard: {' | '.join(broken)}"
+    assert report.verdicts()[DOMAIN]["dkim.keysize"] == UNKNOWN
+    # One that has a record of its own is judged beside it.
+    report = checked(made.put("mail._domainkey", "TXT", f"v=DKIM1; p={RSA_512}"))
+    assert {(item.id, item.subject) for item in report.findings} == {
+        ("dkim.present", "*._domainkey.example.org"),
+        ("dkim.keysize", "mail._domainkey.example.org"),
+    }
+    # Those that are named are judged, whatever they are.
+    report = checked(made.tell(selectors=("google",)))
+    assert {item.subject for item in report.findings} == {
+        "*._domainkey.example.org",
+        "google._domainkey.example.org",
+    }
+
+
+def test_the_record_that_mends_spf_lets_all_own_addresses_pass() -> None:
+    """Of two records to paste, the second would take away what the first brought."""
+    made = spf(silent(World()), "mx:example.net ~all").tell(outbound=world.options().outbound)
+    remedies = {item.remedy for item in checked(made).findings if item.id == "spf.covers-ip"}
+    mended = f"v=spf1 ip4:{ADDRESS} ip6:{ADDRESS6} mx:example.net ~all"
+    assert remedies == {f'example.org. 3600 IN TXT "{mended}"'}
+    assert checked(made.put("", "TXT", mended)).findings == []
+
+
+def test_each_of_two_spf_records_is_read() -> None:
+    made = silent(World().put("", "TXT", SPF, "v=spf1 nclude:_spf.example.net -all"))
+    assert {(item.id, item.severity) for item in checked(made).findings} == {("spf.single", "F"), ("spf.syntax", "F")}
+    assert {item.id for item in checked(made.put("", "TXT", SPF, "v=spf1 mx -all")).findings} == {"spf.single"}
+
+
+def test_what_is_said_of_a_domain_that_does_not_exist() -> None:
+    """The zone above is not its own: nothing is asked of who runs that."""
+    made = silent(World()).tell(selectors=(), dkim_keys=())
+    made.dns = {key: values for key, values in made.dns.items() if not key[0].endswith("example.org.")}
+    made.missing |= {"example.org.", "_domainkey.example.org."}
+    report = checked(made)
+    assert {item.id for item in report.findings} == {"mx.exists", "spf.single", "dmarc.present"}
+    assert report.findings[0].remedy == "register it, or correct the name example.org"
+
+
+def test_no_address_is_asked_for_an_mx_that_is_one_itself() -> None:
+    made = sts_for(World().put("mx", "AAAA").put("", "MX", "10 203.0.113.25."), "203.0.113.25")
+    made.tell(outbound=(v.Outbound(ADDRESS, "mx.example.org"),))
+    assert {item.id for item in checked(made).findings} == {"mx.target"}
+    assert {
+        item.id for item in checked(sts_for(made.put("", "MX", "10 mx.example.org."), "mx.example.org")).findings
+    } == {"caa/bimi/ipv6"}
 
 
 def test_of_many_names_of_an_address_few_count_for_a_term_ptr() -> None:
@@ -971,6 +1035,32 @@ def test_records_to_paste_stay_on_one_line() -> None:
     made = World().put("_smtp._tls", "TXT").put("_mta-sts", "TXT")
     lines = [line.strip() for line in checked(made).table()]
     assert '-> _smtp._tls.example.org. 3600 IN TXT "v=TLSRPTv1; rua=mailto:tls@example.org"' in lines
+
+
+def test_the_table_tells_why_something_is_unknown() -> None:
+    made = World().tell(outbound=(), dnsbl_ip=(), mail=None, bulk=False)
+    nothing_sends = [
+        "  ? ptr.exists, ptr.fcrdns, helo.name, spf.covers-ip: no sending address is named",
+        "    -> give outbound: [{address: ..., helo: ...}]",
+    ]
+    lines = checked(made).table()
+    assert lines[:3] == [
+        DOMAIN,
+        "  40 ok, 0 propagating, 0 wrong, 10 unknown of 50 checks",
+        "unknown, why, and what it takes:",
+    ]
+    assert lines[3:5] == nothing_sends
+    # Of several domains the same is said once, and what differs at its domain.
+    for server in ("", *SERVERS):
+        failing(made, "_smtp._tls.example.org.", "TXT", server, v.DnsAnswer(v.TIMEOUT, text="it does not answer"))
+    lines = checked(made, "example.org", "example.net").table()
+    end = lines.index("unknown of all 2 domains, why, and what it takes:")
+    assert lines[end + 1 : end + 3] == nothing_sends
+    assert lines[2:4] == [
+        "  ? tlsrpt: it does not answer",
+        "    -> try again, or name another resolver",
+    ]
+    assert lines[4] == "example.net"
 
 
 def test_texts_of_strangers_are_made_visible() -> None:

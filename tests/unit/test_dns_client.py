@@ -196,17 +196,34 @@ def test_a_server_that_ends_connections_is_asked_again() -> None:
     assert len(answers) == 5
 
 
-def test_an_unsigned_answer_to_a_signed_question_is_not_believed() -> None:
-    key = TsigKey("k.", "c2VjcmV0")
+def _unsigned(rcode: int) -> Callable[[socket.socket], None]:
+    """A server that answers signed questions without a signature."""
 
     def handle(connection: socket.socket) -> None:
-        connection.recv(1000)
-        query = dns.message.make_query("test.", "SOA")
-        raise EOFError(query)
+        (size,) = struct.unpack("!H", connection.recv(2, socket.MSG_WAITALL))
+        asked = connection.recv(size, socket.MSG_WAITALL)
+        plain = dns.message.make_query("test.", "SOA", id=int.from_bytes(asked[:2], "big"))
+        _send(connection, _answer(plain, "test. 60 SOA ns. h. 1 2 3 4 5", rcode=rcode))
 
-    with _listening(handle) as port, pytest.raises(DnsError):
+    return handle
+
+
+def test_an_unsigned_answer_to_a_signed_question_is_not_believed() -> None:
+    key = TsigKey("k.", "c2VjcmV0")
+    with _listening(_unsigned(dns.rcode.NOERROR)) as port, pytest.raises(DnsError) as caught:
         DnsServer("127.0.0.1", port=port, key=key).check_key("test.")
+    assert "left its answer unsigned, though asked with a TSIG key" in str(caught.value)
     assert "c2VjcmV0" not in repr(key)
+
+
+def test_an_unsigned_refusal_is_told_as_one() -> None:
+    """It changes nothing, so that nobody gains by it: servers refuse a key that they do not know without a signature."""
+    change = Action("add", Record("a.test.", "TXT", 60, '"x"'))
+    with _listening(_unsigned(dns.rcode.REFUSED)) as port, pytest.raises(DnsError) as caught:
+        DnsServer("127.0.0.1", port=port, key=TsigKey("k.", "c2VjcmV0")).update("test.", [change])
+    assert "did not accept the update of zone test. (REFUSED): allow the TSIG key k. to change this zone" in str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize(

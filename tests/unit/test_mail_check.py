@@ -16,7 +16,14 @@ from ansible.module_utils import basic
 from ansible_collections.postmaster.mail.plugins.module_utils import _check_client as client
 from ansible_collections.postmaster.mail.plugins.module_utils import _check_request as request
 from ansible_collections.postmaster.mail.plugins.module_utils._check import ROWS, CheckError
-from ansible_collections.postmaster.mail.plugins.module_utils._check_view import Options
+from ansible_collections.postmaster.mail.plugins.module_utils._check_view import (
+    FAILED,
+    NXDOMAIN,
+    TIMEOUT,
+    Dns,
+    DnsAnswer,
+    Options,
+)
 from ansible_collections.postmaster.mail.plugins.modules import mail_check
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -159,6 +166,22 @@ def test_a_bad_request_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result["failed"] and result["msg"].startswith("domain 'exa mple.org' has the label 'exa mple'")
 
 
+@pytest.mark.parametrize("answer", [DnsAnswer(TIMEOUT), DnsAnswer(FAILED, text="SERVFAIL"), DnsAnswer(NXDOMAIN)])
+def test_that_nothing_could_be_checked_is_no_success(monkeypatch: pytest.MonkeyPatch, answer: DnsAnswer) -> None:
+    class Same(client.Collector):
+        async def ask(self, questions: Any) -> None:
+            self.facts.update(dict.fromkeys(questions, answer))
+
+    monkeypatch.setattr(client, "Collector", Same)
+    result = ran(monkeypatch, {"domain": "example.org", "resolver": ["192.0.2.53", "192.0.2.54@5353"], "smtp": False})
+    if answer.usable:
+        assert result["failing"][0]["seen"] == "the domain does not exist"
+    else:
+        assert result["failed"] and result["msg"] == (
+            "nothing could be checked, as no resolver answers (192.0.2.53, 192.0.2.54); name one that does in resolver"
+        )
+
+
 def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "DNSPYTHON_IMPORT_ERROR", "no module")
     result = ran(monkeypatch, {"domain": "example.org"})
@@ -168,10 +191,12 @@ def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
 def test_trust_in_the_resolver_follows_from_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
 
-    async def check(_domains: object, _collector: object, options: Options, **_more: object) -> str:
+    async def check(_domains: object, collector: client.Collector, options: Options, **_more: object) -> str:
         seen.append(options.trust_ad)
+        await collector.ask([Dns("example.org.", "MX")])
         return ""
 
+    monkeypatch.setattr(client, "Collector", Known)
     monkeypatch.setattr(mail_check, "check", check)
     params = {name: spec.get("default") for name, spec in mail_check.ARGUMENT_SPEC.items()} | {
         "domains": ["example.org"]

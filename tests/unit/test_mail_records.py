@@ -24,6 +24,7 @@ patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 HOSTS = {"relays": ["198.51.100.25", "2001:db8::25"], "inside": ["10.1.0.3"], "odd": ["relay1"]}
 RELAYS = {"senders": [{"hosts": "relays"}]}
+SERVICE_KEY = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="  # RFC 8463 appendix A.2
 SPF = "v=spf1 ip4:198.51.100.25 ip6:2001:db8::25"
 
 
@@ -78,7 +79,7 @@ DERIVED: list[tuple[list[dict[str, Any]], list[str]]] = [
             {
                 "name": "corp.example",
                 "senders": [
-                    {"known": "google_workspace", "dkim_value": "v=DKIM1; k=rsa; p=BBBB", "verification": "abc"},
+                    {"known": "google_workspace", "dkim_value": SERVICE_KEY, "verification": "abc"},
                     {"known": "brevo", "verification": "brevo-code:def"},
                     {"include": "_spf.provider.test"},
                     {"ip4": "192.0.2.0/24"},
@@ -95,7 +96,7 @@ DERIVED: list[tuple[list[dict[str, Any]], list[str]]] = [
             "corp.example. TXT v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.25 ip6:2001:db8::25 include:_spf.google.com "
             "include:spf.brevo.com include:_spf.provider.test mx a:web.corp.example exists:%{i}._spf.corp.example -all",
             "corp.example. TXT google-site-verification=abc",
-            "google._domainkey.corp.example. TXT v=DKIM1; k=rsa; p=BBBB",
+            f"google._domainkey.corp.example. TXT {SERVICE_KEY}",
             "corp.example. TXT brevo-code:def",
             "brevo1._domainkey.corp.example. CNAME b1.corp-example.dkim.brevo.com.",
             "brevo2._domainkey.corp.example. CNAME b2.corp-example.dkim.brevo.com.",
@@ -345,7 +346,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "no sender 'carrier_pigeon' is known; known are amazon_ses, brevo",
     ),
     ({"senders": [{"known": "brevo", "verification": "\n"}]}, "not visible ASCII"),
-    ({"senders": [{"known": "google_workspace", "dkim_value": "x", "dkim_selector": "a b"}]}, "the label 'a b'"),
+    (
+        {"senders": [{"known": "google_workspace", "dkim_value": SERVICE_KEY, "dkim_selector": "a b"}]},
+        "the label 'a b'",
+    ),
     ({"mx": [{"host": "192.0.2.1"}]}, "the mx 192.0.2.1: this is an address; an MX record names a host"),
     ({"mx": [{"host": "[2001:db8::1]"}]}, "this is an address"),
     ({"mx": [{"host": "mx_ .corp.example"}]}, "the label 'mx_ '"),
@@ -523,13 +527,13 @@ def test_a_key_of_another_domain_is_left_out_with_a_warning() -> None:
 
 def test_a_service_is_described_by_what_its_console_shows() -> None:
     cnames = {"selector1": "a.dkim.mail.microsoft", "selector2": "b.dkim.mail.microsoft."}
-    postmark = {"known": "postmark", "dkim_value": "k=rsa; p=AA", "dkim_selector": "20261120pm", "bounce": "pm-bounces"}
+    postmark = {"known": "postmark", "dkim_value": SERVICE_KEY, "dkim_selector": "20261120pm", "bounce": "pm-bounces"}
     lines = _lines({"name": "a.example", "senders": [{"known": "microsoft_365", "dkim_cnames": cnames}, postmark]})
     assert lines == [
         "a.example. TXT v=spf1 include:spf.protection.outlook.com ~all",
         "selector1._domainkey.a.example. CNAME a.dkim.mail.microsoft.",
         "selector2._domainkey.a.example. CNAME b.dkim.mail.microsoft.",
-        "20261120pm._domainkey.a.example. TXT k=rsa; p=AA",
+        f"20261120pm._domainkey.a.example. TXT {SERVICE_KEY}",
         "pm-bounces.a.example. CNAME pm.mtasv.net.",
         "_dmarc.a.example. TXT v=DMARC1; p=none",
     ]
@@ -539,6 +543,15 @@ def test_a_service_is_described_by_what_its_console_shows() -> None:
     ("sender", "message"),
     [
         ({"known": "postmark", "dkim_value": "p=AA"}, "senders[0]: Postmark chooses its selectors; give dkim_selector"),
+        (
+            {"known": "google_workspace", "dkim_value": "v=DKIM1; k=rsa; p=MIIB..."},
+            "senders[0].dkim_value: '.' at character 23: p= holds base64, its strings joined without quotes "
+            "(RFC 6376 section 3.6.1); copy it whole from the console of Google Workspace",
+        ),
+        (
+            {"known": "google_workspace", "dkim_value": "v=DKIM1; k=rsa; p=MIIBIjANBgkqhkiG"},
+            "p= is not the DER of an RSA",
+        ),
         ({"known": "sendgrid", "dkim_cnames": {"s1": "a b"}}, "the target of s1 in dkim_cnames 'a b'"),
         ({"known": "sendgrid", "bounce": "em1"}, "the bounce domain of SendGrid is not the same alias for all"),
         ({"known": "postmark", "bounce": "a b"}, "senders[0].bounce 'a b.a.example'"),
@@ -559,7 +572,7 @@ def test_an_estate_with_a_gateway_mailboxes_and_newsletters() -> None:
                 "name": main,
                 "senders": [
                     {"hosts": "gateway"},
-                    {"known": "google_workspace", "dkim_value": "v=DKIM1; k=rsa; p=GGGG"},
+                    {"known": "google_workspace", "dkim_value": SERVICE_KEY},
                     {"known": "brevo"},
                 ],
             },
@@ -575,7 +588,7 @@ def test_an_estate_with_a_gateway_mailboxes_and_newsletters() -> None:
     ]
     assert not any("lookups" in warning for warning in derived.warnings)
     assert [(name, text[:12]) for name, text in found if "._domainkey." in name] == [
-        (f"google._domainkey.{main}.", "v=DKIM1; k=r"),
+        (f"google._domainkey.{main}.", "v=DKIM1; k=e"),
         (f"brevo1._domainkey.{main}.", "b1.openfoodf"),
         (f"brevo2._domainkey.{main}.", "b2.openfoodf"),
         (f"pmg-openfoodfacts._domainkey.{main}.", "v=DKIM1; h=s"),

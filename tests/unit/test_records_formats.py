@@ -25,6 +25,9 @@ from ansible_collections.postmaster.mail.plugins.module_utils._records_formats i
 from ansible_collections.postmaster.mail.plugins.modules.mail_records import DOMAIN_SPEC
 
 KEY = "v=DKIM1; k=rsa; p=" + "A" * 390 + '"\\'
+SERVICE_KEY = (
+    "v=DKIM1; n=" + "a" * 390 + "=22; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+)  # RFC 8463 appendix A.2
 RECORDS = [
     Record("example.org.", "MX", 3600, "10 mx1.example.org."),
     Record("example.org.", "MX", 3600, "20 mx2.example.org."),
@@ -81,9 +84,9 @@ ESTATE: list[dict[str, Any]] = [
         "name": "example.org",
         "senders": [
             {"hosts": "relays"},
-            {"known": "google_workspace", "verification": "abc", "dkim_value": KEY},
+            {"known": "google_workspace", "verification": "abc", "dkim_value": SERVICE_KEY},
             {"known": "brevo", "verification": "def"},
-            {"known": "postmark", "dkim_value": KEY, "dkim_selector": "pm", "bounce": "pm-bounces"},
+            {"known": "postmark", "dkim_value": SERVICE_KEY, "dkim_selector": "pm", "bounce": "pm-bounces"},
         ],
         "mx": [{"host": "mx1.example.org"}, {"host": "mx2.example.org", "priority": 20}],
         "dkim": {"selectors": ["a", "b"], "target": "{selector}.{dashed}.keys.example.org"},

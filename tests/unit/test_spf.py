@@ -78,6 +78,9 @@ INVALID = [
     ("v=spf1 a\t-all", "a\t-all", 7, "the character '\\t' is not allowed"),
     ("v=spf1 a:ex\u00e4mple.com -all", "a:ex\u00e4mple.com", 7, "the character '\u00e4' is not allowed"),
     ("v=spf1 ,a -all", ",a", 7, "neither a mechanism nor a modifier"),
+    ("v=spf1 -192.0.2.0/24 -all", "-192.0.2.0/24", 7, "nor a modifier (section 4.6.1); write ip4:192.0.2.0/24"),
+    ("v=spf1 fe80::1 -all", "fe80::1", 7, "there is no mechanism 'fe80' (section 5); write ip6:fe80::1"),
+    ("v=spf1 192.0.2.256 -all", "192.0.2.256", 7, "neither a mechanism nor a modifier"),
 ]
 
 
@@ -154,6 +157,8 @@ def test_what_must_not_be_published(text: str, term: str, rule: str) -> None:
         ("v=spf1 mx -mx -all", "mx stands before it and decides first"),
         ("v=spf1 -ip6:2001:db8::/32 ip6:2001:db8::/64 -all", "-ip6:2001:db8::/32 stands before it"),
         ("v=spf1 " + "ip4:192.0.2.1 " * 40 + "-all", "octets"),
+        ("v=spf1 ip4:192.168.0.0/24 -all", "a private address is none that receivers see"),
+        ("v=spf1 mx ip6:fd00::1 -all", "a private address is none that receivers see"),
     ],
 )
 def test_what_is_most_likely_not_meant(text: str, rule: str) -> None:
@@ -170,6 +175,7 @@ def test_what_is_most_likely_not_meant(text: str, rule: str) -> None:
         "-ip4:192.0.2.7 ip4:192.0.2.0/24 -ip4:192.0.2.0/23 -all",
         "ip4:0.0.0.0/1 -ip6:2001:db8::/64 ~all",
         "ip4:192.0.2.8 -ip4:192.0.2.0/24 ip4:192.0.2.0/23 -all",
+        "-ip4:10.0.0.0/8 ip4:11.0.0.0/8 ip4:172.0.0.0/11 -all",
     ],
 )
 def test_terms_that_can_match_are_not_warned_of(text: str) -> None:
