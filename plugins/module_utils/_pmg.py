@@ -22,7 +22,8 @@ TLS_LEVELS = ("none", "may", "encrypt", "dane", "dane-only", "fingerprint", "ver
 NAME_LIMIT = 253  # RFC 1035 section 2.3.4
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"\.?(?:{_LABEL}\.)*{_LABEL}")
-_LOCAL_PART = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")  # RFC 5321 section 4.1.2, without quotes
+# RFC 5321 section 4.1.2, without quotes, and without the slash that the API takes for the end of a name.
+_LOCAL_PART = re.compile(r"[A-Za-z0-9.!#$%&'*+=?^_`{|}~-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 

@@ -8,9 +8,12 @@ comes with the ticket. What went wrong while it looked at a ticket stands in the
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
 import re
+import time
 import urllib.error
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +27,8 @@ from ansible_collections.postmaster.mail.plugins.module_utils._pmg import host a
 
 # What a proxy in front of the API answers where the one behind it went away; the request may have been carried out.
 INTERRUPTED = range(595, 600)
+# Seconds before each other attempt to read, which does no harm; a service that restarts is back by then.
+READ_WAITS = (1, 3, 9)
 VERBS = {"GET": "get", "POST": "create", "PUT": "set", "DELETE": "delete"}
 NO_HANDLER = re.compile("no '.+' handler for ")
 SECRET = frozenset({"password", "crypt_pass", "keys", "key", "data", "eab-hmac-key"})
@@ -71,13 +76,63 @@ class Transport(Protocol):
     def lets_in(self, user: str, password: str) -> bool:
         """Whether a user could log in with a password. Raises what :meth:`request` raises."""
 
+    def leave(self, session: Session) -> None:
+        """Keep what lets in the next run."""
+
+
+class Session:
+    """A ticket on its way from one run of a module to the next, so that both need one login.
+
+    It lies in a file of this user's alone, in a directory that ends with the task, from the end of the one run to the
+    beginning of the other. Where that cannot be, the next one logs in again.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._path = os.path.join(directory, "pmg-session")
+
+    def leave(self, whose: str, headers: Mapping[str, str]) -> None:
+        """Keep the headers for the next run; ``whose`` says where they belong."""
+        try:
+            self._remove()
+            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump([whose, dict(headers)], file)
+        except OSError:
+            self._remove()
+
+    def take(self, whose: str) -> dict[str, str]:
+        """What was left for the same gateway and login, once; else nothing."""
+        try:
+            with os.fdopen(os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
+                own, content = os.fstat(file.fileno()).st_uid == os.geteuid(), file.read()
+        except (OSError, ValueError):
+            return {}
+        finally:
+            self._remove()
+        try:
+            left_for, headers = json.loads(content)
+            return dict(headers) if own and left_for == whose else {}
+        except (ValueError, TypeError):
+            return {}
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+
 
 class Api:
     """Reads and writes; counts the requests. ``before_write`` is called once, before the first write."""
 
-    def __init__(self, transport: Transport, *, before_write: Callable[[Api], None] | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        before_write: Callable[[Api], None] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._transport = transport
         self._before_write = before_write
+        self._sleep = sleep
         self.requests = 0
 
     @property
@@ -90,18 +145,31 @@ class Api:
         self.requests += 1
         return self._transport.lets_in(user, password)
 
+    def leave(self, session: Session) -> None:
+        """Keep what lets in the next run."""
+        self._transport.leave(session)
+
     def get(self, path: str) -> Any:
         """The data at ``path``. Raises :class:`PmgError`."""
         return self.call("GET", path, {})
 
     def call(self, method: str, path: str, params: Mapping[str, str]) -> Any:
-        """The data that a request returns. Raises :class:`PmgError` with what the gateway says."""
+        """The data that a request returns. Raises :class:`PmgError` with what the gateway says.
+
+        What only reads is asked for again where the answer is lost; whoever writes has to look first.
+        """
         if method != "GET" and self._before_write is not None:
             self._prepare(self._before_write)
+        for wait in READ_WAITS if method == "GET" else ():
+            try:
+                return self._once(method, path, params)
+            except Interrupted:
+                self._sleep(wait)
+        return self._once(method, path, params)
+
+    def _once(self, method: str, path: str, params: Mapping[str, str]) -> Any:
         self.requests += 1
-        answer = self._transport.request(method, path, params)
-        if answer.status in INTERRUPTED:
-            raise Interrupted(f"the gateway broke off ({answer.status} {answer.reason})")
+        answer = _whole(self._transport.request(method, path, params))
         if answer.status != 200:
             raise {403: Forbidden, 501: Unknown}.get(answer.status, PmgError)(_explained(answer))
         return answer.body.get("data") if isinstance(answer.body, dict) else None
@@ -113,6 +181,13 @@ class Api:
         except PmgError:
             self._before_write = prepare  # it is still to be done
             raise
+
+
+def _whole(answer: Answer) -> Answer:
+    """An answer by the one that was asked. Raises :class:`Interrupted` for one by what stands before it."""
+    if answer.status in INTERRUPTED:
+        raise Interrupted(f"the gateway broke off ({answer.status} {answer.reason})")
+    return answer
 
 
 def _explained(answer: Answer) -> str:
@@ -137,6 +212,7 @@ class Https:
         validate_certs: bool = True,
         timeout: float = 30,
         opener: Callable[..., Any] = open_url,
+        session: Session | None = None,
     ) -> None:
         if "@" not in user:
             raise PmgError(
@@ -148,8 +224,17 @@ class Https:
         self.login, self._password = user, password
         self._tls = {"ca_path": ca_path, "validate_certs": validate_certs}
         self._timeout, self._open = timeout, opener
-        self._headers: dict[str, str] = {}
+        self._headers = session.take(self._whose) if session else {}
         self.logins = 0
+
+    @property
+    def _whose(self) -> str:
+        return f"{self.login} {self._base}"
+
+    def leave(self, session: Session) -> None:
+        """See :class:`Transport`."""
+        if self._headers:
+            session.leave(self._whose, self._headers)
 
     def request(self, method: str, path: str, params: Mapping[str, str]) -> Answer:
         """See :class:`Transport`."""
@@ -165,10 +250,7 @@ class Https:
 
     def lets_in(self, user: str, password: str) -> bool:
         """See :class:`Transport`."""
-        answer = self._ask_for_ticket(user, password)
-        if answer.status in INTERRUPTED:
-            raise Interrupted(f"the gateway broke off ({answer.status} {answer.reason})")
-        return answer.status == 200
+        return _whole(self._ask_for_ticket(user, password)).status == 200
 
     def _ask_for_ticket(self, user: str, password: str) -> Answer:
         return self._ask("POST", "/access/ticket", {"username": user, "password": password}, headers={})
@@ -179,6 +261,7 @@ class Https:
             answer = self._ask_for_ticket(self.login, self._password)
         except Interrupted as err:
             raise PmgError(f"{self._base} cannot be reached: {err}") from err
+        _whole(answer)
         self.logins += 1
         body = answer.body if isinstance(answer.body, dict) else {}
         data = body.get("data") or {}
@@ -240,6 +323,9 @@ class Shell:
     def __init__(self, runner: Runner, *, timeout: float = 60) -> None:
         self._runner, self._timeout = runner, timeout
 
+    def leave(self, session: Session) -> None:
+        """See :class:`Transport`. It takes no login."""
+
     def lets_in(self, user: str, password: str) -> bool:
         """It could not without a secret on its command line. Raises :class:`PmgError`."""
         self.request("POST", "/access/ticket", {"username": user, "password": password})
@@ -256,10 +342,12 @@ class Shell:
         try:  # it takes paths as they are, not as a URL has them
             done = self._runner.run(["pmgsh", VERBS[method], unquote(path), *options], timeout=self._timeout)
         except CommandError as err:
-            raise PmgError(f"{err}: on a host that is no Proxmox Mail Gateway, use the transport https") from err
+            if isinstance(err.__cause__, OSError):
+                raise PmgError(f"{err}: on a host that is no Proxmox Mail Gateway, use the transport https") from err
+            raise Interrupted(str(err)) from err
         if done.code:
-            said = " ".join(done.stderr.split())
-            return _answer(501 if NO_HANDLER.match(said) else 500, said, b"")
+            said = " ".join(done.stderr.split())  # Perl may have had something to say about its locale first
+            return _answer(501 if NO_HANDLER.search(said) else 500, said, b"")
         return Answer(200, "OK", {"data": _shell_data(done.stdout.strip())})
 
 

@@ -14,7 +14,7 @@ from ansible.module_utils.basic import AnsibleModule, env_fallback
 from ansible_collections.postmaster.mail.plugins.module_utils import _pmg, _pmg_tasks
 from ansible_collections.postmaster.mail.plugins.module_utils._command import Runner
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg import Change, Item, Kind, PmgError
-from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api, Https, Shell
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api, Https, Session, Shell
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_run import Outcome, bring_about
 
 CONNECTION: dict[str, Any] = {
@@ -39,11 +39,12 @@ LIST: dict[str, Any] = {
 PROGRESS: dict[str, Any] = {"progress": {"type": "int"}}
 
 
-def api_of(params: Mapping[str, Any]) -> Api:
+def api_of(params: Mapping[str, Any], session: Session | None = None) -> Api:
     """The way to the gateway that the options name; raises :class:`PmgError`."""
     before_write = _pmg_tasks.back_up if params["backup"] else None
-    if params["api_transport"] == "pmgsh":  # which waits for tasks itself
-        timeout = max(params["api_timeout"], params.get("task_timeout", 0))
+    if params["api_transport"] == "pmgsh":  # which waits for tasks itself, of which the backup is one
+        patience = _pmg_tasks.PATIENCE if before_write else 0
+        timeout = max(params["api_timeout"], params.get("task_timeout", 0), patience)
         return Api(Shell(Runner(), timeout=timeout), before_write=before_write)
     return Api(
         Https(
@@ -54,6 +55,7 @@ def api_of(params: Mapping[str, Any]) -> Api:
             ca_path=params["ca_path"],
             validate_certs=params["validate_certs"],
             timeout=params["api_timeout"],
+            session=session,
         ),
         before_write=before_write,
     )
@@ -159,8 +161,12 @@ def run_module(options: Mapping[str, Any], run: Callable[[dict[str, Any], Api, b
         required_if=[("api_transport", "https", ["api_host", "api_password"])],
         supports_check_mode=True,
     )
+    session = Session(module.tmpdir) if module.params.get("progress") else None
     try:
-        result = run(module.params, api_of(module.params), module.check_mode)
+        api = api_of(module.params, session)
+        result = run(module.params, api, module.check_mode)
+        if session and result.get("left"):
+            api.leave(session)
         for sentence in result.pop("warnings", []):
             module.warn(sentence)
         module.exit_json(**result)

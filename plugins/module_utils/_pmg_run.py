@@ -66,7 +66,11 @@ def bring_about(
             if wait is None:
                 raise PmgError(f"{err}; the next run goes on from there") from err
             sleep(wait)
-            todo = plan(kind, read_list(api, kind), wanted=wanted, unwanted=unwanted, purge=purge)
+            try:
+                there = read_list(api, kind)
+            except Interrupted:
+                raise PmgError(f"{err}; the next run goes on from there") from err
+            todo = plan(kind, there, wanted=wanted, unwanted=unwanted, purge=purge)
             if len(todo) < left:  # it goes on, if by fits and starts
                 waits, left = iter(WAITS), len(todo)
     return Outcome(tuple(first[: len(first) - rest]), tuple(before), api.requests, rest)

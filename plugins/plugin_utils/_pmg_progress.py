@@ -5,7 +5,8 @@
 
 A module cannot say anything before it ends, and a change takes a gateway some two seconds: a thousand are half an hour
 of silence. So it is run for some changes at a time, each time from what the list is by then. Where nothing is left
-after the first time, as on most days, it is run once: one login and one look.
+after the first time, as on most days, it is run once. The runs share the task's directory on their host, through which
+each hands its ticket to the next: however many there are, they are one login.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Progress(ActionBase):
         if self._task.async_val:
             given["progress"] = 0
             return dict(self._execute_module(module_args=given, task_vars=task_vars, wrap_async=True))
+        if given["progress"] and not self._task.check_mode and self._connection._shell.tmpdir is None:
+            self._make_tmp_path()
         results: list[dict[str, Any]] = []
         while not results or results[-1].get("left"):
             results.append(dict(self._execute_module(module_args=given, task_vars=task_vars)))

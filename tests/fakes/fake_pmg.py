@@ -115,7 +115,8 @@ class FakePmg:
     """The state, and what each request does to it.
 
     ``faults`` are taken by the next writes, one each: "596 before" and "596 after" (the write), "drop before" and "drop
-    after" (no answer at all), or a function that is called before the write and may change the state.
+    after" (no answer at all), or a function that is called before the write and may change the state. ``read_faults``
+    are taken by the next requests that read or log in.
     """
 
     schema: Sequence[Mapping[str, Any]]
@@ -128,6 +129,7 @@ class FakePmg:
     sections: dict[str, dict[str, Any]] = field(default_factory=lambda: {name: {} for name in SECTIONS})
     tickets: dict[str, tuple[str, str]] = field(default_factory=dict)  # the user and the second secret of each
     faults: deque[Any] = field(default_factory=deque)
+    read_faults: deque[Any] = field(default_factory=deque)
     log: list[tuple[str, str, dict[str, str], int]] = field(default_factory=list)
     parts: dict[str, Any] = field(init=False)
 
@@ -167,11 +169,13 @@ class FakePmg:
         if (barred := self._barred(entry, user)) is not None:
             return barred
         given = {**params, **named}
-        if wrong := self._violations(entry, given):
+        twice = {name: "duplicate parameter (already defined in URI)" for name in params if name in named}
+        if wrong := twice or self._violations(entry, given):
             failed = "Parameter verification failed."
             return Said(400, failed, {"data": None, "errors": wrong, "message": f"{failed}\n"})
         writes = method != "GET" and entry["path"] != "/access/ticket"
-        fault = self.faults.popleft() if writes and self.faults else ""
+        faults = self.faults if writes else self.read_faults
+        fault = faults.popleft() if faults else ""
         if callable(fault):
             fault()
             fault = ""
@@ -184,14 +188,14 @@ class FakePmg:
 
     # -- the schema -----------------------------------------------------------------------------
     def _find(self, method: str, path: str) -> tuple[Mapping[str, Any] | None, dict[str, str]]:
-        """The schema's entry of a request, and what its path names. A name at the end may hold slashes, if need be."""
+        """The schema's entry of a request, and what its path names. The name of a network alone may hold slashes."""
         if path.startswith(f"{WELCOME}/") and self.release.startswith("8."):
             return None, {}
         path = path.replace("/config/whitelist", WELCOME)  # the name of release 8, which 9 still knows
-        for last in ("[^/]+", ".+"):
-            for entry in self.schema:
-                if entry["method"] == method and (found := _path_pattern(entry["path"], last).fullmatch(path)):
-                    return entry, {name: unquote(text) for name, text in found.groupdict().items()}
+        path = unquote(path)  # once, and before it is split
+        for entry in self.schema:
+            if entry["method"] == method and (found := _path_pattern(entry["path"]).fullmatch(path)):
+                return entry, found.groupdict()
         return None, {}
 
     @staticmethod
@@ -370,8 +374,10 @@ def _pattern(text: str) -> str:
 
 
 @functools.cache
-def _path_pattern(path: str, last: str) -> re.Pattern[str]:
-    pattern = re.sub(r"\\\{(\w+)\\\}$", rf"(?P<\1>{last})", re.escape(path))
+def _path_pattern(path: str) -> re.Pattern[str]:
+    pattern = re.escape(path)
+    if path.startswith("/config/mynetworks/"):
+        pattern = re.sub(r"\\\{(\w+)\\\}$", r"(?P<\1>.+)", pattern)
     return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", pattern))
 
 
@@ -409,7 +415,10 @@ def _is_next_hop(text: str) -> bool:
 
 
 def _is_domain_or_email(text: str) -> bool:
-    return _is_domain(text.rpartition("@")[2])
+    local, at, domain = text.rpartition("@")
+    if at:
+        return re.fullmatch(r"[^\s/@]+", local) is not None and not domain.startswith(".") and _is_domain(domain)
+    return _is_domain(text)
 
 
 def _as_shown(value: Any) -> Any:

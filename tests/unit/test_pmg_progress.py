@@ -10,9 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_run
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Session
 from ansible_collections.postmaster.mail.plugins.plugin_utils._pmg_progress import together
 from fake_pmg import certificate
 from pmg_gateway import gateway_of, needs_schema
@@ -61,8 +63,13 @@ def test_it_says_how_far_it_is(tmp_path: Path) -> None:
         }.items():
             text = text.replace(name, value)
         (tmp_path / "play.yml").write_text(text)
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "gateway,", "-D", "play.yml"]
-        environment = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "gateway,", "-D", "-vvv", "play.yml"]
+        environment = {
+            **os.environ,
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PIPELINING": "True",
+            "ANSIBLE_REMOTE_TMP": str(tmp_path / "remote"),
+        }
         extra = ["-e", json.dumps({"ansible_python_interpreter": sys.executable})]
         done = subprocess.run(
             [*command, *extra], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
@@ -78,8 +85,11 @@ def test_it_says_how_far_it_is(tmp_path: Path) -> None:
         assert (again["changed"], again["requests"]) == (False, 1)
         assert (len(quiet["changed_entries"]), quiet["requests"]) == (30, 31)
         assert (len(background["changed_entries"]), background["requests"]) == (30, 31)
-        # One login each, and two more for the slices.
-        assert (gateway.fake.logins, len(gateway.networks)) == (5 + 2, COUNT)
+        # One login each, however many slices there are, and nobody is told the ticket.
+        assert (gateway.fake.logins, len(gateway.networks)) == (5, COUNT)
+        shown = done.stdout + done.stderr + (tmp_path / "told.json").read_text()
+        assert not [ticket for ticket in gateway.fake.tickets if ticket in shown or quote(ticket, safe="") in shown]
+        assert [*(tmp_path / "remote").rglob("*session*")] == []
 
 
 @needs_schema
@@ -96,6 +106,43 @@ def test_a_slice_ends_where_it_should(tmp_path: Path, monkeypatch: pytest.Monkey
         last = gateway.run(networks=wanted, progress=3)
         assert ("left" in last, len(gateway.networks)) == (False, 5)
         assert gateway.fake.count("POST") == 5 + (fault == "drop before")
+
+
+HEADERS = {"Cookie": "PMGAuthCookie=x", "CSRFPreventionToken": "y"}
+
+
+def test_a_ticket_is_handed_on_once(tmp_path: Path) -> None:
+    session = Session(str(tmp_path))
+    for whose, taken in (("root@pam https://a", HEADERS), ("root@pam https://b", {})):
+        session.leave("root@pam https://a", HEADERS)
+        (file,) = tmp_path.iterdir()
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert Session(str(tmp_path)).take(whose) == taken
+        assert [*tmp_path.iterdir()] == []
+        assert session.take("root@pam https://a") == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'["a"]', b"\xff\xfe", b"null"])
+def test_what_is_no_session_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "pmg-session").write_bytes(content)
+    assert Session(str(tmp_path)).take("a") == {}
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_no_session_goes_where_somebody_else_would_have_it(tmp_path: Path) -> None:
+    """Neither through a link nor into a file that is there, and a directory that is none costs a login."""
+    theirs, mine = tmp_path / "theirs", tmp_path / "mine"
+    theirs.write_text(json.dumps(["a", HEADERS]))
+    theirs.chmod(0o666)
+    mine.mkdir()
+    (mine / "pmg-session").symlink_to(theirs)
+    assert Session(str(mine)).take("a") == {}
+    (mine / "pmg-session").hardlink_to(theirs)
+    Session(str(mine)).leave("b", HEADERS)
+    assert Session(str(mine)).take("b") == HEADERS
+    assert json.loads(theirs.read_text()) == ["a", HEADERS]
+    Session(str(tmp_path / "nowhere")).leave("a", HEADERS)
+    assert Session(str(tmp_path / "nowhere")).take("a") == {}
 
 
 def result(*keys: str, **more: Any) -> dict[str, Any]:
