@@ -38,7 +38,7 @@ from .reporter import Reporter
 from .sink import SinkHole, Switches, configured
 from .smtp_server import TLS_END, Manner, Server
 from .suppression import Suppression
-from .transformer import Transformer
+from .transformer import Transformer, dead_of
 from .unsubscribe import Unsubscribe
 from .worker import Flow, Reading, Worker
 
@@ -243,6 +243,7 @@ async def backdata(stage: Stage) -> None:
         records=Records(queue, keep=whole.reliable_queue.keep_records),
         suppression=connect.suppression_of(whole, queue),
         rules=connect.rules_of(whole.suppression),
+        dead=dead_of(whole.postfix.incoming_queue_name),
         claim_after=whole.reliable_queue.claim_after,
     )
     stage.show(lambda: work.counts, settings.prometheus)

@@ -348,6 +348,13 @@ class Queue:
             if isinstance(answer, Exception):
                 raise answer
 
+    async def trim(self, stream: str, *, before: float) -> int:
+        """Drop what came into a stream before this time, by Redis's clock; how much that was. Raises RedisError."""
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for number in range(self.partitions):
+                pipe.xtrim(stream_key(number, stream), minid=max(0, int(before * 1000)), approximate=False)
+            return sum(await pipe.execute())
+
     async def call(self, script: str, batch: Sequence[list[Any]], *, durable: bool = False) -> list[Any]:
         """The answers to a script, for each list of words: how many keys, the keys, the rest. Raises RedisError.
 
