@@ -55,8 +55,10 @@ smtpd_client_connection_count_limit = 0
 smtpd_command_filter = regexp:$config_directory/commands
 notify_classes =
 """
+# Beside the port the socket that the role has.
 SERVICES = """
 127.0.0.1:{port} inet n - n - - smtpd
+mailer unix n - n - - smtpd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tools.dev import redis  # noqa: E402
+from tools.dev import debian  # noqa: E402
 from tools.dev.places import CACHE  # noqa: E402
 
 PACKAGE = ROOT / "roles" / "mailer" / "files" / "package"
@@ -40,7 +40,7 @@ def enter(script: str) -> Path | None:
     if reason := _hindrance():
         print(f"not run ({reason})")
         return None
-    server = redis.folder()
+    server = debian.folder("redis-server")
     if server is None:
         print("not run (neither this machine nor Debian's mirror has redis-server)")
         return None

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from _mailer_load import Door
-from _mailer_peers import POSTFIX_PORT, running, wait_for_port
+from _mailer_peers import running, wait_for_port
 
 FIRST_PORT = 5870
 METRICS = itertools.count(19_090)
@@ -53,7 +53,7 @@ def settings(folder: Path, redis: Path, log: Path, key: Path) -> dict[str, Any]:
                 {"domain": "example.org", "dkim-private-key-file": str(key), "return-path-domain": "rp.example.org"}
             ],
         },
-        "postfixlog": {**stage, "logfile": str(log), "postfix": {"hostname": "127.0.0.1", "port": POSTFIX_PORT}},
+        "postfixlog": {**stage, "logfile": str(log), "postfix": {"hostname": str(log.parent / "spool/public/mailer")}},
         "backdata": stage,
         "redis": stage,
     }

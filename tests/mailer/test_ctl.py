@@ -55,6 +55,7 @@ primary              0        0          -
 default              0        0          -
 outgoing             0        0          -
 outgoing-waiting     0        0          -
+outgoing-dead        0        0          -
 events               0        0          -
 events-post          0        0          -
 events-post-dead     0        0          -
@@ -96,6 +97,7 @@ primary              1        0          3 d
 default              1        3          3 d
 outgoing             0        0          -
 outgoing-waiting     0        0          -
+outgoing-dead        0        0          -
 events               0        0          -
 events-post          0        0          -
 events-post-dead     0        0          -
@@ -314,7 +316,7 @@ def test_no_dead_letters(mailerctl: Ctl) -> None:
 def test_replay(mailerctl: Ctl, words: list[str], expected: tuple[int, str, str], left: list[str]) -> None:
     assert mailerctl(*words) == expected
     assert [one["uuid"] for one in json.loads(mailerctl("dead", "--json")[1])] == left
-    posting = json.loads(mailerctl("status", "--json")[1])[5]
+    posting = json.loads(mailerctl("status", "--json")[1])[6]
     assert (posting["name"], posting["waiting"]) == ("events-post", 3 - len(left))
 
 
@@ -328,6 +330,39 @@ def test_replay_of_many(mailerctl: Ctl, redis_server: RedisServer) -> None:
     run(go())
     assert mailerctl("replay", "u1")[1] == "115 to post, 0 to manager are posted again\n"
     assert mailerctl("replay")[1] == "115 to post, 0 to manager are posted again\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected", "left"),
+    [
+        (["retry"], (0, "3 messages are made ready again\n", ""), []),
+        (["retry", "u1"], (0, "1 messages are made ready again\n", ""), ["u2", "u3"]),
+        (["retry", "u4"], (1, "0 messages are made ready again\n", ""), ["u1", "u2", "u3"]),
+        (["retry", "u2", "--json"], (0, '{\n  "messages": 1\n}\n', ""), ["u1", "u3"]),
+    ],
+)
+def test_retry(
+    mailerctl: Ctl, redis_server: RedisServer, words: list[str], expected: tuple[int, str, str], left: list[str]
+) -> None:
+    """Messages that a fault kept go back to where they came from, with all that is known of them."""
+    envelopes = [Envelope(f"u{number}", ("b@example.com",), priority=number % 2) for number in (1, 2, 3)]
+    for one in envelopes:
+        put(redis_server, "outgoing-dead", one.uuid, {ENVELOPE: one.dumps(), MESSAGE: b"m" + one.uuid.encode()})
+    assert mailerctl(*words) == expected
+
+    async def found(stream: str) -> list[tuple[Envelope, bytes]]:
+        queue = queue_of(redis_server)
+        entries = [fields for part in range(2) for dummy, fields in await queue.redis.xrange(stream_key(part, stream))]
+        await queue.redis.aclose()
+        return sorted(
+            ((Envelope.loads(fields[ENVELOPE]), fields[MESSAGE]) for fields in entries), key=lambda one: one[0].uuid
+        )
+
+    there = {stream: run(found(stream)) for stream in ("primary", "default", "outgoing-dead")}
+    for stream, priority in (("primary", 0), ("default", 1)):
+        wanted = [one for one in envelopes if one.uuid not in left and one.priority == priority]
+        assert there[stream] == [(one, b"m" + one.uuid.encode()) for one in wanted]
+    assert [one.uuid for one, dummy in there["outgoing-dead"]] == left
 
 
 # -- the suppression list --------------------------------------------------------------------------------------

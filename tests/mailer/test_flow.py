@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from postmaster_mailer.queue import Queue, Taken
-from postmaster_mailer.worker import Flow, Reading
+from postmaster_mailer.worker import Flow, Reading, Worker
 from redis.exceptions import ConnectionError as AwayError
 
 from .conftest import run
@@ -65,3 +65,63 @@ def test_what_could_not_be_finished_is_not_begun(fails: bool) -> None:
     assert sent == [*(["sent 1-0"] if fails else []), "sent 1-0", "sent 2-0", "sent 3-0"]
     assert log[0] == "own after 0"
     assert ("own after 0" in log[1:]) == fails
+
+
+class Full(Scripted):
+    """Two partitions with entries of these sizes."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__([])
+        self.partitions = 2
+        self._full = {
+            part: [
+                Taken(part, "outgoing", b"%d-%d" % (at, part), {b"m": b"m" * size}) for at, size in enumerate(sizes, 1)
+            ]
+            for part in range(2)
+        }
+
+    async def own(self, *words: Any, **more: Any) -> list[Taken]:
+        return []
+
+    async def take(self, partition: int, *words: Any, **more: Any) -> list[Taken]:
+        await asyncio.sleep(0)
+        found, self._full[partition] = self._full[partition], []
+        return found
+
+
+@pytest.mark.parametrize("kind", [Worker, Flow])
+@pytest.mark.parametrize(
+    ("sizes", "most"),
+    [
+        ([40, 40], 100),  # two of them are as many as go
+        ([30, 150, 30], 150),  # a larger one than all of it goes alone
+    ],
+)
+def test_what_is_worked_on_at_a_time_is_bounded(kind: type[Worker], sizes: list[int], most: int) -> None:
+    async def go() -> None:
+        working, done = 0, 0
+        seen = []
+
+        async def work(taken: Sequence[Taken]) -> None:
+            nonlocal working, done
+            size = sum(one.size for one in taken)
+            working += size
+            seen.append(working)
+            await asyncio.sleep(0.01)
+            working -= size
+            done += len(taken)
+            if done == 2 * len(sizes):
+                stage.stop()
+
+        reading = Reading(("outgoing",), "one", block=0.01, size=100)
+        stage = Flow(Full(sizes), reading, work, at_once=20) if kind is Flow else Worker(Full(sizes), reading, work)
+        async with asyncio.timeout(60):
+            await stage.run()
+        assert done == 2 * len(sizes)
+        if kind is Flow:
+            assert max(seen) <= most
+            assert len([one for one in seen if one > min(sizes)]) > 0
+        else:  # all that one read has brought is worked on together
+            assert set(seen) == {sum(sizes)}
+
+    run(go())

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from postmaster_mailer.delivery import AT_ONCE, AwayError, Lane
@@ -52,7 +53,13 @@ class Scripted:
 async def talk(server: Scripted, *messages: tuple[str, bytes]) -> list[str | None]:
     """What a lane says of each message, all over one connection."""
     listening = await asyncio.start_server(server, "127.0.0.1", 0, limit=1_000_000)
-    lane = Lane("127.0.0.1", listening.sockets[0].getsockname()[1], "bench.example")
+    try:
+        return await over(Lane("127.0.0.1", listening.sockets[0].getsockname()[1], "bench.example"), *messages)
+    finally:
+        listening.close()
+
+
+async def over(lane: Lane, *messages: tuple[str, bytes]) -> list[str | None]:
     said: list[str | None] = []
     for recipient, raw in messages:
         try:
@@ -60,8 +67,23 @@ async def talk(server: Scripted, *messages: tuple[str, bytes]) -> list[str | Non
         except AwayError as err:
             said.append(f"away: {err}")
     lane.close()
-    listening.close()
     return said
+
+
+def test_postfix_may_listen_on_a_socket(tmp_path: Path) -> None:
+    server = Scripted(chunking=True, answers={})
+    path = str(tmp_path / "mailer")
+
+    async def go() -> list[str | None]:
+        lane = Lane(path, 0, "bench.example")
+        said = await over(lane, (RECIPIENT, RAW))
+        async with await asyncio.start_unix_server(server, path, limit=1_000_000):
+            return [*said, *await over(lane, (RECIPIENT, RAW), (RECIPIENT, RAW))]
+
+    away, *said = run(go())
+    assert away == f"away: Postfix at {path}: [Errno 2] No such file or directory"
+    assert said == [None, None]
+    assert server.texts == [RAW, RAW]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime
 import json
 import socketserver
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -123,6 +124,80 @@ def test_postfix_is_private(greeter: Greeter, line: str, addresses: list[str], v
         Check("postfix", "ok", f"127.0.0.1:{port} answers"),
         Check(PRIVATE, verdict, said.format(port=port), remedy),
     ]
+
+
+@pytest.fixture
+def socket_of_postfix() -> Iterator[Path]:
+    """A server on a socket that any user can reach: no folder above it keeps anybody out."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        path = Path(folder, "public", "mailer")
+        path.parent.mkdir()
+        Path(folder).chmod(0o755)
+
+        class Greet(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                self.request.sendall(b"220 h ESMTP Postfix\r\n")
+
+        with socketserver.ThreadingUnixStreamServer(str(path), Greet) as server:
+            path.chmod(0o666)
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            yield path
+            server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("folder", "mode", "verdict", "said"),
+    [
+        (0o710, 0o666, "ok", "not every user of this host can reach {path}"),  # as Postfix makes it
+        (0o755, 0o660, "ok", "not every user of this host can reach {path}"),
+        (0o711, 0o666, "failed", "any user of this host can reach {path}"),
+    ],
+)
+def test_a_socket_of_postfix_is_private(
+    socket_of_postfix: Path, monkeypatch: pytest.MonkeyPatch, folder: int, mode: int, verdict: str, said: str
+) -> None:
+    path = socket_of_postfix
+    path.chmod(mode)
+    path.parent.chmod(folder)
+    remedy = "take it away from others: chmod o-rwx the folder that it lies in" if verdict == "failed" else ""
+    assert run(preflight.postfix(str(path), 25, ["127.0.0.1"], MX)) == [
+        Check("postfix", "ok", f"{path} answers"),
+        Check(PRIVATE, verdict, said.format(path=path), remedy),
+    ]
+
+
+def test_no_socket_of_postfix(tmp_path: Path) -> None:
+    path = tmp_path / "mailer"
+    assert run(preflight.postfix(str(path), 25, [], MX)) == [
+        Check(
+            "postfix",
+            "failed",
+            f"{path} cannot be reached: [Errno 2] No such file or directory",
+            "start Postfix, or set postfixlog.postfix",
+        ),
+        Check(PRIVATE, "skipped", f"{path} cannot be looked at: No such file or directory"),
+    ]
+
+
+@pytest.mark.parametrize("open_", [True, False])
+def test_delivery_does_not_start_where_anybody_reaches_the_socket(
+    host: dict[str, str | int], monkeypatch: pytest.MonkeyPatch, socket_of_postfix: Path, tmp_path: Path, open_: bool
+) -> None:
+    socket_of_postfix.parent.chmod(0o711 if open_ else 0o710)
+    more = tmp_path / "more.yaml"
+    more.write_text(json.dumps({"postfixlog": {"postfix": {"hostname": str(socket_of_postfix)}}}))
+    monkeypatch.setattr(connect, "secrets", lambda path: (b"s" * 32,))
+    up: list[Stage] = []
+    monkeypatch.setattr(Stage, "show", lambda stage, *dummy: (up.append(stage), stage.stop.set()))
+    stage = Stage(load([Path(str(host["config"])), more]), "postfix")
+    if open_:
+        with pytest.raises(ConfigError) as err:
+            uvloop.run(STAGES["postfix"](stage))
+        said = f"any user of this host can reach {socket_of_postfix}, and so send what nobody has signed; "
+        assert str(err.value) == said + "take it away from others: chmod o-rwx the folder that it lies in"
+    else:
+        uvloop.run(STAGES["postfix"](stage))
+    assert bool(up) == (not open_)
 
 
 def test_our_own_mx_may_be_public(greeter: Greeter) -> None:

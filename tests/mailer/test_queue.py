@@ -6,11 +6,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from postmaster_mailer.config import QueueNames
 from postmaster_mailer.envelope import Envelope
-from postmaster_mailer.queue import EVENT, Move, Queue, QueueError, Taken, UsedError, partition_of, stream_key
+from postmaster_mailer.queue import (
+    EVENT,
+    Move,
+    Queue,
+    QueueError,
+    Taken,
+    UsedError,
+    _Together,
+    partition_of,
+    stream_key,
+)
 from postmaster_mailer.receiver import Intake, RejectedError
 from postmaster_mailer.worker import Reading, Worker
 from redis.asyncio import Redis
@@ -106,6 +118,97 @@ def test_what_was_taken_before_a_death_is_still_ones_own(redis_server: RedisServ
         assert await later.own(mine.partition, ["default"], "two", count=10) == []
         assert await later.own(mine.partition, ["default"], "one", count=10) == [mine]
         await later.hold([mine], "one")
+
+    run(go())
+
+
+SMALL, LARGE = b"m" * 1000, b"m" * 500_000
+
+
+async def put(queue: Queue, stream: str, *messages: bytes) -> None:
+    """Into one partition, in this order."""
+    for number, message in enumerate(messages):
+        await queue.add(stream, Envelope(f"{stream}{number}", ("b@example.com",)), message)
+
+
+@pytest.mark.parametrize(
+    ("messages", "size", "sizes"),
+    [
+        ([SMALL] * 5, 1_000_000, [[1000] * 3, [1000] * 2]),  # the number counts
+        ([LARGE] * 4, 1_000_000, [[500_000] * 2, [500_000] * 2]),  # their size does
+        ([LARGE] * 3, 1000, [[500_000]] * 3),  # one comes in any case
+        ([SMALL, LARGE, SMALL, SMALL], 10_000, [[1000, 500_000], [1000, 1000]]),
+    ],
+)
+def test_what_is_read_at_a_time_is_bounded(
+    redis_server: RedisServer, messages: list[bytes], size: int, sizes: list[list[int]]
+) -> None:
+    async def go() -> None:
+        queue = Queue(Redis(unix_socket_path=str(redis_server.socket), protocol=3), partitions=1)
+        await queue.prepare(["default"])
+        await put(queue, "default", *messages)
+
+        def seen(found: list[Taken]) -> list[int]:
+            return [len(one.fields[b"m"]) for one in found]
+
+        assert [
+            seen(await queue.take(0, ["default"], "one", count=3, block=0.01, size=size)) for dummy in sizes
+        ] == sizes
+        after, own = b"0", []
+        while found := await queue.own(0, ["default"], "one", count=3, after=after, size=size):
+            own.append(seen(found))
+            after = found[-1].id
+        assert own == sizes
+        claimed = []
+        while found := await queue.claim(0, "default", "two", idle=0, count=3, size=size):
+            claimed.append(seen(found))
+            await queue.move([Move(one) for one in found])
+        assert claimed == sizes
+        assert await queue.take(0, ["default"], "one", count=3, block=0.01, size=size) == []
+
+    run(go())
+
+
+def test_each_stream_comes_to_its_turn(redis_server: RedisServer) -> None:
+    async def go() -> None:
+        queue = Queue(Redis(unix_socket_path=str(redis_server.socket), protocol=3), partitions=1)
+        await queue.prepare(["primary", "default"])
+        await put(queue, "primary", LARGE, LARGE)
+        await put(queue, "default", SMALL, SMALL)
+        for expected in (["primary0", "default0"], ["primary1", "default1"]):
+            found = await queue.take(0, ["primary", "default"], "one", count=9, block=0.01, size=1000)
+            assert [one.envelope.uuid for one in found] == expected
+
+    run(go())
+
+
+def test_who_waits_gets_what_comes(redis_server: RedisServer) -> None:
+    async def go() -> None:
+        queue = Queue(Redis(unix_socket_path=str(redis_server.socket), protocol=3), partitions=1)
+        await queue.prepare(["default"])
+        waiting = asyncio.create_task(queue.take(0, ["default"], "one", count=9, block=60))
+        await asyncio.sleep(0.05)
+        await put(queue, "default", SMALL)
+        assert [one.envelope.uuid for one in await waiting] == ["default0"]
+
+    run(go())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batches"),
+    [([10] * 100, [64, 36]), ([3 << 20] * 5, [3, 2]), ([9 << 20, 10, 9 << 20], [1, 2])],
+)
+def test_what_is_written_at_a_time_is_bounded(sizes: list[int], batches: list[int]) -> None:
+    async def go() -> None:
+        seen: list[int] = []
+
+        async def write(batch: Sequence[list[Any]]) -> list[Any]:
+            seen.append(len(batch))
+            return [1] * len(batch)
+
+        together = _Together(write)
+        assert await asyncio.gather(*(together.ask(["key", b"m" * size]) for size in sizes)) == [1] * len(sizes)
+        assert seen == batches
 
     run(go())
 

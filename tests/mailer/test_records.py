@@ -13,7 +13,7 @@ import pytest
 from postmaster_mailer import events, records
 from postmaster_mailer.backdata import BackData, Names
 from postmaster_mailer.envelope import Envelope
-from postmaster_mailer.queue import Queue, index_key
+from postmaster_mailer.queue import Queue, index_key, stream_key
 from postmaster_mailer.records import UNDER_WAY, Records, Wanted
 from redis.asyncio import Redis
 
@@ -286,6 +286,33 @@ def test_after_the_time_nobody_is_named_any_more(redis_server: RedisServer) -> N
         assert b"-u2" in kept  # whose time is not over
         assert await Records(queue, keep=1).purge(now=time.time() + 3700) == 1
         assert not await queue.redis.exists(*(index_key(number) for number in range(2)))
+
+    run(go())
+
+
+def test_a_message_that_a_fault_kept_goes_with_its_record(redis_server: RedisServer) -> None:
+    async def go() -> None:
+        queue = queue_of(redis_server)
+        day = 86_400_000  # milliseconds
+        now = int(time.time() * 1000)
+        for number, age in enumerate((8 * day, 6 * day)):
+            await queue.redis.xadd(stream_key(number, "outgoing-dead"), {b"m": b"m"}, id=f"{now - age}-0")
+        work = BackData(
+            queue,
+            Names("events"),
+            [],
+            consumer="one",
+            records=Records(queue, keep=7 * 86_400),
+            dead="outgoing-dead",
+            block=0.05,
+        )
+        running = asyncio.create_task(work.run())
+        async with asyncio.timeout(60):
+            while await queue.redis.xlen(stream_key(0, "outgoing-dead")):
+                await asyncio.sleep(0.01)
+        work.stop()
+        await running
+        assert await queue.redis.xlen(stream_key(1, "outgoing-dead")) == 1
 
     run(go())
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from postmaster_mailer import smtp_server
 from postmaster_mailer.smtp_server import Dialogue, Manner, Server
 
 from .conftest import run
@@ -208,6 +209,110 @@ def test_the_size_is_bounded(size: int, said: str) -> None:
         assert len(keeper.kept) == (2 if said[0] == "2" else 0)
 
     dialogue(steps)
+
+
+@asynccontextmanager
+async def ready(*clients: Client, size: int) -> AsyncIterator[None]:
+    """All have said what comes before DATA."""
+    for client in clients:
+        assert (await client.reply())[:3] == "220"
+        for words in ("EHLO x", f"MAIL FROM:<> SIZE={size}" if size else "MAIL FROM:<>", "RCPT TO:<a@b>"):
+            assert (await client.say(words))[:3] == "250"
+    yield
+
+
+async def more_clients(server: Client, count: int) -> list[Client]:
+    port = server.writer.get_extra_info("peername")[1]
+    return [Client(*await asyncio.open_connection("127.0.0.1", port)) for dummy in range(count)]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+LARGE = b"x" * 9_998 + b"\r\n."
+
+
+def test_who_says_that_a_large_message_comes_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp_server, "SMALL", 1000)
+    monkeypatch.setattr(smtp_server, "HELD", 1)
+
+    async def go() -> None:
+        async with talk() as (first, keeper, server):
+            second, third, small = await more_clients(first, 3)
+            async with ready(first, second, third, size=10_000), ready(small, size=1000):
+                keeper.go_on.clear()
+                for client in (first, second):
+                    assert (await client.say("DATA"))[:3] == "354"
+                    client.writer.write(LARGE + b"\r\n")
+                await until(lambda: server.held == 18_000)
+                third.writer.write(b"DATA\r\n")  # 10,000 bytes are enough
+                assert (await small.say("DATA"))[:3] == "354"  # a small one may come
+                keeper.go_on.set()
+                assert await small.say(b"x\r\n.") == "250 2.0.0 kept"
+                assert [await client.reply() for client in (first, second)] == ["250 2.0.0 kept"] * 2
+                assert (await third.reply())[:3] == "354"
+                assert await third.say(LARGE) == "250 2.0.0 kept"
+                assert server.held == 0
+
+    run(go())
+
+
+def test_whoever_waits_for_room_too_long_is_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp_server, "SMALL", 1000)
+    monkeypatch.setattr(smtp_server, "HELD", 1)
+    monkeypatch.setattr(smtp_server, "ROOM", 0.05)
+
+    async def go() -> None:
+        async with talk() as (first, keeper, server):
+            second, third = await more_clients(first, 2)
+            async with ready(first, second, third, size=10_000):
+                keeper.go_on.clear()
+                for client in (first, second):
+                    await client.say("DATA")
+                    client.writer.write(LARGE + b"\r\n")
+                await until(lambda: server.held == 18_000)
+                assert await third.say("DATA") == "452 4.3.1 too much mail is coming in at once, try again later"
+                keeper.go_on.set()
+                await until(lambda: server.held == 0)
+                assert (await third.say("DATA"))[:3] == "354"
+                third.writer.close()  # and is gone in the middle of it
+                await until(lambda: server.held == 0 and len(server.sessions) == 2)
+
+    run(go())
+
+
+@pytest.mark.parametrize(
+    ("others", "said"), [(2, "452 4.3.1 too much mail is coming in at once, try again later"), (1, "250 2.0.0 kept")]
+)
+def test_what_is_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, others: int, said: str) -> None:
+    """Also where nobody has said how much comes."""
+    monkeypatch.setattr(smtp_server, "SMALL", 1000)
+    monkeypatch.setattr(smtp_server, "HELD", 1)
+
+    async def go() -> None:
+        async with talk() as (first, keeper, server):
+            clients = await more_clients(first, others)
+            async with ready(first, *clients, size=0):
+                keeper.go_on.clear()
+                for client in (first, *clients):
+                    assert (await client.say("DATA"))[:3] == "354"
+                for client in clients:
+                    client.writer.write(LARGE + b"\r\n")
+                await until(lambda: server.held == others * 9_000)
+                first.writer.write(LARGE + b"\r\n")
+                if said[0] == "2":
+                    await until(lambda: server.held == (others + 1) * 9_000)
+                    keeper.go_on.set()
+                assert await first.reply() == said
+                keeper.go_on.set()
+                assert [await client.reply() for client in clients] == ["250 2.0.0 kept"] * others
+                assert await first.say("NOOP") == "250 2.0.0 here"
+                assert server.held == 0
+
+    run(go())
 
 
 def test_a_line_without_end_ends_the_connection() -> None:

@@ -19,11 +19,13 @@ PROGRAMS = {"redis-server": ("redis-server",), "prometheus": ("prometheus", "pro
 
 def folders() -> list[Path]:
     """Where programs that start them are; none for a package that neither the machine nor Debian has."""
-    found = [_folder(package, programs) for package, programs in PROGRAMS.items()]
-    return [folder for folder in dict.fromkeys(found) if folder is not None]
+    found = [folder(package) for package in PROGRAMS]
+    return [one for one in dict.fromkeys(found) if one is not None]
 
 
-def _folder(package: str, programs: tuple[str, ...]) -> Path | None:
+def folder(package: str) -> Path | None:
+    """Where the programs of a package are, or what starts them; None where neither the machine nor Debian has it."""
+    programs = PROGRAMS[package]
     if found := which(programs[0]):
         return Path(found).parent
     home = CACHE / package.removesuffix("-server")

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from . import connect, gauges, http_server, metrics, preflight
 from .backdata import BackData, Names
 from .config import Config, ConfigError, Prometheus, default_files, load
+from .connection import is_socket, open_to_all
 from .delivery import Delivery, Lane, Waiting, waiting_of
 from .events import UNSUBSCRIBE
 from .http_receiver import Manner as HttpManner
@@ -37,7 +38,7 @@ from .reporter import Reporter
 from .sink import SinkHole, Switches, configured
 from .smtp_server import TLS_END, Manner, Server
 from .suppression import Suppression
-from .transformer import Transformer
+from .transformer import Transformer, dead_of
 from .unsubscribe import Unsubscribe
 from .worker import Flow, Reading, Worker
 
@@ -202,8 +203,16 @@ async def postfix(stage: Stage) -> None:
 
 
 async def _private(settings: Config) -> None:
-    """Refuse to work where the world can hand mail to Postfix. Behind NAT that cannot be seen from here."""
+    """Refuse to work where others can hand mail to Postfix. Behind NAT that cannot be seen from here."""
     mx, where = settings.mxserver, settings.postfixlog.postfix
+    if is_socket(where.hostname):
+        with contextlib.suppress(OSError):  # it is awaited, as at any other time
+            if open_to_all(Path(where.hostname)):
+                raise ConfigError(
+                    f"any user of this host can reach {where.hostname}, and so send what nobody has signed; "
+                    f"{preflight.OPEN_SOCKET}"
+                )
+        return
     try:
         own = await preflight.greeting(where.hostname, where.port)
     except OSError:  # it is awaited, as at any other time
@@ -234,6 +243,7 @@ async def backdata(stage: Stage) -> None:
         records=Records(queue, keep=whole.reliable_queue.keep_records),
         suppression=connect.suppression_of(whole, queue),
         rules=connect.rules_of(whole.suppression),
+        dead=dead_of(whole.postfix.incoming_queue_name),
         claim_after=whole.reliable_queue.claim_after,
     )
     stage.show(lambda: work.counts, settings.prometheus)

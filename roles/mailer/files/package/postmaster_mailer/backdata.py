@@ -318,7 +318,10 @@ class Ledger:
 
 
 class BackData:
-    """The whole stage: the ledger, and a poster for each sink."""
+    """The whole stage: the ledger, and a poster for each sink.
+
+    Messages in the stream ``dead`` are dropped when their records are over: their application was told of an error.
+    """
 
     def __init__(
         self,
@@ -330,11 +333,13 @@ class BackData:
         records: Records,
         suppression: Suppression | None = None,
         rules: Rules = Rules(),  # noqa: B008 (it is frozen)
+        dead: str = "",
         claim_after: float = 60.0,
         block: float = 2.0,
     ) -> None:
         self.ledger = Ledger(queue, sinks, records=records, suppression=suppression, rules=rules)
         self._sinks, self._suppression, self._records = sinks, suppression, records
+        self._queue, self._dead = queue, dead
 
         def reading(stream: str) -> Reading:
             return Reading((stream,), consumer, count=POSTED, block=block, claim_after=claim_after)
@@ -385,10 +390,12 @@ class BackData:
         while not self._stopping.is_set():
             try:
                 await self._records.purge()
+                if self._dead:
+                    await self._queue.trim(self._dead, before=time.time() - self._records.keep)
                 if self._suppression is not None:
                     await self._suppression.purge()
             except (RedisError, OSError) as err:
-                log.warning("what is over could not be taken out of the index and the suppression list: %s", err)
+                log.warning("what is over could not be dropped, the next attempt is in %d s: %s", PURGED, err)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), PURGED)
 

@@ -210,7 +210,7 @@ class Postfix(Section):
 
 
 class Smtp(Section):
-    """The Postfix that delivers."""
+    """The Postfix that delivers. A hostname that begins with a slash is the path of a socket, which has no port."""
 
     hostname: str = "localhost"
     port: Port = 25

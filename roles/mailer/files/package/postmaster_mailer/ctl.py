@@ -35,6 +35,7 @@ from .returnpath import UUID
 from .spool import Spool, SpoolError, push_back
 from .suppression import MANUAL, Entry, Suppression, SuppressionError, as_dict
 from .transform import Domain, RefusedError, Style, transform
+from .transformer import dead_of, retry
 
 SINKS = ("post", "manager")
 STEP = 1.0  # seconds between two looks of drain
@@ -65,8 +66,9 @@ class Mailer:
         self.incoming = (names.primary_queue, names.default_queue)
         self.before_postfix = (*self.incoming, settings.postfix.incoming_queue_name)
         self.waiting = waiting_of(settings.postfix.incoming_queue_name)
+        self.dead = dead_of(settings.postfix.incoming_queue_name)
         after = [stream for sink in SINKS for stream in (self.told.of(sink), self.told.dead(sink))]
-        self.streams = (*self.before_postfix, self.waiting, self.told.told, *after)
+        self.streams = (*self.before_postfix, self.waiting, self.dead, self.told.told, *after)
 
 
 # -- what is there ---------------------------------------------------------------------------------------
@@ -197,6 +199,16 @@ async def replayed(given: Given, mailer: Mailer) -> int:
     else:
         print(", ".join(f"{count} to {sink}" for sink, count in counts.items()), "are posted again")
     return 1 if given.uuid and not sum(counts.values()) else 0
+
+
+async def retried(given: Given, mailer: Mailer) -> int:
+    """Have messages made ready again that a fault of the mailer kept."""
+    count = await retry(mailer.queue, mailer.dead, *mailer.incoming, uuid=given.uuid or "")
+    if given.json:
+        _json({"messages": count})
+    else:
+        print(f"{count} messages are made ready again")
+    return 1 if given.uuid and not count else 0
 
 
 # -- the suppression list --------------------------------------------------------------------------------
@@ -536,6 +548,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--limit", type=_up_to(1000), default=100, help="the oldest of each partition (100)")
     one = command("replay", replayed, "have them posted again")
     one.add_argument("uuid", type=_uuid, nargs="?", help="those of this message alone")
+    one = command("retry", retried, "have messages made ready again that a fault of the mailer kept")
+    one.add_argument("uuid", type=_uuid, nargs="?", help="this message alone")
     _of_list(command("suppress", suppress, "the suppression list"), shared)
     one = command("sink", sink_mode, "take mail in and deliver none of it")
     one.add_argument("to", choices=("on", "off"), nargs="?", help="without it: say what it is on for")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from redis.exceptions import RedisError
 
 from . import events
+from .connection import connection, is_socket
 from .envelope import Envelope
 from .metrics import LATENCY
 from .pools import DEFAULT_WAY, FullError, Way, Ways
@@ -35,10 +36,14 @@ class AwayError(Exception):
 
 
 class Lane:
-    """One connection to Postfix, opened when it is needed and kept. It is used by one at a time."""
+    """One connection to Postfix, opened when it is needed and kept. It is used by one at a time.
+
+    ``host`` may be the path of a socket.
+    """
 
     def __init__(self, host: str, port: int, name: str) -> None:
         self._host, self._port, self._name = host, port, name
+        self._where = host if is_socket(host) else f"{host}:{port}"
         self._said = ""  # under which name we are there
         self._chunking = False
         self._reader: asyncio.StreamReader | None = None
@@ -57,7 +62,7 @@ class Lane:
                 return await self._transaction(sender, recipient, raw)
         except (OSError, EOFError, TimeoutError, ValueError) as err:
             self.close()
-            raise AwayError(f"Postfix at {self._host}:{self._port}: {err or type(err).__name__}") from err
+            raise AwayError(f"Postfix at {self._where}: {err or type(err).__name__}") from err
 
     async def _transaction(self, sender: str, recipient: str, raw: bytes) -> str | None:
         assert self._writer is not None
@@ -89,7 +94,7 @@ class Lane:
     async def _greet(self, name: str) -> None:
         """Be there under a name; another one begins anew (RFC 5321 section 4.1.4)."""
         if self._writer is None or self._writer.is_closing():
-            self._reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=65_536)
+            self._reader, self._writer = await connection(self._host, self._port)
             self._said = ""
             self._judged(await self._reply())
         if self._said != name:

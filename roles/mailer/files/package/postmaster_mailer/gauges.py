@@ -15,8 +15,10 @@ from typing import Any
 from . import inspection
 from .backdata import Names
 from .config import Config
+from .delivery import waiting_of
 from .metrics import OLDEST
 from .queue import Queue
+from .transformer import dead_of
 
 POSTFIX_QUEUES = ("incoming", "active", "deferred", "corrupt", "hold")  # qmgr(8)
 _SECONDS = 60.0  # that postqueue gets
@@ -34,9 +36,10 @@ def shown_streams(settings: Config) -> dict[str, list[str]]:
         "primary_queue_messages": [names.primary_queue],
         "default_queue_messages": [names.default_queue],
         "queue_to_postfix_messages": [outgoing],
+        "next_day_queue_messages": [waiting_of(outgoing)],
         "event_queue_messages": [told.told, told.of("post"), told.of("manager")],
         "event_dead_letter_messages": [told.dead("post"), told.dead("manager")],
-        "message_dead_letter_messages": [f"{outgoing}-dead"],
+        "message_dead_letter_messages": [dead_of(outgoing)],
     }
 
 

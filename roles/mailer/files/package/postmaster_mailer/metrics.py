@@ -51,6 +51,7 @@ HELP = {
     "event_queue_messages": "Events that wait to be posted.",
     "event_dead_letter_messages": "Events that an endpoint did not take and that wait for a replay.",
     "queue_to_postfix_messages": "Messages that wait to be handed to Postfix.",
+    "next_day_queue_messages": "Messages that wait for a day on which a new address may send more.",
     "message_dead_letter_messages": "Messages that a fault of the mailer kept from going on.",
     "mailer_redis_memory_used_bytes": "Memory that Redis uses.",
     "mailer_redis_memory_max_bytes": "Memory that Redis may use: maxmemory, or without it all of the machine's.",

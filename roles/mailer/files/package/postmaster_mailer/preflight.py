@@ -15,11 +15,13 @@ from typing import Any, TypeAlias
 from cryptography import x509
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
+from .connection import connection, is_socket, open_to_all
 from .hooks import is_outside, resolve
 from .servers import Servers
 
 OK, SKIPPED, WARNING, FAILED = "ok", "skipped", "warning", "failed"
 SECONDS = 10.0  # that a server gets to take a connection, and as many to say something
+OPEN_SOCKET = "take it away from others: chmod o-rwx the folder that it lies in"
 EXPIRES = datetime.timedelta(days=14)  # before which a certificate should be renewed
 MxOf: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
 
@@ -39,12 +41,8 @@ class Check:
 
 async def greeting(host: str, port: int) -> str:
     """What a server says first; empty where it takes the connection in silence. Raises OSError."""
-    # uvloop has none of it; stages ask addresses alone, which it makes no difference to.
-    happy: dict[str, Any] = (
-        {"happy_eyeballs_delay": 0.25} if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) else {}
-    )
     async with asyncio.timeout(SECONDS):
-        reader, writer = await asyncio.open_connection(host, port, **happy)
+        reader, writer = await connection(host, port)
     try:
         async with asyncio.timeout(SECONDS):
             line = await reader.readline()
@@ -70,17 +68,20 @@ async def outbound(host: str, port: int) -> Check:
 
 
 async def postfix(host: str, port: int, addresses: Collection[str], mx: str) -> list[Check]:
-    """Whether Postfix takes mail from the stage, and from nobody on the internet.
+    """Whether Postfix takes mail from the stage, and from nobody on the internet; on a socket, from nobody else at all.
 
     ``addresses`` are those of this host, ``mx`` is how our own MX greets, which may be public.
     """
+    where = host if is_socket(host) else f"{host}:{port}"
     try:
         own = await greeting(host, port)
-        here = Check("postfix", OK, f"{host}:{port} answers")
+        here = Check("postfix", OK, f"{where} answers")
     except OSError as err:
         own = ""
         remedy = "start Postfix, or set postfixlog.postfix"
-        here = Check("postfix", FAILED, f"{host}:{port} cannot be reached: {_why(err)}", remedy)
+        here = Check("postfix", FAILED, f"{where} cannot be reached: {_why(err)}", remedy)
+    if is_socket(host):
+        return [here, _shut(Path(host))]
     open_, ours = await exposed(port, addresses, mx, own)
     name = "postfix is private"
     if open_:
@@ -90,6 +91,17 @@ async def postfix(host: str, port: int, addresses: Collection[str], mx: str) -> 
         but = ", except as our MX" if ours else ""
         return [here, Check(name, OK, f"port {port} does not answer on {', '.join(addresses)}{but}")]
     return [here, Check(name, OK, "this host has no public address; if one leads here by NAT, try it from outside")]
+
+
+def _shut(path: Path) -> Check:
+    name = "postfix is private"
+    try:
+        open_ = open_to_all(path)
+    except OSError as err:
+        return Check(name, SKIPPED, f"{path} cannot be looked at: {err.strerror}")
+    if open_:
+        return Check(name, FAILED, f"any user of this host can reach {path}", OPEN_SOCKET)
+    return Check(name, OK, f"not every user of this host can reach {path}")
 
 
 async def exposed(port: int, addresses: Collection[str], mx: str, own: str) -> tuple[list[str], bool]:

@@ -24,7 +24,8 @@ from .envelope import Envelope
 from .servers import Cluster, Servers, answers
 
 GROUP = "mailer"
-BATCH = 64  # messages that are written to Redis in one go
+BATCH, BATCH_BYTES = 64, 1 << 23  # messages that are written to Redis in one go, and about how large they are together
+SIZE = 1 << 23  # bytes after which no more entries are read
 ENVELOPE, MESSAGE, SENDER, EVENT = b"e", b"m", b"s", b"v"  # the fields of entries
 Fields: TypeAlias = Mapping[bytes, bytes]
 
@@ -42,6 +43,44 @@ redis.call('EXPIRE', KEYS[2], ARGV[4])
 redis.call('ZADD', KEYS[3], 0, ARGV[5])
 redis.call('XADD', KEYS[1], '*', 'e', ARGV[2], 'm', ARGV[3])
 return 1
+"""
+# Entries of streams, up to a number and about a size, as XREADGROUP knows numbers alone; of each stream one at least.
+_READ = """
+local found, left = {}, tonumber(ARGV[4])
+for at = 1, #KEYS do
+  local after = ARGV[5]
+  for n = 1, tonumber(ARGV[3]) do
+    local answer = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', 1, 'STREAMS', KEYS[at], after)
+    if not answer then break end
+    if answer.err then return answer end
+    local entry = answer[1][2][1]
+    if not entry then break end
+    if after ~= '>' then after = entry[1] end
+    if entry[2] then
+      found[#found + 1] = {at, entry[1], entry[2]}
+      for _, value in ipairs(entry[2]) do left = left - #value end
+      if left <= 0 then break end
+    end
+  end
+end
+return found
+"""
+# The same of entries that others have left lying.
+_CLAIM = """
+local found, left, after = {}, tonumber(ARGV[4]), '0-0'
+for n = 1, tonumber(ARGV[3]) do
+  local answer = redis.pcall('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[5], after, 'COUNT', 1)
+  if answer.err then return answer end
+  for _, entry in ipairs(answer[2]) do
+    if entry and entry[2] then
+      found[#found + 1] = {1, entry[1], entry[2]}
+      for _, value in ipairs(entry[2]) do left = left - #value end
+    end
+  end
+  after = answer[1]
+  if after == '0-0' or left <= 0 then break end
+end
+return found
 """
 # In one step: an entry leaves its stream and what follows from it is in others. Whoever comes second with the same
 # entry, as another took it for abandoned, changes nothing.
@@ -79,6 +118,11 @@ class Taken:
     def envelope(self) -> Envelope:
         """The envelope in it."""
         return Envelope.loads(self.fields[ENVELOPE])
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return sum(map(len, self.fields.values()))
 
 
 @dataclass(frozen=True)
@@ -132,7 +176,8 @@ class _Together:
 
     async def _write(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            end = _fitting(words for words, dummy in self._waiting)
+            batch, self._waiting = self._waiting[:end], self._waiting[end:]
             answers: Sequence[Any]
             try:
                 answers = await self._run([words for words, dummy in batch])
@@ -145,6 +190,16 @@ class _Together:
                     asked.set_exception(answer)
                 else:
                     asked.set_result(answer)
+
+
+def _fitting(asked: Iterable[list[Any]]) -> int:
+    """How many of these runs go together: at least one."""
+    size = 0
+    for number, words in enumerate(itertools.islice(asked, BATCH), 1):
+        size += sum(len(word) for word in words if isinstance(word, bytes))
+        if size >= BATCH_BYTES:
+            return number
+    return BATCH
 
 
 class Queue:
@@ -182,9 +237,11 @@ class Queue:
         Raises :class:`QueueError`, and :class:`UsedError` if another message has its uuid.
         """
         partition = partition_of(envelope.uuid, self.partitions)
-        digest = hashlib.sha256("\n".join(envelope.recipients).encode() + b"\n\n" + message).hexdigest()
+        digest = hashlib.sha256("\n".join(envelope.recipients).encode() + b"\n\n")
+        digest.update(message)
         keys = [stream_key(partition, stream), record_key(partition, envelope.uuid), index_key(partition)]
-        words = [3, *keys, digest, envelope.dumps(), message, self._keep, place(envelope.received, envelope.uuid)]
+        known = (digest.hexdigest(), envelope.dumps())
+        words = [3, *keys, *known, message, self._keep, place(envelope.received, envelope.uuid)]
         try:
             answer = int(await self._adds[partition % len(self._adds)].ask(words))
         except (RedisError, OSError, TimeoutError) as err:
@@ -215,28 +272,46 @@ class Queue:
                     raise
 
     async def take(
-        self, partition: int, streams: Sequence[str], consumer: str, *, count: int, block: float
+        self, partition: int, streams: Sequence[str], consumer: str, *, count: int, block: float, size: int = SIZE
     ) -> list[Taken]:
-        """Up to ``count`` new entries of each stream, in the order of the streams.
+        """Up to ``count`` new entries of each stream, in the order of the streams, and no more after ``size`` bytes.
 
-        Waits ``block`` seconds for the first one.
+        Waits ``block`` seconds where there is none, and then comes back with the first of each stream.
         """
+        if found := await self._entries(_READ, partition, streams, consumer, count, size, b">"):
+            return found
         keys: dict[Any, Any] = {stream_key(partition, stream): ">" for stream in streams}
-        answer = await self.redis.xreadgroup(GROUP, consumer, keys, count=count, block=max(1, int(block * 1000)))
+        answer = await self.redis.xreadgroup(GROUP, consumer, keys, count=1, block=max(1, int(block * 1000)))
         return _read(answer, partition, streams)
 
     async def own(
-        self, partition: int, streams: Sequence[str], consumer: str, *, count: int, after: bytes = b"0"
+        self,
+        partition: int,
+        streams: Sequence[str],
+        consumer: str,
+        *,
+        count: int,
+        after: bytes = b"0",
+        size: int = SIZE,
     ) -> list[Taken]:
         """Entries that this consumer took before and has not finished, the oldest first, those behind ``after``."""
-        keys: dict[Any, Any] = {stream_key(partition, stream): after for stream in streams}
-        return _read(await self.redis.xreadgroup(GROUP, consumer, keys, count=count), partition, streams)
+        return await self._entries(_READ, partition, streams, consumer, count, size, after)
 
-    async def claim(self, partition: int, stream: str, consumer: str, *, idle: float, count: int) -> list[Taken]:
+    async def claim(
+        self, partition: int, stream: str, consumer: str, *, idle: float, count: int, size: int = SIZE
+    ) -> list[Taken]:
         """Entries that another consumer took ``idle`` seconds ago or earlier, and has not finished."""
-        key = stream_key(partition, stream)
-        answer = await self.redis.xautoclaim(key, GROUP, consumer, min_idle_time=int(idle * 1000), count=count)
-        return [Taken(partition, stream, id_, fields) for id_, fields in answer[1] if fields]
+        return await self._entries(_CLAIM, partition, [stream], consumer, count, size, int(idle * 1000))
+
+    async def _entries(
+        self, script: str, partition: int, streams: Sequence[str], consumer: str, *words: bytes | int
+    ) -> list[Taken]:
+        keys = [stream_key(partition, stream) for stream in streams]
+        (found,) = await self.call(script, [[len(keys), *keys, GROUP, consumer, *words]])
+        return [
+            Taken(partition, streams[at - 1], id_, dict(zip(flat[::2], flat[1::2], strict=True)))
+            for at, id_, flat in found
+        ]
 
     async def hold(self, held: Iterable[Taken], consumer: str) -> None:
         """Say that these are still being worked on, so that nobody claims them."""
@@ -272,6 +347,13 @@ class Queue:
         for answer in await self._answers(commands, replicas=self._replicas):
             if isinstance(answer, Exception):
                 raise answer
+
+    async def trim(self, stream: str, *, before: float) -> int:
+        """Drop what came into a stream before this time, by Redis's clock; how much that was. Raises RedisError."""
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for number in range(self.partitions):
+                pipe.xtrim(stream_key(number, stream), minid=max(0, int(before * 1000)), approximate=False)
+            return sum(await pipe.execute())
 
     async def call(self, script: str, batch: Sequence[list[Any]], *, durable: bool = False) -> list[Any]:
         """The answers to a script, for each list of words: how many keys, the keys, the rest. Raises RedisError.

@@ -83,7 +83,7 @@ class Records:
     """The records of all messages. ``keep`` is how long one is kept that an outcome alone has made, in seconds."""
 
     def __init__(self, queue: Queue, *, keep: int = KEEP) -> None:
-        self._queue, self._keep = queue, keep
+        self._queue, self.keep = queue, keep
 
     def _key(self, uuid: str) -> str:
         return record_key(partition_of(uuid, self._queue.partitions), uuid)
@@ -149,7 +149,7 @@ class Records:
 
     async def purge(self, *, now: float | None = None) -> int:
         """Forget the places of messages whose records are over; how many that were. Raises RedisError."""
-        least = place((time.time() if now is None else now) - self._keep, "")
+        least = place((time.time() if now is None else now) - self.keep, "")
         async with self._queue.redis.pipeline(transaction=False) as pipe:
             for number in range(self._queue.partitions):
                 pipe.zremrangebylex(index_key(number), "-", f"({least}")
@@ -165,7 +165,7 @@ class Records:
             sink = {"sink": True} if event.get("sink") else {}
             state = json.dumps({"state": event["event"], **said, **sink})
             for recipient in event["rcpt"] or [""]:
-                batch.append([1, self._key(event["uuid"]), _TO + recipient, int(event["timestamp"]), state, self._keep])
+                batch.append([1, self._key(event["uuid"]), _TO + recipient, int(event["timestamp"]), state, self.keep])
         await self._queue.call(_OUTCOME, batch)
 
 

@@ -17,6 +17,7 @@ from redis.exceptions import (
     ConnectionError,
     RedisClusterException,
     RedisError,
+    ResponseError,
     TimeoutError,
 )
 
@@ -117,6 +118,11 @@ async def answers(
     """
     if isinstance(servers, Cluster):
         return await servers.answers(commands, last)
+    if len(commands) == 1 and last is None:  # nearly half as much work as for a pipeline
+        try:
+            return [(await servers.execute_command(*commands[0][1]), None)]  # type: ignore[no-untyped-call]
+        except ResponseError as err:
+            return [(err, None)]
     async with servers.pipeline(transaction=False) as pipe:
         for words in (*(words for dummy, words in commands), *([last] if last else [])):
             pipe.execute_command(*words)

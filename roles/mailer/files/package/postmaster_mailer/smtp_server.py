@@ -25,7 +25,12 @@ TLS_END = 1.0  # seconds that a client gets to end TLS in good order
 END = b"\r\n.\r\n"
 _PATH = re.compile(rb"(?:FROM|TO):[ ]?<(?:@[^:>]*:)?([^<>\x00-\x20\x7f]*)>(?: (.*))?", re.IGNORECASE)
 _ADDRESS = re.compile(r"""(?:[^\s@"]+|"[^"\\]*")@(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[^\]]+\])""")
+SMALL = 1 << 18  # bytes of each message that are not counted, so that a few who send large ones cannot stop all mail
+HELD = 4  # messages of the largest size that may be in memory before others wait; twice as many are never
+ROOM = 60.0  # seconds that they wait; clients have two minutes for it (RFC 5321 section 4.5.3.2.4)
+FULL = "452 4.3.1 too much mail is coming in at once, try again later"
 BUSY = "421 4.3.2 too many connections, try again later"
+TOO_BIG = "552 5.3.4 a message may have {} bytes here"
 SYNTAX = "501 5.5.4 this cannot be read: {}"
 
 
@@ -79,9 +84,31 @@ class Server:
     def __init__(self, manner: Manner, taker: Taker) -> None:
         self.manner, self.taker = manner, taker
         self.sessions: set[Session] = set()
+        self.held = 0  # bytes of messages that are coming, or being kept, without the first ones of each
+        self._enough = HELD * manner.size_limit
+        self._turn = asyncio.Lock()
+        self._freed = asyncio.Event()
 
     def __call__(self) -> Session:
         return Session(self)
+
+    def hold(self, more: int) -> bool:
+        """Count that more bytes are held, or fewer; False where they are too many."""
+        self.held += more
+        if more < 0:
+            self._freed.set()
+        return self.held <= 2 * self._enough
+
+    def has_room(self) -> bool:
+        """Whether another message may come at once."""
+        return self.held < self._enough and not self._turn.locked()
+
+    async def room(self) -> None:
+        """Wait until another message may come; one after the other. Raises TimeoutError."""
+        async with asyncio.timeout(ROOM), self._turn:
+            while self.held >= self._enough:
+                self._freed.clear()
+                await self._freed.wait()
 
     async def drain(self, seconds: float) -> None:
         """Let the messages that are being kept be answered, then end all connections."""
@@ -106,7 +133,8 @@ class Session(asyncio.Protocol):
         self._replies = bytearray()
         self._reading = False
         self._scanned = 0
-        self._too_big = False
+        self._refusal = ""  # of the message that is coming
+        self._announced = self._held = 0  # bytes of it
         self._paused = False
         self._errors = 0
         self._leaving = False
@@ -135,6 +163,8 @@ class Session(asyncio.Protocol):
         self._server.sessions.discard(self)
         self._timer.cancel()
         self._buffer.clear()
+        if self._read != self._wait:  # else a message is still being kept
+            self._hold(0)
 
     def eof_received(self) -> bool:
         return False
@@ -311,6 +341,7 @@ class Session(asyncio.Protocol):
             reply = self._taker.mail(self.dialogue, sender)
             if reply[0] == "2":
                 self.dialogue.sender = sender
+                self._announced = _announced(found[2] or b"")
             self._answer(reply)
 
     def _parameters(self, text: bytes) -> str | None:
@@ -318,7 +349,7 @@ class Session(asyncio.Protocol):
             name, dummy, value = word.upper().partition(b"=")
             if name == b"SIZE" and value.isdigit() and len(value) <= 20:  # RFC 1870
                 if int(value) > self._manner.size_limit:
-                    return f"552 5.3.4 a message may have {self._manner.size_limit} bytes here"
+                    return TOO_BIG.format(self._manner.size_limit)
             elif not (name == b"BODY" and value in (b"7BIT", b"8BITMIME")) and name != b"AUTH":
                 return "555 5.5.4 there is no such parameter here"
         return None
@@ -349,6 +380,7 @@ class Session(asyncio.Protocol):
     def _reset(self) -> None:
         self.dialogue.sender = None
         self.dialogue.recipients = []
+        self._announced = 0
 
     def _noop(self, rest: bytes) -> None:
         self._say("250 2.0.0 here")
@@ -367,35 +399,65 @@ class Session(asyncio.Protocol):
             self._answer(SYNTAX.format("DATA stands alone"))
         elif not self.dialogue.recipients:
             self._answer("503 5.5.1 there is no recipient")
+        elif self._announced <= SMALL or self._server.has_room():
+            self._begin()
         else:
-            self._say("354 end with a line that has nothing but a dot")
-            self._scanned, self._too_big = 0, False
-            # So that a message with no line at all ends where any other does.
-            self._buffer[:0] = b"\r\n"
-            self._read = self._text
+            self._do(self._admit())
+
+    async def _admit(self) -> None:
+        try:
+            await self._server.room()
+        except TimeoutError:
+            self._answer(FULL)
+            return
+        if not self._transport.is_closing():
+            self._begin()
+
+    def _begin(self) -> None:
+        self._say("354 end with a line that has nothing but a dot")
+        self._scanned, self._refusal = 0, ""
+        self._hold(self._announced)
+        # So that a message with no line at all ends where any other does.
+        self._buffer[:0] = b"\r\n"
+        self._read = self._text
+
+    def _hold(self, size: int) -> bool:
+        """Count what is held of the message; False where all messages are too much."""
+        counted = max(0, size - SMALL)
+        more, self._held = counted - self._held, counted
+        return self._server.hold(more) or not counted
 
     def _text(self) -> bool:
         buffer = self._buffer
         end = buffer.find(END, self._scanned)
+        if not self._refusal and (end if end >= 0 else len(buffer) - len(END)) > self._manner.size_limit:
+            self._refusal = TOO_BIG.format(self._manner.size_limit)
+        if not self._refusal and not self._hold(max(self._announced, len(buffer))):
+            self._refusal = FULL
         if end < 0:
             self._scanned = max(0, len(buffer) - len(END) + 1)
-            if len(buffer) > self._manner.size_limit + len(END):
-                self._too_big = True
+            if self._refusal:
                 del buffer[: self._scanned]
                 self._scanned = 0
+                self._hold(0)
             return False
-        raw = bytes(memoryview(buffer)[2 : end + 2])
+        raw = b"" if self._refusal else bytes(memoryview(buffer)[2 : end + 2])
         del buffer[: end + len(END)]
-        if self._too_big or len(raw) > self._manner.size_limit:
+        if self._refusal:
+            self._hold(0)
             self._reset()
             self._read = self._command
-            self._answer(f"552 5.3.4 a message may have {self._manner.size_limit} bytes here")
+            self._answer(self._refusal)
             return True
-        self._do(self._keep((b"\r\n" + raw).replace(b"\r\n.", b"\r\n")[2:]))
+        self._hold(len(raw))
+        self._do(self._keep(_unstuffed(raw)))
         return True
 
     async def _keep(self, raw: bytes) -> None:
-        reply = await self._taker.take(self.dialogue, raw)
+        try:
+            reply = await self._taker.take(self.dialogue, raw)
+        finally:
+            self._hold(0)
         self._reset()
         self._answer(reply)
 
@@ -458,6 +520,19 @@ class Session(asyncio.Protocol):
         if refusal is None:
             self.dialogue.login = user
         self._answer(refusal or "235 2.7.0 welcome")
+
+
+def _announced(parameters: bytes) -> int:
+    """The bytes of the parameter SIZE (RFC 1870); 0 where there is none."""
+    sizes = [word[5:] for word in parameters.upper().split() if word.startswith(b"SIZE=")]
+    return int(sizes[0]) if sizes else 0
+
+
+def _unstuffed(raw: bytes) -> bytes:
+    """A message without the dots that kept its lines from ending it (RFC 5321 section 4.5.2)."""
+    if raw[:1] != b"." and b"\r\n." not in raw:
+        return raw
+    return (b"\r\n" + raw).replace(b"\r\n.", b"\r\n")[2:]
 
 
 _METHODS: dict[str, Callable[[Session, bytes], None]] = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from . import events
 from .envelope import Envelope
 from .metrics import LATENCY
-from .queue import ENVELOPE, EVENT, MESSAGE, SENDER, Fields, Move, Queue, Taken
+from .queue import ENVELOPE, EVENT, MESSAGE, SENDER, Fields, Move, Queue, Taken, stream_key
 from .suppression import SAID, Entry, Suppression
 from .transform import Domain, RefusedError, Style, transform
 
@@ -19,6 +19,41 @@ log = logging.getLogger(__name__)
 
 # A message to more goes on as several entries: when a delivery dies in the middle, no more than these get it twice.
 RECIPIENTS = 20
+
+
+# In one step: a message goes back to where it came from.
+_RETRY = """
+local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', 1)[1]
+if not entry then return {'', 0} end
+local envelope = {}
+for i = 1, #entry[2], 2 do
+  if entry[2][i] == 'e' then envelope = cjson.decode(entry[2][i + 1]) end
+end
+if ARGV[3] ~= '' and envelope.uuid ~= ARGV[3] then return {entry[1], 0} end
+redis.call('XDEL', KEYS[1], entry[1])
+redis.call('XADD', KEYS[envelope.priority == 0 and 2 or 3], '*', unpack(entry[2]))
+return {entry[1], 1}
+"""
+
+
+def dead_of(outgoing: str) -> str:
+    """The stream of messages that a fault of the mailer kept from going to ``outgoing``."""
+    return f"{outgoing}-dead"
+
+
+async def retry(queue: Queue, dead: str, primary: str, default: str, *, uuid: str = "") -> int:
+    """Have the messages in ``dead`` made ready again, or one of them; how many. Raises RedisError."""
+    seconds, micros = await queue.redis.time()
+    now = f"{seconds}{micros // 1000:03d}"  # no further: what fails again is not taken twice
+    retried = 0
+    for number in range(queue.partitions):
+        keys = [stream_key(number, stream) for stream in (dead, primary, default)]
+        after = b"-"
+        while after:
+            ((last, moved),) = await queue.call(_RETRY, [[3, *keys, after, now, uuid]])
+            retried += moved
+            after = last and b"(" + last
+    return retried
 
 
 class Transformer:
@@ -42,7 +77,7 @@ class Transformer:
         self._queue, self._domains, self._style = queue, domains, style
         self._suppression = suppression
         self._primary, self._outgoing, self._told, self._now = primary, outgoing, told, now
-        self._dead = f"{outgoing}-dead"
+        self._dead = dead_of(outgoing)
         self.counts = {"transformer_polled_primary": 0, "transformer_polled_default": 0, "transformer_pushed": 0}
 
     async def work(self, taken: Sequence[Taken]) -> None:

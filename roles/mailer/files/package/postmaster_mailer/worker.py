@@ -29,14 +29,38 @@ Work = Callable[[Sequence[Taken]], Awaitable[None]]
 class Reading:
     """What a stage reads: its streams in the order they go first, and how much at a time.
 
-    ``consumer`` is the same after a restart. ``claim_after`` is in seconds.
+    ``consumer`` is the same after a restart. ``claim_after`` is in seconds, ``size`` in bytes: what is read of all
+    partitions together, but for one entry of each of their streams, and what is worked on at a time.
     """
 
     streams: tuple[str, ...]
     consumer: str
     count: int = 32
+    size: int = 1 << 25
     block: float = 2.0
     claim_after: float = 60.0
+
+
+class Room:
+    """For so many bytes. What is larger than all of it is let in alone."""
+
+    def __init__(self, size: int) -> None:
+        self._whole = self._free = size
+        self._turn = asyncio.Lock()
+        self._left = asyncio.Event()
+
+    async def enter(self, size: int) -> None:
+        """Wait until there is room; who came first is first."""
+        async with self._turn:
+            while self._free < min(size, self._whole):
+                self._left.clear()
+                await self._left.wait()
+            self._free -= min(size, self._whole)
+
+    def leave(self, size: int) -> None:
+        """Make room."""
+        self._free += min(size, self._whole)
+        self._left.set()
 
 
 class Worker:
@@ -44,6 +68,8 @@ class Worker:
 
     def __init__(self, queue: Queue, reading: Reading, work: Work) -> None:
         self._queue, self._reading, self._work = queue, reading, work
+        self._size = reading.size // queue.partitions  # bytes of a read
+        self._room = Room(reading.size)
         self._stopping = asyncio.Event()
         self._held: dict[tuple[int, bytes], Taken] = {}
         self._again: set[int] = set()  # partitions where work has failed
@@ -68,7 +94,7 @@ class Worker:
 
     async def _read(self, partition: int) -> None:
         queue, reading = self._queue, self._reading
-        streams, consumer, count = reading.streams, reading.consumer, reading.count
+        streams, consumer, count, size = reading.streams, reading.consumer, reading.count, self._size
         loop = asyncio.get_running_loop()
         begun, looked = False, loop.time()
         self._again.discard(partition)
@@ -84,9 +110,11 @@ class Worker:
                 looked = loop.time()
                 for stream in streams:
                     await self._give(
-                        await queue.claim(partition, stream, consumer, idle=reading.claim_after, count=count)
+                        await queue.claim(partition, stream, consumer, idle=reading.claim_after, count=count, size=size)
                     )
-            await self._give(await queue.take(partition, streams, consumer, count=count, block=reading.block))
+            await self._give(
+                await queue.take(partition, streams, consumer, count=count, block=reading.block, size=size)
+            )
 
         async def anew() -> None:
             nonlocal begun
@@ -105,17 +133,23 @@ class Worker:
         """Take up what this consumer had taken before."""
         reading = self._reading
         while not self._stopping.is_set() and (
-            taken := await self._queue.own(partition, reading.streams, reading.consumer, count=reading.count)
+            taken := await self._queue.own(
+                partition, reading.streams, reading.consumer, count=reading.count, size=self._size
+            )
         ):
             await self._give(taken)
 
     async def _give(self, taken: Sequence[Taken]) -> None:
         if not taken:
             return
-        keys = [(one.partition, one.id) for one in taken]
+        keys, size = [(one.partition, one.id) for one in taken], sum(one.size for one in taken)
         self._held.update(zip(keys, taken, strict=True))
         try:
-            await self._timed(taken)
+            await self._room.enter(size)
+            try:
+                await self._timed(taken)
+            finally:
+                self._room.leave(size)
         finally:
             for key in keys:
                 self._held.pop(key, None)
@@ -186,7 +220,7 @@ class Flow(Worker):
     async def _resume(self, partition: int) -> None:
         reading, after = self._reading, b"0"
         while taken := await self._queue.own(
-            partition, reading.streams, reading.consumer, count=reading.count, after=after
+            partition, reading.streams, reading.consumer, count=reading.count, after=after, size=self._size
         ):
             await self._give(taken)
             after = taken[-1].id
@@ -196,10 +230,10 @@ class Flow(Worker):
         self._held.update({(one.partition, one.id): one for one in fresh})
         for one in fresh:
             await self._places.acquire()
+            await self._room.enter(one.size)
             if one.partition in self._again:
                 # What is done now could not be finished, so would be done twice. It is taken up again with the rest.
-                self._places.release()
-                self._held.pop((one.partition, one.id), None)
+                self._end(one)
                 continue
             task = asyncio.create_task(self._one(one))
             self._tasks.add(task)
@@ -215,5 +249,9 @@ class Flow(Worker):
             if self._failed is not None and not self._failed.done():
                 self._failed.set_exception(err)
         finally:
-            self._held.pop((taken.partition, taken.id), None)
-            self._places.release()
+            self._end(taken)
+
+    def _end(self, taken: Taken) -> None:
+        self._held.pop((taken.partition, taken.id), None)
+        self._room.leave(taken.size)
+        self._places.release()
