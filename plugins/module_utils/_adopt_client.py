@@ -28,7 +28,8 @@ SIZE_LIMIT = 4 * 1024 * 1024  # bytes of a file that is read
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _TABLE = re.compile(r"(?:proxy:)?((?:hash|lmdb|btree|texthash):(/[^\s,{}]+))")
 # Parameters with tables that a variable may tell; no other table is opened.
-_TABLES = ("transport_maps", "smtp_tls_policy_maps", "virtual_alias_maps", "smtpd_sender_restrictions")
+_TABLES = ("transport_maps", "smtp_tls_policy_maps", "virtual_alias_maps", "smtpd_sender_restrictions", "own_senders")
+_TABLES += ("relay_recipient_maps",)
 _STOCK_MASTER = ("/usr/share/postfix/master.cf.dist", "/usr/share/postfix/master.cf.debian")
 _RSPAMD_ROLE = "/etc/rspamd/relay.conf"
 _RSPAMD_OWN = frozenset({"dkim_signing.conf", "worker-proxy.inc", "worker-proxy.conf"})

@@ -586,7 +586,7 @@ def _public_name(wanted: PublicName, host: Host) -> list[Check]:
 
 
 def _dnsbl_answers(dnsbl: _dnsbl.Dnsbl, host: Host) -> Check:
-    """Whether the name servers of this host get answers from a list. The name that is asked may hold a key: never shown."""
+    """Whether the name servers of this host get answers from a list. The name that is asked may hold a key."""
     try:
         listed, harmless = (host.query(f"{number}.0.0.127.{dnsbl.domain}", "A") for number in (2, 1))
     except OSError:

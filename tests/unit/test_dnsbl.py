@@ -60,14 +60,22 @@ def test_lists_with_a_key_are_apart() -> None:
     lists = [stated for stated, _site in SITES]
     assert [one["zone"] for one in dnsbl_sites(lists)] == ["zen.spamhaus.org", "bl.spamcop.net", "list.dnswl.example"]
     assert dnsbl_sites(lists, keyed=True) == [
-        {"zone": "zen.dq.spamhaus.net", "domain": f"{KEY}.zen.dq.spamhaus.net", "site": f"{KEY}.zen.dq.spamhaus.net=127.0.0.2"}
+        {
+            "zone": "zen.dq.spamhaus.net",
+            "domain": f"{KEY}.zen.dq.spamhaus.net",
+            "site": f"{KEY}.zen.dq.spamhaus.net=127.0.0.2",
+        }
     ]
     assert KEY not in str(dnsbl_sites(lists))
     with pytest.raises(AnsibleFilterError, match="has been retired"):
         dnsbl_sites([{"zone": "cbl.abuseat.org"}])
 
 
-@given(st.fixed_dictionaries({"zone": st.text(max_size=60)}, optional={"key": st.text(max_size=30), "replies": st.text(max_size=30)}))
+@given(
+    st.fixed_dictionaries(
+        {"zone": st.text(max_size=60)}, optional={"key": st.text(max_size=30), "replies": st.text(max_size=30)}
+    )
+)
 def test_no_site_is_more_than_one_word(stated: dict[str, str]) -> None:
     """Whatever the inventory says, it cannot become another restriction."""
     try:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils import _preflight as pf
-from ansible_collections.postmaster.mail.plugins.module_utils._dnsbl import Dnsbl
 from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
+from ansible_collections.postmaster.mail.plugins.module_utils._dnsbl import Dnsbl
 from ansible_collections.postmaster.mail.plugins.module_utils._preflight_client import LocalHost
 from ansible_collections.postmaster.mail.plugins.modules import mail_preflight
 from hypothesis import given
