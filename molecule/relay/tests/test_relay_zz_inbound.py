@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mail from outside: SpamAssassin and postgrey behind postscreen, and rspamd; then the other way round. The last of all."""
+"""Mail from outside: SpamAssassin, postgrey and postscreen, or rspamd; then the other way round. The last of all tests."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def inbound(lab: Lab) -> Iterator[None]:
     for zone in LISTS.values():
         lab.update(f"2.0.0.127.{zone}.", "A", ["127.0.0.2"])
     for relay in FILTERS:
+        lab.run(relay, "systemctl stop lmtp-sink 2>/dev/null; true")
         lab.run(relay, ["systemd-run", "--quiet", "--collect", "--unit=lmtp-sink", "python3", "-c", LMTP_SINK])
     before = {
         relay: lab.run(relay, "sha256sum /etc/postfix/*.cf; systemctl list-unit-files").stdout for relay in FILTERS
