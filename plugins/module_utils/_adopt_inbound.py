@@ -26,6 +26,7 @@ _OTHERS = (
     "relay_domains",
     "relay_recipient_maps",
     "smtpd_reject_unlisted_recipient",
+    "smtpd_delay_reject",
     "smtpd_restriction_classes",
     "own_senders",
     "header_checks",
@@ -36,7 +37,10 @@ _OTHERS = (
     "rbl_reply_maps",
     "smtpd_policy_service_default_action",
 )
-_RECIPIENTS = "lmdb:/etc/postfix/inbound_recipients"
+CLIENTS = "cidr:/etc/postfix/inbound_clients"
+HEADER_CHECKS = "regexp:/etc/postfix/inbound_header_checks"
+KEYED = "cidr:/etc/postfix/inbound_dnsbls"
+_OWN_TABLES = frozenset({CLIENTS, KEYED, "cidr:/etc/postfix/inbound_networks"})
 _ALWAYS = frozenset(
     "permit_mynetworks permit_sasl_authenticated permit reject reject_unauth_destination reject_unauth_pipelining"
     " reject_invalid_helo_hostname reject_non_fqdn_helo_hostname reject_non_fqdn_sender reject_unknown_sender_domain"
@@ -113,14 +117,15 @@ def describe(draft: _Draft, found: PostfixFound, domains: list[str]) -> None:
     said = [item for name in LISTS for item in _restrictions(found, name)]
     _lists(draft, found, said)
     _greylist(draft, found, said)
-    _recipients(draft, found)
+    _recipients(draft, found, said)
+    _own_tables(draft, found)
     _filter(draft, found)
     _rest(draft, said)
     for name, reason in _OLD_PARAMETERS.items():
         if name in found.given:
             draft.note(name, found.given[name], reason, "nothing")
     checks = found.given.get("header_checks", "")
-    if checks:
+    if checks and checks not in found.tables:
         draft.note("header_checks", checks, "its table is not read", "put it into relay_inbound_header_checks")
     if found.values.get("smtp_sasl_auth_enable") == "yes" and not found.values.get("smtp_sasl_password_maps"):
         reason = "without smtp_sasl_password_maps Postfix's client would stop; the role logs in nowhere"
@@ -129,11 +134,18 @@ def describe(draft: _Draft, found: PostfixFound, domains: list[str]) -> None:
 
 def _restrictions(found: PostfixFound, name: str) -> Iterator[tuple[str, str, str]]:
     """List, restriction and its value, in order."""
-    value = re.sub(r"\{([^{}]*)\}", lambda group: re.sub(r"[\s,]+.*", "", group[1].strip()), found.values.get(name, ""))
+    value = found.values.get(name, "")
+    while "{" in value and (inner := re.sub(r"\{([^{}]*)\}", _first_word, value)) != value:
+        value = inner
     rest = words(value) if name in found.given else []
     while rest:
         word = rest.pop(0)
         yield name, word, rest.pop(0) if _WITH_VALUE.match(word) and rest else ""
+
+
+def _first_word(group: re.Match[str]) -> str:
+    """What is asked, without what is said about it in the same braces."""
+    return re.sub(r"[\s,]+.*", "", group[1].strip())
 
 
 def _lists(draft: _Draft, found: PostfixFound, said: list[tuple[str, str, str]]) -> None:
@@ -158,7 +170,7 @@ def _lists(draft: _Draft, found: PostfixFound, said: list[tuple[str, str, str]])
     if sites and not any("=" in site for site in sites):
         reason = "any answer counted, even one that refuses the question (127.255.255.x); now those within 127.0.0.x do"
         draft.note("reject_rbl_client", ", ".join(sites), reason, "nothing")
-    if "zen.spamhaus.org" in chosen:
+    if "zen.spamhaus.org" in chosen and not all("=" in site for site in sites):
         reason = "it does not answer public resolvers, and asks for a key from a certain number of questions on"
         remedy = "run a resolver on the host, or set zone zen.dq.spamhaus.net and key in relay_inbound_dnsbls"
         draft.note("zen.spamhaus.org", "", reason, remedy)
@@ -193,16 +205,28 @@ def _greylist(draft: _Draft, found: PostfixFound, said: list[tuple[str, str, str
             draft.note("check_policy_service", value, "the role asks postgrey alone", "see whether it is needed")
 
 
-def _recipients(draft: _Draft, found: PostfixFound) -> None:
+def _recipients(draft: _Draft, found: PostfixFound, said: list[tuple[str, str, str]]) -> None:
     table = found.given.get("relay_recipient_maps", "")
     if table.strip() and table.strip() in found.tables:
         draft.put("relay_inbound_recipients", list(found.tables[table.strip()]), "relay_recipient_maps")
         return
     draft.put("relay_inbound_recipients", [])
+    if not table and any(word == "reject_unverified_recipient" for _list, word, _value in said):
+        return
     before = "its entries were not read" if table else "Postfix knew the names of this host alone"
     reason = f"{before}; the next hop is now asked for each address, and its answer remembered"
     remedy = "name all addresses in relay_inbound_recipients, if the next hop takes any"
     draft.note("relay_recipient_maps", table, reason, remedy)
+
+
+def _own_tables(draft: _Draft, found: PostfixFound) -> None:
+    """What the role's own tables of the types cidr and regexp hold, and that of keys which stay on the host."""
+    draft.put("relay_inbound_clients", dict(found.tables.get(CLIENTS, {})))
+    checks = [{"pattern": key, "action": value} for key, value in found.tables.get(HEADER_CHECKS, {}).items()]
+    draft.put("relay_inbound_header_checks", checks)
+    if KEYED in found.values.get("smtpd_client_restrictions", ""):
+        reason = "lists with a key: what they are stays on the host, as the key does"
+        draft.note(KEYED, "", reason, "name zone and key in relay_inbound_dnsbls, the key out of the vault")
 
 
 def _filter(draft: _Draft, found: PostfixFound) -> None:
@@ -223,7 +247,7 @@ def _rest(draft: _Draft, said: list[tuple[str, str, str]]) -> None:
         if word in _RENAMED and word not in told:
             told.add(word)
             draft.note(name, word, f"the role says {plain}", "nothing")
-        if word in ("reject_rbl_client", "check_policy_service") or (name, value) in _OWN_TABLES:
+        if word in ("reject_rbl_client", "check_policy_service") or value in _OWN_TABLES:
             continue
         if plain.startswith("#"):
             remark = name
@@ -236,13 +260,3 @@ def _rest(draft: _Draft, said: list[tuple[str, str, str]]) -> None:
     if any(name == "smtpd_relay_restrictions" and word.startswith(("reject_rbl", "check_")) for name, word, _v in said):
         reason = "what keeps spam out stands in the lists of client, sender and recipient; this one says who may relay"
         draft.note("smtpd_relay_restrictions", "", reason, "nothing")
-
-
-_OWN_TABLES = frozenset(
-    {
-        ("smtpd_client_restrictions", "cidr:/etc/postfix/inbound_clients"),
-        ("smtpd_recipient_restrictions", "cidr:/etc/postfix/inbound_clients"),
-        ("smtpd_sender_restrictions", "cidr:/etc/postfix/inbound_networks"),
-    }
-)
-"""Tables of the role itself, of which what they hold is told by other variables or by the inventory alone."""

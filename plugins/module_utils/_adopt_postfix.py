@@ -499,7 +499,7 @@ def _relay_signer(draft: _Draft, found: PostfixFound) -> None:
     milters = [draft.take(found, name) for name in ("smtpd_milters", "non_smtpd_milters")]
     draft.used.add("internal_mail_filter_classes")
     draft.put("relay_signer", found.signer or "none")
-    listed = list(dict.fromkeys(re.split(r",\s*|\s+(?![^{]*\})", " ".join(milters).strip())))
+    listed = list(dict.fromkeys(re.split(r"(?:,\s*|\s+)(?![^{]*\})", " ".join(milters).strip())))
     ours = "spamass|:11336" if "relay_inbound_domains" in draft.variables else r"\Z."
     unknown = [item for item in listed if item and item != "$smtpd_milters" and not re.search(ours, item)]
     if len(unknown) > 1 or (unknown and not found.signer):

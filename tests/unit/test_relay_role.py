@@ -15,7 +15,11 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.postmaster.mail.plugins.module_utils import _adopt as ad
+from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_postfix as adopt_postfix
 from ansible_collections.postmaster.mail.plugins.module_utils import _postfix as pf
+from ansible_collections.postmaster.mail.plugins.module_utils._adopt_dkim import signer_of
+from ansible_collections.postmaster.mail.plugins.module_utils._adopt_inbound import CLIENTS, HEADER_CHECKS
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles/relay"
@@ -179,8 +183,16 @@ def test_a_private_relay_has_nothing_of_it(said: dict[str, dict[str, Any]]) -> N
     """So that a relay that exists stays as it is."""
     private = said["private"]
     assert private["inbound_services"] == private["inbound_packages"] == []
-    strange = [name for name in private["settings"] if name.startswith("postscreen_") and name != "postscreen_upstream_proxy_protocol"]
-    assert strange == [] and "smtpd_helo_restrictions" not in private["settings"] and "header_checks" not in private["settings"]
+    strange = [
+        name
+        for name in private["settings"]
+        if name.startswith("postscreen_") and name != "postscreen_upstream_proxy_protocol"
+    ]
+    assert (
+        strange == []
+        and "smtpd_helo_restrictions" not in private["settings"]
+        and "header_checks" not in private["settings"]
+    )
 
 
 def test_nobody_is_let_through_before_the_destination_is_judged(said: dict[str, dict[str, Any]]) -> None:
@@ -195,9 +207,17 @@ def test_nobody_is_let_through_before_the_destination_is_judged(said: dict[str, 
 def test_tables(said: dict[str, dict[str, Any]]) -> None:
     known = said["all"]
     assert entries(known, "inbound_recipients") == {"joe@example.org": "OK"}
-    assert entries(known, "inbound_clients") == [{"key": "192.0.2.77", "value": "permit"}, {"key": "203.0.113.0/24", "value": "reject"}]
+    assert entries(known, "inbound_clients") == [
+        {"key": "192.0.2.77", "value": "permit"},
+        {"key": "203.0.113.0/24", "value": "reject"},
+    ]
     assert entries(known, "inbound_header_checks") == [{"key": "/^Subject: x/", "value": "REJECT no"}]
-    assert [one["key"] for one in entries(known, "inbound_networks")] == ["127.0.0.0/8", "::1/128", "192.0.2.0/28", "2001:db8::/64"]
+    assert [one["key"] for one in entries(known, "inbound_networks")] == [
+        "127.0.0.0/8",
+        "::1/128",
+        "192.0.2.0/28",
+        "2001:db8::/64",
+    ]
     asked = f"reject_rbl_client {KEY}.dq.example.net=127.0.0.[2..254]"
     assert entries(known, "inbound_dnsbls") == [{"key": "0.0.0.0/0", "value": asked}, {"key": "::/0", "value": asked}]
     (reply,) = entries(known, "inbound_dnsbl_replies")
@@ -213,14 +233,27 @@ def test_a_key_is_in_one_table_that_is_secret(said: dict[str, dict[str, Any]]) -
     assert KEY not in json.dumps([known["settings"], known["inbound_master"], known["complaints"]])
     assert [one["path"] for one in known["inbound_maps"] if KEY in json.dumps(one)] == ["/etc/postfix/inbound_dnsbls"]
     (table,) = [one for one in known["inbound_maps"] if KEY in json.dumps(one)]
-    assert table["secret"] is True and table["mode"] == "0600" and KEY not in json.dumps([one["key"] for one in table["entries"]])
+    assert (
+        table["secret"] is True
+        and table["mode"] == "0600"
+        and KEY not in json.dumps([one["key"] for one in table["entries"]])
+    )
 
 
 def test_who_listens(said: dict[str, dict[str, Any]]) -> None:
     for case, command, processes, state in (("usual", "postscreen", "1", "present"), ("plain", "smtpd", "-", "absent")):
         first, *others = said[case]["inbound_master"]
-        assert (first["service"], first["type"], first["command"], first["maxproc"]) == ("smtp", "inet", command, processes)
-        assert [(one["service"], one["state"]) for one in others] == [("smtpd", state), ("dnsblog", state), ("tlsproxy", state)]
+        assert (first["service"], first["type"], first["command"], first["maxproc"]) == (
+            "smtp",
+            "inet",
+            command,
+            processes,
+        )
+        assert [(one["service"], one["state"]) for one in others] == [
+            ("smtpd", state),
+            ("dnsblog", state),
+            ("tlsproxy", state),
+        ]
 
 
 DAEMONS = [
@@ -250,3 +283,60 @@ COMPLAINTS = {
 @pytest.mark.parametrize("case", CASES)
 def test_complaints(said: dict[str, dict[str, Any]], case: str) -> None:
     assert said[case]["complaints"] == ([COMPLAINTS[case]] if case in COMPLAINTS else [])
+
+
+# ---------------------------------------------------------------- and back: what adopt.yml makes of such a relay
+
+READ_BACK = {
+    "usual": [],
+    "plain": [],
+    "all": [
+        ("cidr:/etc/postfix/inbound_dnsbls", "", "lists with a key: what they are stays on the host, as the key does")
+    ],
+}
+
+
+@pytest.mark.parametrize("case", READ_BACK)
+def test_such_a_relay_describes_itself(said: dict[str, dict[str, Any]], case: str) -> None:
+    given = {name: pf.parse_value(value, name) for name, value in said[case]["settings"].items() if value is not None}
+    names = {"$myhostname": "relay1.example.org", "$mydomain": "example.org"}
+    values = {
+        name: re.sub(r"\$my(hostname|domain)", lambda found: names[found[0]], value) for name, value in given.items()
+    }
+    tables = {
+        f"{one['type']}:{one['path']}": one["entries"] for one in said[case]["inbound_maps"] if one["type"] == "lmdb"
+    }
+    tables["lmdb:/etc/postfix/transport"] = USUAL["relay_transports"]
+    tables["lmdb:/etc/postfix/senders"] = {"example.org": "OK", "<>": "OK"}
+    read = {
+        f"{one['type']}:{one['path']}": one["entries"]
+        for one in said[case]["inbound_maps"]
+        if one["type"] in ("cidr", "regexp")
+    }
+    tables |= {
+        name: {one["key"]: one["value"] for one in lines}
+        for name, lines in read.items()
+        if name in (CLIENTS, HEADER_CHECKS)
+    }
+    master = "\n".join(
+        f"{one['service']} {one['type']} - - - - - {one['command']}"
+        for one in said[case]["inbound_master"]
+        if one.get("state") != "absent"
+    )
+    found = adopt_postfix.PostfixFound(
+        given, values, {}, tables=tables, master=master, signer=signer_of(values.get("smtpd_milters", ""))
+    )
+    host = ad.HostFacts("relay1.example.org", "example.org", addresses=("192.0.2.25",))
+    told = adopt_postfix.describe(found, host)
+    known = {**{name: option.get("default") for name, option in OPTIONS.items()}, **USUAL, **CASES[case]}
+    unread = {"relay_inbound_greylist_delay", "relay_inbound_tag_score", "relay_inbound_reject_score"}
+    wanted = {name: value for name, value in known.items() if name.startswith("relay_inbound_") and name not in unread}
+    if case == "all":
+        wanted |= {
+            "relay_inbound_recipients": ["joe@example.org"],
+            "relay_inbound_dnsbls": [{"zone": "bl.example.net", "replies": "127.0.0.[2..254]"}],
+        }
+    assert {name: told.variables.get(name) for name in wanted} == wanted
+    assert told.variables.get("relay_sender_domains", []) == known["relay_sender_domains"]
+    assert told.variables["relay_postfix_settings"] == {}
+    assert [(note.item, note.value, note.reason) for note in told.notes] == READ_BACK[case]
