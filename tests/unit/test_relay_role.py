@@ -142,12 +142,17 @@ def entries(said: dict[str, Any], path: str) -> Any:
     return table["entries"] if table["state"] == "present" else None
 
 
+FIRST = "reject_unlisted_recipient, permit_mynetworks, reject_unauth_destination, reject_non_fqdn_recipient"
+POSTGREY = "check_policy_service { inet:127.0.0.1:10023,"
+EXCEPTIONS = "check_client_access cidr:/etc/postfix/inbound_clients"
+KEYED = "check_client_access cidr:/etc/postfix/inbound_dnsbls"
+DEFER = "{ default_action = DEFER_IF_PERMIT greylisting is out of order }"
 PARAMETERS = [
     ("usual", "relay_domains", "example.org"),
     ("usual", "smtpd_relay_restrictions", "permit_mynetworks, reject_unauth_destination"),
     ("usual", "smtpd_client_restrictions", "permit_mynetworks"),
     ("usual", "postscreen_dnsbl_sites", "zen.spamhaus.org=127.0.0.[2..11]"),
-    ("usual", "smtpd_recipient_restrictions", "reject_unlisted_recipient, permit_mynetworks, reject_unauth_destination, reject_non_fqdn_recipient, reject_unverified_recipient"),
+    ("usual", "smtpd_recipient_restrictions", f"{FIRST}, reject_unverified_recipient"),
     ("usual", "smtpd_sender_restrictions", "permit_mynetworks, reject_non_fqdn_sender, reject_unknown_sender_domain"),
     ("usual", "smtpd_milters", "{ inet:127.0.0.1:11336, default_action=accept }, inet:127.0.0.1:11332"),
     ("usual", "non_smtpd_milters", "inet:127.0.0.1:11332"),
@@ -157,10 +162,10 @@ PARAMETERS = [
     ("private", "smtpd_milters", "inet:127.0.0.1:11332"),
     ("private", "non_smtpd_milters", "$smtpd_milters"),
     ("all", "smtpd_relay_restrictions", "permit_mynetworks, reject_unauth_destination"),
-    ("all", "smtpd_client_restrictions", "permit_mynetworks, check_client_access cidr:/etc/postfix/inbound_clients, check_client_access cidr:/etc/postfix/inbound_dnsbls"),
+    ("all", "smtpd_client_restrictions", f"permit_mynetworks, {EXCEPTIONS}, {KEYED}"),
     ("all", "postscreen_dnsbl_sites", "bl.example.net=127.0.0.[2..254]"),
     ("all", "postscreen_access_list", "permit_mynetworks, cidr:/etc/postfix/inbound_clients"),
-    ("all", "smtpd_recipient_restrictions", "reject_unlisted_recipient, permit_mynetworks, reject_unauth_destination, reject_non_fqdn_recipient, check_client_access cidr:/etc/postfix/inbound_clients, check_policy_service { inet:127.0.0.1:10023, default_action=DUNNO }"),
+    ("all", "smtpd_recipient_restrictions", f"{FIRST}, {EXCEPTIONS}, {POSTGREY} default_action=DUNNO }}"),
     ("all", "relay_recipient_maps", "lmdb:/etc/postfix/inbound_recipients"),
     ("all", "smtpd_sender_restrictions", "check_client_access cidr:/etc/postfix/inbound_networks, reject_non_fqdn_sender, reject_unknown_sender_domain"),
     ("all", "own_senders", "check_sender_access lmdb:/etc/postfix/senders, reject"),
@@ -169,7 +174,7 @@ PARAMETERS = [
     ("all", "milter_connect_macros", "i j {daemon_name} v {if_name} _"),
     ("all", "header_checks", "regexp:/etc/postfix/inbound_header_checks"),
     ("plain", "smtpd_client_restrictions", "permit_mynetworks, reject_rbl_client bl.example.net=127.0.0.2"),
-    ("plain", "smtpd_recipient_restrictions", "reject_unlisted_recipient, permit_mynetworks, reject_unauth_destination, reject_non_fqdn_recipient, reject_unverified_recipient, check_policy_service { inet:127.0.0.1:10023, { default_action = DEFER_IF_PERMIT greylisting is out of order } }"),
+    ("plain", "smtpd_recipient_restrictions", f"{FIRST}, reject_unverified_recipient, {POSTGREY} {DEFER} }}"),
     ("plain", "smtpd_milters", "inet:127.0.0.1:11332"),
 ]  # fmt: skip
 
@@ -270,7 +275,8 @@ def test_daemons(said: dict[str, dict[str, Any]], case: str, services: list[str]
 
 
 COMPLAINTS = {
-    "nowhere": "relay_inbound_domains: nothing says where mail for example.org goes, and by its MX record it would come back here: name its server in relay_transports, or a relay_smarthost",
+    "nowhere": "relay_inbound_domains: nothing says where mail for example.org goes, and by its MX record it would come back here:"
+    " name its server in relay_transports, or a relay_smarthost",
     "itself": "relay_inbound_domains: relay1.example.org is the host itself, whose mail is local: leave it out",
     "no domain": 'relay_inbound_domains: "example.org, permit" is no domain: give one such as example.org',
     "stray": "relay_inbound_recipients: joe@sub.example.org is no address in one of relay_inbound_domains: mend it, or list its domain there",

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mail from outside: SpamAssassin, postgrey and postscreen, or rspamd; then the other way round. The last of all tests."""
+"""Mail from outside: SpamAssassin, postgrey and postscreen, or rspamd; then the other way round. Last of all."""
 
 from __future__ import annotations
 
