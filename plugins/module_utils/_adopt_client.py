@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _adopt as ad
 from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_dkim as dk
-from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_exim, _adopt_postfix, _files
+from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_exim, _adopt_inbound, _adopt_postfix, _files
 from ansible_collections.postmaster.mail.plugins.module_utils import _exim as ex
 from ansible_collections.postmaster.mail.plugins.module_utils import _postfix as pf
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
@@ -28,7 +28,14 @@ SIZE_LIMIT = 4 * 1024 * 1024  # bytes of a file that is read
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _TABLE = re.compile(r"(?:proxy:)?((?:hash|lmdb|btree|texthash):(/[^\s,{}]+))")
 # Parameters with tables that a variable may tell; no other table is opened.
-_TABLES = ("transport_maps", "smtp_tls_policy_maps", "virtual_alias_maps", "smtpd_sender_restrictions")
+_TABLES = (
+    "transport_maps",
+    "smtp_tls_policy_maps",
+    "virtual_alias_maps",
+    "smtpd_sender_restrictions",
+    "own_senders",
+    "relay_recipient_maps",
+)
 _STOCK_MASTER = ("/usr/share/postfix/master.cf.dist", "/usr/share/postfix/master.cf.debian")
 _RSPAMD_ROLE = "/etc/rspamd/relay.conf"
 _RSPAMD_OWN = frozenset({"dkim_signing.conf", "worker-proxy.inc", "worker-proxy.conf"})
@@ -145,6 +152,11 @@ class MailHost:
         for name in _TABLES:
             for table, path in _TABLE.findall(values.get(name, "")):
                 entries = pf.MapSource.parse(self.read(path), "hash").entries()
+                found[table] = {entry.key: entry.value for entry in entries}
+        for table in (_adopt_inbound.CLIENTS, _adopt_inbound.HEADER_CHECKS):
+            kind, _colon, path = table.partition(":")
+            if any(table in values.get(name, "") for name in ("smtpd_client_restrictions", "header_checks")):
+                entries = pf.MapSource.parse(self.read(path), kind).entries()
                 found[table] = {entry.key: entry.value for entry in entries}
         return found
 

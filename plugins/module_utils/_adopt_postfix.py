@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _adopt as ad
+from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_inbound as inbound
 from ansible_collections.postmaster.mail.plugins.module_utils import _networks
 from ansible_collections.postmaster.mail.plugins.module_utils import _postfix as pf
 from ansible_collections.postmaster.mail.plugins.module_utils._adopt import Description, HostFacts, words
@@ -182,6 +183,8 @@ def _choose_role(found: PostfixFound, networks: Sequence[str]) -> str:
     loopback = found.values.get("inet_interfaces") in ("loopback-only", "localhost", "127.0.0.1", "127.0.0.1, [::1]")
     if networks and not loopback:
         return ad.RELAY
+    if inbound.handed_on(found, inbound.entries(found, "transport_maps")) and not loopback:
+        return ad.RELAY
     if found.values.get("default_transport", "").startswith("error"):
         return ""
     signed = any(found.values.get(name) for name in ("smtpd_milters", "non_smtpd_milters"))
@@ -194,6 +197,9 @@ def _obstacles(draft: Description, found: PostfixFound) -> None:
     """What makes a host something that no role sets up; such a host is left alone."""
     for name in ("virtual_mailbox_domains", "virtual_mailbox_maps", "relay_domains"):
         value = found.given.get(name, "")
+        plain = name == "relay_domains" and all(ad.is_domain(word.lower()) for word in words(value))
+        if plain and inbound.has_next_hops(found):
+            continue
         if value and value not in ("$virtual_mailbox_maps", "$mydestination"):
             draft.note(name, value, "the host receives mail for others", "no role does that: leave the host as it is")
     logins = [*found.given.items(), *((name, value) for service in _master(found) for name, value in service.options)]
@@ -328,12 +334,12 @@ def _mail_domain(draft: _Draft, found: PostfixFound, host: HostFacts, name: str)
     return ""
 
 
-def _destinations(draft: _Draft, found: PostfixFound, name: str, domain: str) -> bool:
+def _destinations(draft: _Draft, found: PostfixFound, name: str, domain: str, handed_on: Sequence[str] = ()) -> bool:
     """Tells of domains whose mail stays on the host; True if ``domain`` is one of them."""
     draft.used.add("mydomain")
     listed = [word.lower() for word in words(draft.take(found, "mydestination"))]
     own = {*ad.LOCAL_NAMES, name, name.partition(".")[0], f"localhost.{ad.parent_domain(name)}", f"localhost.{domain}"}
-    others = [word for word in dict.fromkeys(listed) if word not in own and word != domain]
+    others = [word for word in dict.fromkeys(listed) if word not in {*own, *handed_on, domain}]
     if others:
         draft.note("mydestination", ", ".join(others), "mail for these names stays on the host", "none will do so")
     return domain in listed
@@ -440,6 +446,8 @@ def _satellite_lifetime(draft: _Draft, found: PostfixFound) -> None:
 
 def _relay(draft: _Draft, found: PostfixFound, host: HostFacts, networks: Sequence[str]) -> None:
     name = _host_name(draft, found)
+    domains = inbound.handed_on(found, inbound.entries(found, "transport_maps"))
+    found = inbound.without_star(draft, found)
     draft.put("relay_hostname", name, "myhostname")
     if host.addresses:
         draft.put("mail_addresses", list(host.addresses))
@@ -456,13 +464,15 @@ def _relay(draft: _Draft, found: PostfixFound, host: HostFacts, networks: Sequen
     _protocols(draft, found, "relay_inet_protocols")
     draft.put("relay_bind_address", draft.take(found, "smtp_bind_address"))
     draft.put("relay_bind_address_ipv6", draft.take(found, "smtp_bind_address6").strip("[]"))
-    if _destinations(draft, found, name, domain):
+    if _destinations(draft, found, name, domain, domains) and domain not in domains:
         draft.note(
             "mydestination",
             domain,
             "mail for the domain stays on the host",
             "it will go where the domain's MX record says: see that it is meant so",
         )
+    if domains:
+        inbound.describe(draft, found, domains)
     _relay_senders(draft, found, name, domain)
     _relay_signer(draft, found)
     _relay_way_out(draft, found)
@@ -473,11 +483,12 @@ def _relay(draft: _Draft, found: PostfixFound, host: HostFacts, networks: Sequen
 
 
 def _relay_senders(draft: _Draft, found: PostfixFound, name: str, domain: str) -> None:
-    restrictions = words(draft.take(found, "smtpd_sender_restrictions"))
+    ours = "smtpd_sender_restrictions" if "own_senders" not in found.given else "own_senders"
+    restrictions = words(draft.take(found, ours))
     table = "lmdb:/etc/postfix/senders"
     if restrictions == ["check_sender_access", table, "reject"] and table in found.tables:
         draft.put("relay_sender_domains", [key for key in found.tables[table] if key != "<>"])
-    elif restrictions:
+    elif restrictions and "relay_inbound_domains" not in draft.variables:
         draft.note("smtpd_sender_restrictions", " ".join(restrictions), _REMOVED, "relay_sender_domains limits senders")
     canonical = found.values.get("sender_canonical_maps", "")
     if canonical and not canonical.startswith("inline:{ {@" + name):
@@ -488,8 +499,9 @@ def _relay_signer(draft: _Draft, found: PostfixFound) -> None:
     milters = [draft.take(found, name) for name in ("smtpd_milters", "non_smtpd_milters")]
     draft.used.add("internal_mail_filter_classes")
     draft.put("relay_signer", found.signer or "none")
-    listed = list(dict.fromkeys(re.split(r",\s*|\s+(?![^{]*\})", " ".join(milters).strip())))
-    unknown = [item for item in listed if item and item != "$smtpd_milters"]
+    listed = list(dict.fromkeys(re.split(r"(?:,\s*|\s+)(?![^{]*\})", " ".join(milters).strip())))
+    ours = "spamass|:11336" if "relay_inbound_domains" in draft.variables else r"\Z."
+    unknown = [item for item in listed if item and item != "$smtpd_milters" and not re.search(ours, item)]
     if len(unknown) > 1 or (unknown and not found.signer):
         draft.note("smtpd_milters", ", ".join(unknown), "the role has one milter, the signer", _KEEP)
     action = draft.take(found, "milter_default_action")

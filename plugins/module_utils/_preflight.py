@@ -18,11 +18,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from ansible_collections.postmaster.mail.plugins.module_utils import _dnsbl
 from ansible_collections.postmaster.mail.plugins.module_utils._networks import PRIVATE
 
 IPAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
-CHECK_NAMES = ("release", "mta", "port", "space", "outbound_25", "ptr", "name", "address")
+CHECK_NAMES = ("release", "mta", "port", "space", "outbound_25", "ptr", "name", "address", "dnsbl")
 OK, WARNING, OBSTACLE = "ok", "warning", "obstacle"
 MTA_PACKAGES = {
     "postfix": re.compile(r"postfix$"),
@@ -143,6 +144,7 @@ class Request:
     outbound: Outbound | None = None
     ptr: Ptr | None = None
     public_name: PublicName | None = None
+    dnsbls: tuple[_dnsbl.Dnsbl, ...] = ()
     services: tuple[str, ...] = ()
     warn_only: frozenset[str] = frozenset()
 
@@ -521,6 +523,7 @@ def examine(request: Request, host: Host) -> Report:
         checks += _pointers(request.ptr, host, sources)
     if request.public_name is not None:
         checks += _public_name(request.public_name, host)
+    checks += [_dnsbl_answers(dnsbl, host) for dnsbl in request.dnsbls]
     softened = tuple(_soften(check, request.warn_only) for check in checks)
     return Report(softened, _facts(request, host, os_release, packages, sources))
 
@@ -580,6 +583,19 @@ def _public_name(wanted: PublicName, host: Host) -> list[Check]:
         needed = [str(address) for address in addresses if address.version == version]
         checks.append(judge_name(wanted.hostname, rdtype, found, needed))
     return checks
+
+
+def _dnsbl_answers(dnsbl: _dnsbl.Dnsbl, host: Host) -> Check:
+    """Whether the name servers of this host get answers from a list. The name that is asked may hold a key."""
+    try:
+        listed, harmless = (host.query(f"{number}.0.0.127.{dnsbl.domain}", "A") for number in (2, 1))
+    except OSError:
+        message = f"{dnsbl.zone} cannot be looked up: check the name servers in /etc/resolv.conf."
+        return Check("dnsbl", OBSTACLE, message)
+    trouble = _dnsbl.judge(listed, harmless)
+    if trouble:
+        return Check("dnsbl", OBSTACLE, f"{dnsbl.zone} {trouble}.")
+    return Check("dnsbl", OK, f"{dnsbl.zone} answers.")
 
 
 def _facts(

@@ -112,6 +112,24 @@ options:
         type: list
         elements: str
         required: true
+  dnsbls:
+    description: DNS lists of addresses that must answer the name servers of this host.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      zone:
+        description: The zone.
+        type: str
+        required: true
+      key:
+        description: The secret that stands before the zone.
+        type: str
+        default: ""
+      replies:
+        description: The answers that mean a listing. They are checked to be some.
+        type: str
+        default: 127.0.0.[2..254]
   services:
     description: Units whose state is wanted in RV(services) and RV(enabled_services).
     type: list
@@ -121,7 +139,7 @@ options:
     description: Checks whose obstacles become warnings.
     type: list
     elements: str
-    choices: [release, mta, port, space, outbound_25, ptr, name, address]
+    choices: [release, mta, port, space, outbound_25, ptr, name, address, dnsbl]
     default: []
 """
 
@@ -249,6 +267,7 @@ enabled_services:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.postmaster.mail.plugins.module_utils import _dnsbl
 from ansible_collections.postmaster.mail.plugins.module_utils import _preflight as pf
 from ansible_collections.postmaster.mail.plugins.module_utils._preflight_client import LocalHost
 
@@ -271,6 +290,11 @@ NAME_OPTIONS = {
     "hostname": {"type": "str", "required": True},
     "addresses": {"type": "list", "elements": "str", "required": True},
 }
+DNSBL_OPTIONS = {
+    "zone": {"type": "str", "required": True},
+    "key": {"type": "str", "default": "", "no_log": True},
+    "replies": {"type": "str", "default": _dnsbl.USUAL_REPLIES},
+}
 ARGUMENT_SPEC = {
     "releases": {"type": "list", "elements": "str", "default": ["bookworm", "trixie"]},
     "mta": {"type": "str", "choices": ["postfix", "exim", "opensmtpd"]},
@@ -281,6 +305,7 @@ ARGUMENT_SPEC = {
     "outbound_25": {"type": "dict", "options": OUTBOUND_OPTIONS},
     "ptr": {"type": "dict", "options": PTR_OPTIONS},
     "public_name": {"type": "dict", "options": NAME_OPTIONS},
+    "dnsbls": {"type": "list", "elements": "dict", "default": [], "options": DNSBL_OPTIONS},
     "services": {"type": "list", "elements": "str", "default": []},
     "warn_only": {"type": "list", "elements": "str", "choices": list(pf.CHECK_NAMES), "default": []},
 }
@@ -307,6 +332,7 @@ def build_request(params: dict[str, Any]) -> pf.Request:
         outbound=pf.Outbound(**outbound) if outbound else None,
         ptr=pf.Ptr(tuple(ptr["addresses"]), ptr["hostname"]) if ptr else None,
         public_name=pf.PublicName(name["hostname"], tuple(name["addresses"])) if name else None,
+        dnsbls=tuple(map(_dnsbl.Dnsbl.of, params["dnsbls"])),
         services=tuple(params["services"]),
         warn_only=frozenset(params["warn_only"]),
     )
@@ -316,7 +342,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         report = pf.examine(build_request(module.params), LocalHost())
-    except pf.PreflightError as err:
+    except (pf.PreflightError, _dnsbl.DnsblError) as err:
         module.fail_json(msg=str(err))
     result = {**report.facts, "checks": [check.as_dict() for check in report.checks]}
     for message in report.messages(pf.WARNING):

@@ -155,6 +155,8 @@ ROLE_OF = [
     ({**GATEWAY, "virtual_mailbox_domains": "example.org"}, ""),
     ({**GATEWAY, "smtpd_sasl_auth_enable": "yes"}, ""),
     ({**GATEWAY, "relay_domains": "example.net"}, ""),
+    ({**GATEWAY, "relay_domains": "example.net", "relayhost": "[mx.example.net]"}, "relay"),
+    ({**GATEWAY, "relay_domains": "hash:/etc/postfix/domains", "relayhost": "[mx.example.net]"}, ""),
     ({"mynetworks": "0.0.0.0/0"}, ""),
     ({"mynetworks": "cidr:/etc/postfix/networks"}, ""),
 ]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils import _preflight as pf
 from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
+from ansible_collections.postmaster.mail.plugins.module_utils._dnsbl import Dnsbl
 from ansible_collections.postmaster.mail.plugins.module_utils._preflight_client import LocalHost
 from ansible_collections.postmaster.mail.plugins.modules import mail_preflight
 from hypothesis import given
@@ -277,6 +278,7 @@ PTR_NAME = ("25.2.0.192.in-addr.arpa", "PTR")
 
 NAME = pf.PublicName("mail.example.org", ("192.0.2.2", "2001:db8::2"))
 NAME_A, NAME_AAAA = ("mail.example.org", "A"), ("mail.example.org", "AAAA")
+LIST = Dnsbl("bl.example.org", "a-long-secret")
 OBSTACLES = [
     (
         {"releases": ("bookworm", "trixie")},
@@ -396,6 +398,22 @@ OBSTACLES = [
         {"zone": {NAME_A: ["192.0.2.2"], NAME_AAAA: ["2001:DB8:0::2"]}, "foreign": ["192.0.2.2"]},
         "192.0.2.2 is no address of this host: add it to an interface, or name the one the host is reached at.",
     ),
+    (
+        {"dnsbls": (LIST,)},
+        {"zone": {("2.0.0.127.a-long-secret.bl.example.org", "A"): ["127.255.255.254"]}},
+        "bl.example.org answers 127.255.255.254: it does not answer public or open resolvers: run a resolver on the host,"
+        " or ask with a key.",
+    ),
+    (
+        {"dnsbls": (LIST,)},
+        {},
+        "bl.example.org does not list its own test address 127.0.0.2: it is gone, or nobody answers for it here.",
+    ),
+    (
+        {"dnsbls": (LIST,)},
+        {"dns_down": True},
+        "bl.example.org cannot be looked up: check the name servers in /etc/resolv.conf.",
+    ),
 ]
 
 
@@ -438,6 +456,7 @@ def test_obstacle_as_a_warning(request_: dict, host: dict, message: str) -> None
         ),
         ({"public_name": NAME}, {"zone": {NAME_A: ["192.0.2.2"], NAME_AAAA: ["2001:DB8:0::2"]}}),
         ({"public_name": pf.PublicName("mail.example.org.", ("192.0.2.2",))}, {"zone": {NAME_A: ["192.0.2.2"]}}),
+        ({"dnsbls": (LIST,)}, {"zone": {("2.0.0.127.a-long-secret.bl.example.org", "A"): ["127.0.0.2"]}}),
     ],
 )
 def test_all_is_well(request_: dict, host: dict) -> None:
@@ -593,6 +612,7 @@ def test_options_become_a_request() -> None:
         "outbound_25": {"host": "mx", "port": 25, "required": False, "timeout": 2.0},
         "ptr": {"addresses": ["192.0.2.25"], "hostname": "relay.example.org"},
         "public_name": {"addresses": ["192.0.2.2"], "hostname": "mail.example.org"},
+        "dnsbls": [{"zone": "bl.example.org", "key": "a-long-secret", "replies": "127.0.0.2"}],
         "services": ["postfix"],
         "warn_only": ["ptr"],
     }
@@ -601,5 +621,6 @@ def test_options_become_a_request() -> None:
     assert request_.min_free_mb == {"/var": 100}
     assert request_.outbound == pf.Outbound("mx", 25, False, 2.0)
     assert request_.public_name == pf.PublicName("mail.example.org", ("192.0.2.2",))
+    assert request_.dnsbls == (Dnsbl("bl.example.org", "a-long-secret", "127.0.0.2"),)
     with pytest.raises(pf.PreflightError, match="min_free_mb: /var needs a whole number of MiB, not 'much'"):
         mail_preflight.build_request({**params, "min_free_mb": {"/var": "much"}})

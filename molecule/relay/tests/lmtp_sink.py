@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on a lab host: an LMTP server (RFC 2033) that writes every session to /run/lmtp-sink."""
+"""Runs on a lab host: an LMTP server (RFC 2033) that knows everybody but nobody@, and keeps all in /run/lmtp-sink."""
 
 import socketserver
 
@@ -26,6 +26,9 @@ class Session(socketserver.StreamRequestHandler):
                     recipients, data = 0, False
                 continue
             verb = line.split(" ")[0].upper()
+            if verb == "RCPT" and "<nobody@" in line:
+                self.say("550 5.1.1 no such user here")
+                continue
             recipients += verb == "RCPT"
             data = verb == "DATA"
             self.say({"DATA": "354 go on", "QUIT": "221 bye", "LHLO": "250 sink"}.get(verb, "250 2.0.0 fine"))
@@ -33,5 +36,5 @@ class Session(socketserver.StreamRequestHandler):
                 return
 
 
-socketserver.TCPServer.allow_reuse_address = True
-socketserver.TCPServer(("127.0.0.1", 2424), Session).serve_forever()
+socketserver.ThreadingTCPServer.allow_reuse_address = True
+socketserver.ThreadingTCPServer(("127.0.0.1", 2424), Session).serve_forever()
