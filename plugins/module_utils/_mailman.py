@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Values and plan: mailing lists of GNU Mailman 3, and the requests that bring them about. Private.
 
-Facts: Mailman core 3.3.8 and 3.3.10, API 3.1. Its REST API takes forms and answers in JSON. A setting has a kind: the API
-returns numbers, truth values, names, texts, lists and periods, and takes each as text. A period is returned in days
-("7d", "0d900.0s"), whatever it was given in.
+Facts: Mailman core 3.3.8 and 3.3.10, API 3.1. Its REST API takes forms and answers in JSON. It returns numbers, truth
+values, names, texts, lists and periods, and takes each as text. A period comes back in days ("7d", "0d900.0s"), whatever
+it was given in.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import quote
 STYLES = ("legacy-default", "legacy-announce", "private-default")
 ROLES = ("owner", "moderator", "member")
 
-# The API's own rules: a list's name is narrower than an address (Mailman's listname_chars), and no domain is a single label.
+# Mailman's own rules: a list's name is narrower than an address (listname_chars), and no domain is a single label.
 _LIST = re.compile(r"[-_.0-9a-z]+", re.ASCII)
 _LOCAL = re.compile(r"[-0-9A-Za-z!#$%&'*+./=?_`{}~]+", re.ASCII)
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -119,7 +119,8 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
         _truth,
     ),
     **dict.fromkeys(
-        "bounce_score_threshold bounce_you_are_disabled_warnings max_days_to_hold max_message_size max_num_recipients".split(),
+        "bounce_score_threshold bounce_you_are_disabled_warnings max_days_to_hold max_message_size"
+        " max_num_recipients".split(),
         _count,
     ),
     **dict.fromkeys(
@@ -130,7 +131,7 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     ),
     **dict.fromkeys(
         "acceptable_aliases accept_these_nonmembers discard_these_nonmembers filter_extensions filter_types"
-        " hold_these_nonmembers pass_extensions pass_types reject_these_nonmembers".split(),
+        " dmarc_addresses hold_these_nonmembers pass_extensions pass_types reject_these_nonmembers".split(),
         _several,
     ),
     **dict.fromkeys(
@@ -172,7 +173,7 @@ def read(name: str, value: Any) -> Any:
     return sorted(known) if name in _UNORDERED else known
 
 
-def sent(name: str, value: Any) -> "str | list[str]":
+def sent(name: str, value: Any) -> str | list[str]:
     """A setting as the API takes it. It has no empty list, and takes an empty text for one."""
     known = SETTINGS[name](value)
     if isinstance(known, list):
@@ -218,7 +219,7 @@ class Request:
 
     method: str
     path: str
-    form: Mapping[str, "str | list[str]"]
+    form: Mapping[str, str | list[str]]
     does: str
 
 
@@ -226,7 +227,10 @@ def wanted_list(item: Mapping[str, Any]) -> Wanted:
     """One list from the module's options. Raises :class:`MailmanError` that names the list."""
     name = list_name(item["name"])
     try:
-        settings = {**(item["settings"] or {}), **{k: item[k] for k in ("description", "display_name") if item[k] is not None}}
+        settings = {
+            **(item["settings"] or {}),
+            **{k: item[k] for k in ("description", "display_name") if item[k] is not None},
+        }
         for setting, value in settings.items():
             read(setting, value)
         options = {role: item[f"{role}s"] for role in ROLES if item[f"{role}s"] is not None}
@@ -292,7 +296,7 @@ def changes(wanted: Wanted, current: Current) -> list[Request]:
 
 
 def _join(wanted: Wanted, role: str, one: str) -> Request:
-    form: dict[str, "str | list[str]"] = {"list_id": wanted.list_id, "subscriber": one, "role": role}
+    form: dict[str, str | list[str]] = {"list_id": wanted.list_id, "subscriber": one, "role": role}
     if role == "member":
         form |= dict.fromkeys(("pre_verified", "pre_confirmed", "pre_approved"), "true")
         form["send_welcome_message"] = "false"
@@ -304,17 +308,19 @@ def _leave(wanted: Wanted, role: str, one: str) -> Request:
     return Request("DELETE", path, {}, f"remove {role} {one} from {wanted.name}")
 
 
-def shown(wanted: Wanted, current: "Current | None") -> str:
+def shown(wanted: Wanted, current: Current | None) -> str:
     """A list as a diff shows it: what was asked about alone."""
     if current is None:
         return ""
     lines = [f"name: {wanted.name}"]
     lines += [f"{name}: {current.settings.get(name)}" for name in sorted(wanted.settings)]
-    lines += [f"{role}: {one}" for role in wanted.rosters for one in sorted(current.rosters.get(role, ()), key=str.lower)]
+    lines += [
+        f"{role}: {one}" for role in wanted.rosters for one in sorted(current.rosters.get(role, ()), key=str.lower)
+    ]
     return "\n".join(lines) + "\n"
 
 
-def after(wanted: Wanted, current: "Current | None") -> "Current | None":
+def after(wanted: Wanted, current: Current | None) -> Current | None:
     """A list as it is when all is done."""
     if wanted.absent:
         return None

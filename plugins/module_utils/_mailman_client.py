@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Port: the REST API of Mailman core on its own host. Private.
 
-Address, user and password are read from Mailman's configuration, so that they are given nowhere else. Where the API says
-no, it answers with a JSON object or with plain text, and 400 for what it does not take.
+Address, user and password are read from Mailman's configuration, so that they are given nowhere else. What the
+API does not take it answers with 400, or 409 for a member that is there, and a JSON object with a description.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NoMailman(MailmanError):
 
 
 def webservice(path: str) -> dict[str, str]:
-    """The section C(webservice) of Mailman's configuration, what it leaves out as Mailman has it. Raises :class:`MailmanError`."""
+    """The section ``webservice`` of Mailman's configuration, completed. Raises :class:`MailmanError`."""
     parser = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
     try:
         with open(path, encoding="utf-8") as file:

@@ -48,7 +48,7 @@ def _make(api: Api, wanted: mm.Wanted, creation: Sequence[mm.Request]) -> None:
         raise
 
 
-def run(api: "Api | None", items: Sequence[Mapping[str, Any]], *, purge: bool, check_mode: bool) -> dict[str, Any]:
+def run(api: Api | None, items: Sequence[Mapping[str, Any]], *, purge: bool, check_mode: bool) -> dict[str, Any]:
     """What the module returns; without ``api`` as on a host without lists. Raises :class:`MailmanError`.
 
     All is read, and judged as far as it can be, before the first change.
@@ -81,6 +81,6 @@ def run(api: "Api | None", items: Sequence[Mapping[str, Any]], *, purge: bool, c
     }
 
 
-def _diff(wanted: mm.Wanted, current: "mm.Current | None") -> dict[str, str]:
+def _diff(wanted: mm.Wanted, current: mm.Current | None) -> dict[str, str]:
     before, after = mm.shown(wanted, current), mm.shown(wanted, mm.after(wanted, current))
     return {"before_header": wanted.name, "after_header": wanted.name, "before": before, "after": after}

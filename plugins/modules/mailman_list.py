@@ -12,8 +12,10 @@ version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
   - Makes, changes and removes mailing lists through the REST API of Mailman core, and adds the domains of new ones.
-  - Runs on Mailman's own host. Where the API is and what lets one in stands in Mailman's configuration, so no password is given.
-  - All lists are read and judged before the first change. A new list whose settings Mailman refuses is taken away again.
+  - Runs on Mailman's own host. Where the API is and what lets one in stands in Mailman's configuration, so that no
+    password is given.
+  - All lists are read and judged before the first change. A new list whose settings Mailman refuses is taken away
+    again.
   - Lists that are not named stay as they are, unless O(purge=true).
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail
@@ -63,7 +65,8 @@ options:
         elements: str
       settings:
         description:
-          - Settings by the names of the REST API, such as C(archive_policy) or C(dmarc_mitigate_action). Others stay as they are.
+          - Settings by the names of the REST API, such as C(archive_policy) or C(dmarc_mitigate_action). Others stay as
+            they are.
           - Put quotes around values that YAML would take for something else, such as C("none").
         type: dict
         default: {}

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Brings the data of Mailman's web pages up to date; runs as their user, in their folder, and prints what it changed.
 
-Reads JSON from standard input: ``hostname``, ``domains`` (of lists) and ``admin`` (``name``, ``email``, ``password``, which is
-set when the account is made and not touched later; no name for none).
+Reads JSON from standard input: ``hostname``, ``domains`` (of lists) and ``admin`` (``name``, ``email``, ``password``,
+which is set when the account is made and not touched later; no name for none).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import sys
 sys.path.insert(0, os.getcwd())
 os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
 
-import django  # noqa: E402
-from django.core.management import call_command  # noqa: E402
+import django
+from django.core.management import call_command
 
 django.setup()
 
