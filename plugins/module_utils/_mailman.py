@@ -3,8 +3,8 @@
 """Values and plan: mailing lists of GNU Mailman 3, and the requests that bring them about. Private.
 
 Facts: Mailman core 3.3.8 and 3.3.10, API 3.1. Its REST API takes forms and answers in JSON. It returns numbers, truth
-values, names, texts, lists and periods, and takes each as text. A period comes back in days ("7d", "0d900.0s"), whatever
-it was given in.
+values, names, texts, lists and periods, and takes each as text. A period comes back in days ("7d", "0d900.0s"),
+whatever it was given in.
 """
 
 from __future__ import annotations
