@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+import threading
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -54,7 +56,7 @@ class Runner:
         ``env`` is laid over the process's own environment; ``timeout`` is in seconds.
         Raises :class:`CommandError` when it cannot be started or does not end in time.
         """
-        environment = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "", **(env or {})}
+        environment = _environment(env)
         try:
             done = subprocess.run(
                 list(argv),
@@ -79,3 +81,47 @@ class Runner:
         if result.code != 0:
             raise CommandError(f"{' '.join(argv)} failed (exit {result.code}): {result.output}", result)
         return result
+
+    def stream(
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float = 60
+    ) -> Generator[bytes, None, Result]:
+        """Run ``argv`` and yield what it prints, in pieces, as it comes; for output that no memory should hold.
+
+        What the generator returns is the result, without that output. Whoever reads no further ends the program.
+        Raises :class:`CommandError` as :meth:`run` does.
+        """
+        with tempfile.TemporaryFile() as errors:
+            try:
+                process = subprocess.Popen(
+                    list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=_environment(env)
+                )
+            except OSError as err:
+                raise CommandError(f"{argv[0]} cannot be started: {err.strerror}") from err
+            late = threading.Event()
+
+            def end() -> None:
+                late.set()
+                process.kill()
+
+            timer = threading.Timer(timeout, end)
+            timer.daemon = True
+            timer.start()
+            try:
+                while process.stdout and (piece := os.read(process.stdout.fileno(), _PIECE)):
+                    yield piece
+                process.wait()
+            finally:
+                timer.cancel()
+                process.kill()
+                process.communicate()
+            if late.is_set():
+                raise CommandError(f"{argv[0]} did not end within {timeout:g} seconds")
+            errors.seek(0)
+            return Result(tuple(argv), process.returncode, "", errors.read(_PIECE).decode("utf-8", "replace"))
+
+
+_PIECE = 1 << 20  # bytes
+
+
+def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "", **(more or {})}

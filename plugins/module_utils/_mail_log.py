@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Values: queues and logs of Postfix and Exim, read line by line. Private, pure.
+"""Values: queues and logs of Postfix, Exim and OpenSMTPD, read line by line. Private, pure.
 
 Whatever is not understood is passed over: a log holds what strangers made servers write.
 Sources: postqueue(1), bounce(5) and Postfix's own records; the Exim specification, chapters "Log files" and 54.1;
-systemd.journal-fields(7) and journalctl(1) for the journal's JSON; RFC 5424 and syslog's older form for time stamps.
+OpenSMTPD's smtpd(8); systemd.journal-fields(7) and journalctl(1) for the journal's JSON; RFC 5424 and syslog's older
+form for time stamps.
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ _STATUS = re.compile(r", status=([a-z]+) \((.*)\)\s*$")
 _RELAY = re.compile(r", relay=([^\s,]+),")
 _EXIM_EVENT = re.compile(rf"({EXIM_ID}) (=>|->|>>|==|\*\*) (\S+)(.*)$")
 _EXIM_HOST = re.compile(r" H=(\S+)(?: (\[[0-9A-Fa-f.:]+\]))?")
+_SMTPD_OUTCOMES = {"Ok": DELIVERED, "TempFail": DEFERRED, "PermFail": BOUNCED}
+_SMTPD_EVENT = re.compile(
+    r"[0-9a-f]{16} (?:mta|mda) delivery evpid=([0-9a-f]{16}) from=<[^<>]*> to=<([^<>]*)> (.*?)"
+    r"result=\"?(Ok|TempFail|PermFail)\"? stat=\"?(.*?)\"?$"
+)
+_SMTPD_RELAY = re.compile(r' relay="([^"]*)"')
 _EXIM_CONFIRMATION = re.compile(r' C="((?:[^"\\]|\\.)*)"')
 
 _SYSLOG = re.compile(r"([A-Z][a-z]{2}) +(\d{1,2}) (\d\d):(\d\d):(\d\d) \S+ ([\w./-]+)(?:\[\d+\])?: (.*)$")
@@ -93,10 +100,12 @@ class Line:
 
 def parse_log(text: str, now: datetime) -> list[Line]:
     """The records of a log file, of syslog's in both forms or of Exim's own. ``now`` tells the year and the zone."""
-    return [line for one in text.splitlines() if (line := _line(one[:LINE_LIMIT], now))]
+    return [line for one in text.splitlines() if (line := parse_line(one, now))]
 
 
-def _line(text: str, now: datetime) -> Line | None:
+def parse_line(text: str, now: datetime) -> Line | None:
+    """The record of one line, None where it is of no form that :func:`parse_log` knows."""
+    text = text[:LINE_LIMIT]
     try:
         if match := _SYSLOG.match(text):
             return Line(_old_time(match, now), match[6], match[7])
@@ -126,10 +135,11 @@ def _old_time(match: re.Match[str], now: datetime) -> datetime:
 
 def parse_journal(text: str) -> list[Line]:
     """The records of ``journalctl -o json``, one object a line."""
-    return [line for one in text.split("\n") if (line := _journal_line(one))]
+    return [line for one in text.split("\n") if (line := parse_journal_line(one))]
 
 
-def _journal_line(text: str) -> Line | None:
+def parse_journal_line(text: str) -> Line | None:
+    """The record of one object, None where it is none."""
     record = _object(text)
     if record is None:
         return None
@@ -184,12 +194,15 @@ class Event:
 
 
 def event(line: Line) -> Event | None:
-    """The attempt that a line of either program tells of, if it does."""
+    """The attempt that a line of one of the three programs tells of, if it does."""
     match = _POSTFIX_EVENT.match(line.text)
     if match:
         return _postfix_event(line, match)
     match = _EXIM_EVENT.match(line.text)
-    return _exim_event(line, match) if match else None
+    if match:
+        return _exim_event(line, match)
+    match = _SMTPD_EVENT.match(line.text)
+    return _smtpd_event(line, match) if match else None
 
 
 def _postfix_event(line: Line, match: re.Match[str]) -> Event | None:
@@ -205,12 +218,20 @@ def _exim_event(line: Line, match: re.Match[str]) -> Event:
     number, mark, recipient, rest = match.groups()
     host = _EXIM_HOST.search(rest)
     relay = f"{host[1]}{host[2] or ''}" if host else ""
-    if mark in ("==", "**"):
+    if recipient.endswith(":"):  # no router had taken it
+        reply = rest.strip()
+    elif mark in ("==", "**"):
         reply = rest.partition(": ")[2]
     else:
         confirmation = _EXIM_CONFIRMATION.search(rest)
         reply = confirmation[1] if confirmation else ""
     return Event(line.time, number, _EXIM_OUTCOMES[mark], recipient.rstrip(":"), relay, reply)
+
+
+def _smtpd_event(line: Line, match: re.Match[str]) -> Event:
+    number, recipient, rest, result, reply = match.groups()
+    relay = _SMTPD_RELAY.search(f" {rest}")
+    return Event(line.time, number, _SMTPD_OUTCOMES[result], recipient, relay[1] if relay else "", reply)
 
 
 def events(lines: Iterable[Line]) -> list[Event]:

@@ -37,6 +37,9 @@ from ansible_collections.postmaster.mail.plugins.module_utils import (
     _exim,
     _hashes,
     _iptables,
+    _log_client,
+    _log_explain,
+    _mail_causes,
     _mail_log,
     _mta_sts,
     _mx,
@@ -106,6 +109,17 @@ def _mail_log_whole(text: str) -> object:
     lines = [*_mail_log.parse_log(text, now), *_mail_log.parse_journal(text)]
     lines += [_mail_log.Line(None, "", line) for line in text.splitlines()]
     return _mail_log.events(lines), _mail_log.sessions(lines, ["192.0.2.31"])
+
+
+def _mail_log_explained(text: str) -> object:
+    """As lines that a person gives, and as a file."""
+    now = datetime.datetime(2026, 11, 20, tzinfo=datetime.UTC)
+    explainer = _log_explain.Explainer(_mail_causes.CATALOGUE, _log_explain.Wish())
+    for line in _log_client.given(text, now):
+        explainer.take(line, reply=True)
+    raws = _log_client.split_lines(iter([text.encode("utf-8", "replace")]))
+    explainer.read(raws, lambda one: _mail_log.parse_line(one, now))
+    return explainer.report(10).table("x")
 
 
 def _queues(text: str) -> object:
@@ -562,6 +576,30 @@ PARSERS: dict[str, Parser] = {
             '{"__REALTIME_TIMESTAMP": "1795176000000000", "SYSLOG_IDENTIFIER": "x", "MESSAGE": "y"}\n',
         ),
         ("to=<", "status=", "(", '"', "==", "**", "[192.0.2.31]", "client=", "9" * 30, "\x85", "\u2028", "[" * 2000),
+    ),
+    "failures in a log": Parser(
+        _mail_log_explained,
+        (
+            "Nov 20 11:59:58 web1 postfix/smtp[1]: 18F891AA7F9: to=<a@b>, relay=r[192.0.2.1]:25, dsn=5.7.1,"
+            " status=bounced (host r[192.0.2.1] said: 550-5.7.1 no 550 5.7.1 way (in reply to RCPT TO command))\n",
+            "2026-11-20 11:59:58 1xXUA1-0000gK-17 ** a@b R=r T=t H=r [192.0.2.1]: SMTP error from remote mail server after"
+            " RCPT TO:<a@b>: 550-5.1.1 no\\n550 5.1.1 user\n",
+            "2026-11-20T11:59:58+00:00 web1 smtpd[1]: 764b464c1618e949 mta delivery evpid=83c95f296da6735f from=<c@d> to=<a@b>"
+            ' rcpt=<-> source="192.0.2.2" relay="192.0.2.1 (r)" delay=0s result="TempFail" stat="451 4.7.1 later"\n',
+        ),
+        (
+            "status=",
+            "result=",
+            "550-",
+            "\\n",
+            "host ",
+            " said: ",
+            "reject: RCPT from ",
+            "== ",
+            "; from=<",
+            "a." * 300,
+            "[" * 2000,
+        ),
     ),
     "queue": Parser(
         _queues,
