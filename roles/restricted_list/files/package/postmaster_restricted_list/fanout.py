@@ -17,11 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .config import Config
 from .message import Incoming, Outgoing
-from .mime import MimeError
 from .notices import Notices
 from .relay import AnswerError, AwayError, Relay
 from .secret import Secret
-from .store import FAILED, LIST, SENT, Copy, Job, Notice, Outcome, Store
+from .store import FAILED, SENT, Copy, Job, Notice, Outcome, Store
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,8 @@ class Fanout:
         self._config, self._secret, self._store, self._relay = config, secret, store, relay
         self._notices = Notices(config)
         self._wake, self._stopping = threading.Event(), threading.Event()
-        self._known: tuple[Job, Outgoing | None] | None = None
+        self._known: Job | None = None
+        self._outgoing: Outgoing | None = None
 
     def wake(self) -> None:
         """Look at once."""
@@ -80,15 +80,17 @@ class Fanout:
         job = self._job(copy.job)
         try:
             sender, mail = self._mail(job, copy)
+        except Exception as err:  # the next one is not to wait for this one for ever
+            log.exception("copy %d of mail %d cannot be made", copy.number, job.id)
+            self._end(job, copy, FAILED, f"it cannot be made: {err}")
+            return
+        try:
             answer = self._relay.send(sender, copy.recipient, mail)
         except AnswerError as err:
             if err.lasting or time.time() > job.accepted + 3600 * self._config.retry_hours:
                 self._end(job, copy, FAILED, err.text)
             else:
                 self._store.put_off(copy, err.text, time.time() + min(FIRST * 2**copy.tries, LONGEST))
-        except (MimeError, ValueError) as err:
-            log.exception("copy %d of mail %d cannot be made", copy.number, job.id)
-            self._end(job, copy, FAILED, f"it cannot be made: {err}")
         else:
             self._end(job, copy, SENT, answer)
 
@@ -103,21 +105,18 @@ class Fanout:
         self._store.end(copy, state, answer, time.time(), done)
 
     def _job(self, number: int) -> Job:
-        if self._known is None or self._known[0].id != number:
-            job = self._store.job(number)
-            outgoing = None
-            if job.kind == LIST and job.token:
-                style = self._config.style(job.token.shown)
-                outgoing = Outgoing(Incoming.parse(job.raw), style, job.id, formatdate(job.accepted))
-            self._known = (job, outgoing)
-        return self._known[0]
+        if self._known is None or self._known.id != number:
+            self._known, self._outgoing = self._store.job(number), None
+        return self._known
 
     def _mail(self, job: Job, copy: Copy) -> tuple[str, bytes]:
         """Envelope sender and text."""
-        outgoing = self._known[1] if self._known else None
-        if outgoing is None:
+        if job.token is None:
             return "", job.raw  # nobody answers a notice
+        if self._outgoing is None:
+            style = self._config.style(job.token.shown)
+            self._outgoing = Outgoing(Incoming.parse(job.raw), style, job.id, formatdate(job.accepted))
         link = ""
         if self._config.http is not None:
             link = f"{self._config.public_url}/unsubscribe/{self._secret.unsubscribe(copy.recipient)}"
-        return self._config.bounce_address, outgoing.copy(copy.number, copy.recipient, link)
+        return self._config.bounce_address, self._outgoing.copy(copy.number, copy.recipient, link)

@@ -15,6 +15,8 @@ import re
 from collections.abc import Container
 from dataclasses import dataclass
 from email.message import Message
+from email.utils import collapse_rfc2231_value
+from typing import Any
 
 from .mime import Edit, Part, decoded, edited, lines, parse
 
@@ -107,7 +109,8 @@ def _texts(raw: bytes, part: Part) -> list[tuple[Part, str]] | None:
 
 
 def _charset(part: Part) -> str:
-    return str(part.fields.get_param("charset", "")).strip().lower()
+    given: Any = part.fields.get_param("charset", "")
+    return collapse_rfc2231_value(given).strip().lower()
 
 
 def decoded_text(raw: bytes, part: Part) -> str | None:
@@ -119,6 +122,7 @@ def decoded_text(raw: bytes, part: Part) -> str | None:
         return None
     try:
         text = body.decode(charset if charset not in ("", "us-ascii") else "utf-8")
+        "a".encode(charset or "utf-8")  # of an empty body no codec is asked
     except (LookupError, ValueError):
         return None
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from .config import Config
 from .groups import GroupError, Recipients
 from .groups import recipients as recipients_of
-from .message import Incoming, UnusableError, same
+from .message import Incoming, Outgoing, UnusableError, same
 from .notices import Notices
 from .secret import digest
 from .store import Store, Token, UsedError
@@ -142,6 +142,7 @@ class Intake:
         now = time.time()
         try:
             self._tokens.check(token, mail, now)
+            self._try(token, mail)
             found = self._tokens.recipients(token)
             notices = self._notices.used(token, len(found.addresses), found.opted_out)
             self._store.accept(token, mail.raw, mail.digest, found.addresses, found.faults, now, notices)
@@ -157,6 +158,14 @@ class Intake:
         finally:
             self._wake()
         return ACCEPTED.format(len(found.addresses))
+
+    def _try(self, token: Token, mail: Incoming) -> None:
+        """Nothing is taken of which no copy can be made."""
+        try:
+            Outgoing(mail, self._config.style(token.shown), 0, "").copy(0, token.sender, "")
+        except Exception as err:
+            log.exception("no copy can be made of a mail of %s", mail.sender)
+            raise RefusalError("5.6.0", f"the mail cannot be used: no copy can be made of it: {err}") from None
 
     def _refused(self, token: Token, mail: Incoming, why: str) -> str:
         self._store.notify(self._notices.refused(token, mail.sender, why), time.time())

@@ -94,6 +94,8 @@ def _entity(raw: bytes, start: int, end: int, depth: int, opening: int = 0, clos
             last = mark.start()
             break
         marks.append(mark)
+    if not marks:
+        return Part(start, body, end, fields, (), opening, closing)
     ends = [mark.start() for mark in marks[1:]] + [end if last is None else last]
     children = tuple(
         _entity(raw, mark.end() + 2, stop, depth + 1, mark.start(), stop)
