@@ -31,6 +31,8 @@ class Service:
         words = [sys.executable, "-m", "postmaster_restricted_list", "--config", str(self._path), "serve"]
         with open(self._world.folder / "log", "ab") as log:
             self.process = subprocess.Popen(words, stderr=log)
+
+    def wait_until_it_listens(self) -> None:
         eventually(self._world.listens, "the service")
 
     def kill(self) -> None:
@@ -68,6 +70,7 @@ def test_a_kill_misses_nobody_and_repeats_one(world: World, service: Service, ki
 
     world.relay.on_mail = on_mail
     service.start()
+    service.wait_until_it_listens()
     assert world.send(mail(world.token()))[0] == (250, "2.0.0 it goes out to 500 recipients")
     while left:
         assert dead.wait(120), f"{len(world.relay.copies())} copies"
@@ -89,6 +92,7 @@ def test_a_kill_misses_nobody_and_repeats_one(world: World, service: Service, ki
 def test_what_was_not_answered_with_250_is_not_sent(world: World, service: Service) -> None:
     """Nothing of a mail is kept before all of it is."""
     service.start()
+    service.wait_until_it_listens()
     token = world.token()
     client = world.lmtp()
     client.ehlo_or_helo_if_needed()
@@ -102,6 +106,7 @@ def test_what_was_not_answered_with_250_is_not_sent(world: World, service: Servi
     service.wait()
     client.close()
     service.start()
+    service.wait_until_it_listens()
     assert world.send(raw)[0] == (250, "2.0.0 it goes out to 2 recipients")
     eventually(lambda: world.relay.notices(ANNA), "the notice")
     assert len(world.relay.copies()) == 2
@@ -112,6 +117,7 @@ def test_a_stop_ends_in_order_and_repeats_nobody(world: World, service: Service)
     asked = threading.Event()
     world.relay.on_mail = lambda count: asked.set() if count == 100 else None
     service.start()
+    service.wait_until_it_listens()
     assert world.send(mail(world.token()))[0][0] == 250
     assert asked.wait(120)
     assert service.process is not None

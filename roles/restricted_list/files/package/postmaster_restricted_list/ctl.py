@@ -34,6 +34,9 @@ def serve(config: Config, args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for noisy in ("httpx", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    if args.certificate is not None and config.smtp is not None:
+        smtp = config.smtp.model_copy(update={"certificate": args.certificate, "key": args.key})
+        config = config.model_copy(update={"smtp": smtp})
     service.run(config)
 
 
@@ -101,7 +104,11 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(action=action)
         return command
 
-    add("serve", serve)
+    run = add("serve", serve)
+    run.add_argument(
+        "--certificate", type=Path, help="a copy of SMTP's certificate, in the place of the one that is configured"
+    )
+    run.add_argument("--key", type=Path, help="a copy of its key")
     add("check-config", check)
     new = add("token", token)
     new.add_argument("--sender", required=True, help="the address that the mail will come from")
