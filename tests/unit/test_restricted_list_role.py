@@ -21,6 +21,7 @@ GIVEN: dict[str, Any] = {
     "restricted_list_bounce_address": "bounces@lists.example",
     "role_path": str(ROLE),
 }
+TWICE: dict[str, Any] = {"restricted_list_members": {"a": []}, "restricted_list_groups": {"a": {}}}
 
 
 def _load(path: str) -> Any:
@@ -88,7 +89,13 @@ def test_settings_of_a_list_with_all() -> None:
         restricted_list_groups={"staff": {"kind": "sql", "url": "sqlite:///x", "query": "SELECT 1"}},
     )
     assert made["lmtp"] is None
-    assert made["smtp"] == {"host": "0.0.0.0", "port": 8025, "certificate": "/c.pem", "key": "/k.pem", "require_tls": False}
+    assert made["smtp"] == {
+        "host": "0.0.0.0",
+        "port": 8025,
+        "certificate": "/c.pem",
+        "key": "/k.pem",
+        "require_tls": False,
+    }
     assert made["http"] == {"host": "127.0.0.1", "port": 8026}
     assert made["groups"] == {"staff": {"kind": "sql", "url": "sqlite:///x", "query": "SELECT 1"}}
 
@@ -104,7 +111,7 @@ def test_settings_of_a_list_with_all() -> None:
         ({"restricted_list_smtp_require_tls": True}, "restricted_list_smtp_require_tls needs restricted_list_smtp_certificate: give it"),
         ({"restricted_list_secret": "short"}, "restricted_list_secret is too short: give 32 characters or more, as openssl rand -hex 32 makes them"),
         ({"restricted_list_memory_max": "much"}, "restricted_list_memory_max: much is no size: give one such as 512M"),
-        ({"restricted_list_members": {"a": []}, "restricted_list_groups": {"a": {}}}, "restricted_list_groups: a stands in restricted_list_members, too: give it in one of them"),
+        (TWICE, "restricted_list_groups: a stands in restricted_list_members, too: give it in one of them"),
         ({"restricted_list_members": {"a/b": []}}, "restricted_list_members: a/b is no plain name: use letters, digits, - and _"),
     ],
 )  # fmt: skip
@@ -114,7 +121,9 @@ def test_what_makes_no_sense_is_told(given: dict[str, Any], complaint: str) -> N
 
 
 def test_every_variable_is_used() -> None:
-    parts = [path.read_text(encoding="utf-8") for part in ("vars", "tasks", "templates") for path in (ROLE / part).glob("*")]
+    parts = [
+        path.read_text(encoding="utf-8") for part in ("vars", "tasks", "templates") for path in (ROLE / part).glob("*")
+    ]
     options = _load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     assert [name for name in options if name not in "".join(parts)] == []
 

@@ -11,4 +11,5 @@ done)
 # One that others can read is as good as none: it is to be mended.
 [ -s "$2" ] && [ "$(stat -c '%a %U' "$2")" = "600 $3" ] && secret=true || secret=false
 getent passwd "$3" > /dev/null && user=true || user=false
-printf '{"machine":"%s","releases":[%s],"secret":%s,"user":%s}\n' "$(uname -m)" "${releases%,}" "$secret" "$user"
+printf '{"machine":"%s","current":"%s","releases":[%s],"secret":%s,"user":%s}\n' \
+  "$(uname -m)" "$(basename "$(readlink "$1/current" || true)")" "${releases%,}" "$secret" "$user"
