@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is written about the roles certificate, mail_web, edge and queue_monitor is true."""
+"""What is written about the smaller roles is true."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
-pytestmark = pytest.mark.parametrize("role", ["certificate", "mail_web", "edge", "queue_monitor"])
+pytestmark = pytest.mark.parametrize("role", ["certificate", "mail_web", "edge", "queue_monitor", "python_program", "restricted_list"])
 
 
 def load(role: str, path: str) -> Any:

@@ -27,7 +27,8 @@ from .places import (
 from .steps import Shell, Step, call, not_run
 
 JUNIT = CACHE / "junit"
-MAILER = ROOT / "roles" / "mailer" / "files" / "package"
+# The roles that bring a program of ours, and the name of its package.
+PACKAGES = {"mailer": "postmaster_mailer", "restricted_list": "postmaster_restricted_list"}
 
 
 def _python_files() -> list[str]:
@@ -72,18 +73,20 @@ def unit(folder: Path, *, full: bool) -> list[Step]:
     steps = [_pytest("unit tests", env), _pytest("fuzz tests", env, where="tests/fuzz")]
     if any(ROOT.glob("tests/integration/**/test_*.py")):
         steps.append(_pytest("integration tests", env, where="tests/integration", workers=1))
-    return [*steps, *_mailer(full=full)]
+    return [*steps, *(step for role in PACKAGES for step in _package(role, full=full))]
 
 
-def _mailer(*, full: bool) -> list[Step]:
-    """The mailer's package, which knows nothing of Ansible, with libraries of its own."""
+def _package(role: str, *, full: bool) -> list[Step]:
+    """A role's program, which knows nothing of Ansible, with libraries of its own."""
     folder = venv.ensure("mailer")
-    env = environment(folder, PYTHONPATH=str(MAILER), **test_environment(full=full))
+    sources = ROOT / "roles" / role / "files" / "package"
+    env = environment(folder, PYTHONPATH=str(sources), **test_environment(full=full))
     env["PATH"] = os.pathsep.join([env["PATH"], *map(str, debian.folders())])
-    mypy: list[str | Path] = ["mypy", "--config-file", MAILER / "pyproject.toml", "-p", "postmaster_mailer"]
+    mypy: list[str | Path] = ["mypy", "--config-file", sources / "pyproject.toml", "-p", PACKAGES[role]]
+    name = role.replace("_", " ")
     return [
-        Step("mailer types", call(mypy), env | {"PYTHONPATH": "", "MYPYPATH": str(MAILER)}),
-        _pytest("mailer tests", env, where="tests/mailer"),
+        Step(f"{name} types", call(mypy), env | {"PYTHONPATH": "", "MYPYPATH": str(sources)}),
+        _pytest(f"{name} tests", env, where=f"tests/{role}"),
     ]
 
 
