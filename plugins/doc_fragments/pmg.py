@@ -73,8 +73,8 @@ attributes:
 options:
   progress:
     description:
-      - After how many changes the run says how far it is, as long as some are left. It looks at the list again each time,
-        and logs in once.
+      - After how many changes the run says how far it is, as long as some are left. It looks at the list again each
+        time, and logs in once.
       - 25 if left out, which takes the gateway some 50 seconds. With V(0), nothing is said.
     type: int
 """
