@@ -10,7 +10,7 @@ resolver, the row is judged as that server sees it, too: what only some see is p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -118,60 +118,68 @@ async def check(
     left_out = frozenset(ignore)
     for row in left_out - set(BY_ID):
         raise CheckError(f"ignore names {row!r}, which is no check; see the table in the guide on checks")
-    runs = [_Domain(name, collector, options) for name in names]
     rows = [row.id for row in ROWS if row.id not in left_out]
-    tasks = {asyncio.ensure_future(run.row(row)): (run, row) for run in runs for row in rows}
-    done, late = await asyncio.wait(tasks, timeout=timeout)
+    runs = [_Domain(name, rows, collector, options) for name in names]
+    done, late = await asyncio.wait([asyncio.ensure_future(run.judge()) for run in runs], timeout=timeout)
     for task in late:
         task.cancel()
     if late:
         await asyncio.wait(late)
-    found: list[Finding] = []
-    for task, (run, row) in tasks.items():
-        if task in done:
-            results = task.result()
-        else:
-            results = [
-                unknown(f"not answered within the {timeout:g} seconds for all", "raise timeout, or check fewer domains")
-            ]
-        found += [Finding.of(BY_ID[row], run.domain.rstrip("."), one) for one in results]
+    for task in done:
+        task.result()
+    why = unknown(f"not answered within the {timeout:g} seconds for all", "raise timeout, or check fewer domains")
+    found = [
+        Finding.of(BY_ID[row], run.domain.rstrip("."), one)
+        for run in runs
+        for row in rows
+        for one in run.found.get(row, [why])
+    ]
     return Report(tuple(name.rstrip(".") for name in names), tuple(found), left_out)
 
 
 class _Domain:
     """One domain while it is judged: what the resolver's view and each server's have in common for all rows."""
 
-    def __init__(self, domain: str, collector: Collector, options: Options) -> None:
+    def __init__(self, domain: str, rows: Sequence[str], collector: Collector, options: Options) -> None:
         self.domain = domain
+        self.found: dict[str, list[Found]] = {}
+        self._rows = rows
         self._collector = collector
         self._options = options
         self._asked = 0
-        self._prepared: asyncio.Future[None] | None = None
+        self._resolved: dict[str, tuple[list[Found], View]] = {}  # by row, what it finds by the resolver's word
         self._memos: dict[Server | None, dict[str, tuple[object, frozenset[tuple[str, str]]]]] = {}
 
     def _view(self, server: Server | None = None) -> View:
         return View(self.domain, self._collector.facts, self._options, server, memo=self._memos.setdefault(server, {}))
 
-    async def _settle(
-        self, judge: Callable[[View], list[Found]], server: Server | None = None
-    ) -> tuple[list[Found], View]:
-        """What ``judge`` finds, asked again until nothing is pending."""
-        while True:
-            view = self._view(server)
-            try:
-                return judge(view), view
-            except Pending as pending:
-                if not await self._ask(pending):
-                    return [
-                        unknown(f"it takes more than {QUESTION_LIMIT} questions", "look at its records by hand")
-                    ], view
+    async def judge(self) -> None:
+        """Judge all rows, each again whenever what it waits for is answered; what they find is in ``found``."""
+        await self._prepare()
+        waiting = list(self._rows)
+        while waiting:
+            missing: set[Question] = set()
+            still = []
+            for row in waiting:
+                try:
+                    self.found[row] = self._row(row)
+                except Pending as pending:
+                    missing |= pending.questions
+                    still.append(row)
+            waiting = still
+            # A session takes long, and most rows wait for DNS alone.
+            questions = {question for question in missing if isinstance(question, Dns)} or missing
+            if waiting and not await self._ask(questions):
+                why = unknown(f"it takes more than {QUESTION_LIMIT} questions", "look at its records by hand")
+                self.found |= {row: [why] for row in waiting}
+                return
 
-    async def _ask(self, pending: Pending) -> bool:
+    async def _ask(self, questions: Collection[Question]) -> bool:
         """Get answers; False where a domain wants too many, which only a hostile one does."""
-        self._asked += len(pending.questions)
+        self._asked += len(questions)
         if self._asked > QUESTION_LIMIT:
             return False
-        await self._collector.ask(pending.questions)
+        await self._collector.ask(questions)
         return True
 
     async def _prepare(self) -> None:
@@ -179,50 +187,36 @@ class _Domain:
         selectors = [f"{selector}._domainkey" for selector in self._options.selectors]
         names = [f"{label}.{self.domain}".lstrip(".") for label in (*COMMON, *selectors)]
         keys = [(name, "TXT") for name in names] + [(self.domain, "MX")]
-
-        def look(view: View) -> list[Found]:
-            steps: list[Callable[[], object]] = [lambda: view.prefetch(keys), lambda: view.voices]
-            view.each(lambda step: step(), steps)
-            view.all([Dns(*key, server.address) for server in view.voices for key in keys])
-            return []
-
-        await self._settle(look)
-
-    async def row(self, row: str) -> list[Found]:
-        """What the row finds, in all views."""
-        if self._prepared is None:
-            self._prepared = asyncio.ensure_future(self._prepare())
-        await self._prepared
-
-        def judge(view: View) -> list[Found]:
-            return list(settled(JUDGES[row](view)))
-
-        found, view = await self._settle(judge)
-        if row in ONE_VIEW:
-            return found
-        views = [found]
-        for server in await self._dissenters(view):
-            told, dummy = await self._settle(judge, server)
-            views.append(told)
-        return merge(views)
-
-    async def _dissenters(self, view: View) -> list[Server]:
-        """The name servers that say something else than the resolver of what ``view`` looked at, one of each kind."""
-
-        def compare(_view: View) -> list[Server]:
-            zone = view.zone
-            keys = [key for key in view.used if zone != "." and is_under(key[0], zone)]
-            servers = view.voices if keys else []
-            wanted = [Dns(name, rdtype, server.address) for server in servers for name, rdtype in keys]
-            told = dict(zip(wanted, view.all(wanted), strict=True))
-            return [server for server in servers if self._differs(server, keys, told, view)]
-
+        view = self._view()
         while True:
             try:
-                return compare(view)
+                steps: list[Callable[[], object]] = [lambda: view.prefetch(keys), lambda: view.voices]
+                view.each(lambda step: step(), steps)
+                view.all([Dns(*key, server.address) for server in view.voices for key in keys])
+                return
             except Pending as pending:
-                if not await self._ask(pending):
-                    return []
+                if not await self._ask(pending.questions):
+                    return
+
+    def _row(self, row: str) -> list[Found]:
+        """What the row finds, in all views. Raises :class:`Pending`."""
+        if row not in self._resolved:
+            view = self._view()
+            self._resolved[row] = list(settled(JUDGES[row](view))), view
+        found, view = self._resolved[row]
+        if row in ONE_VIEW:
+            return found
+        told = [list(settled(JUDGES[row](self._view(server)))) for server in self._dissenters(view)]
+        return merge([found, *told])
+
+    def _dissenters(self, view: View) -> list[Server]:
+        """The name servers that say something else than the resolver of what ``view`` looked at, one of each kind."""
+        zone = view.zone
+        keys = [key for key in view.used if zone != "." and is_under(key[0], zone)]
+        servers = view.voices if keys else []
+        wanted = [Dns(name, rdtype, server.address) for server in servers for name, rdtype in keys]
+        told = dict(zip(wanted, view.all(wanted), strict=True))
+        return [server for server in servers if self._differs(server, keys, told, view)]
 
     def _differs(self, server: Server, keys: Iterable[tuple[str, str]], told: Mapping[Dns, Answer], view: View) -> bool:
         for name, rdtype in keys:

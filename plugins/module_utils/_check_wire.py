@@ -72,6 +72,7 @@ def type_number(text: str) -> int:
     return int(dns.rdatatype.from_text(text))
 
 
+@lru_cache(maxsize=4096)
 def name_wire(text: str) -> bytes:
     """An absolute name as octets; raises ValueError where it is too long or malformed."""
     if text == ".":
@@ -115,8 +116,9 @@ def _read(wire: bytes, question: Dns) -> DnsAnswer:
     if rcode not in (0, 3):
         text = RCODES.get(rcode, f"RCODE {rcode}")
         return DnsAnswer(FAILED, (), (), 0, "", *bits, False, size, bool(flags & TRUNCATED), text)
-    owner, offset = read_name(wire, 12) if questions == 1 else ("", 0)
-    if owner.lower() != question.name.lower() and owner.lower() != _canonical(question.name):
+    asked = name_wire(question.name)
+    offset = 12 + len(asked)
+    if questions != 1 or wire[12:offset].lower() != asked.lower():
         raise WireError("it is about another name")
     offset += 4
     records = _records(wire, offset, min(answers + authorities, RECORD_LIMIT))
@@ -193,6 +195,7 @@ def read_name(wire: bytes, offset: int) -> tuple[str, int]:
     return ".".join(labels) + ".", after if after >= 0 else offset
 
 
+@lru_cache(maxsize=4096)
 def _escaped(label: bytes) -> str:
     if _PLAIN_LABEL.fullmatch(label):
         return label.decode("ascii")

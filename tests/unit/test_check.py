@@ -1021,6 +1021,32 @@ def test_a_domain_that_wants_too_many_questions_is_unknown(monkeypatch: pytest.M
     assert report.findings == [] and any("more than 20 questions" in item.seen for item in report.unknowns)
 
 
+def test_sessions_begin_when_dns_has_told_all_that_it_can() -> None:
+    """They take long, and no row that needs none waits for one."""
+
+    class Stuck(world.Slow):
+        async def ask(self, questions: Any) -> None:
+            await super().ask([one for one in questions if isinstance(one, v.Dns)])
+            if not all(isinstance(one, v.Dns) for one in questions):
+                reached.set()
+                await asyncio.Event().wait()
+
+    async def judged() -> dict[str, list[Found]]:
+        domain = run._Domain("example.org.", list(BY_ID), Stuck(made), made.options)
+        task = asyncio.ensure_future(domain.judge())
+        await asyncio.wait_for(reached.wait(), 60)
+        task.cancel()
+        return domain.found
+
+    made, reached = World().put("_smtp._tls", "TXT"), asyncio.Event()
+    found = asyncio.run(judged())
+    assert set(BY_ID) - set(found) == {
+        *("port25.out", "tls.starttls", "mtasts.dns+policy", "mtasts.match", "dane", "relay+smuggling", "addr.role"),
+        "caa/bimi/ipv6",
+    }
+    assert [row for row, told in found.items() if told] == ["tlsrpt"]
+
+
 def test_failing_counts_what_is_wrong_and_as_grave() -> None:
     def finding(severity: str, verdict: str = WRONG) -> Finding:
         return Finding.of(BY_ID["spf.all"], DOMAIN, Found(severity, "seen", "remedy", verdict=verdict))
