@@ -147,6 +147,8 @@ class _Domain:
         self._collector = collector
         self._options = options
         self._asked = 0
+        self._servers: list[Server] = []
+        self._odd: dict[tuple[str, str], frozenset[Server]] = {}  # by name and type, who differs from the resolver
         self._resolved: dict[str, tuple[list[Found], View]] = {}  # by row, what it finds by the resolver's word
         self._memos: dict[Server | None, dict[str, tuple[object, frozenset[tuple[str, str]]]]] = {}
 
@@ -193,6 +195,7 @@ class _Domain:
                 steps: list[Callable[[], object]] = [lambda: view.prefetch(keys), lambda: view.voices]
                 view.each(lambda step: step(), steps)
                 view.all([Dns(*key, server.address) for server in view.voices for key in keys])
+                self._servers = view.voices
                 return
             except Pending as pending:
                 if not await self._ask(pending.questions):
@@ -211,25 +214,23 @@ class _Domain:
 
     def _dissenters(self, view: View) -> list[Server]:
         """The name servers that say something else than the resolver of what ``view`` looked at, one of each kind."""
-        zone = view.zone
-        keys = [key for key in view.used if zone != "." and is_under(key[0], zone)]
-        servers = view.voices if keys else []
-        wanted = [Dns(name, rdtype, server.address) for server in servers for name, rdtype in keys]
-        told = dict(zip(wanted, view.all(wanted), strict=True))
-        return [server for server in servers if self._differs(server, keys, told, view)]
+        new = [key for key in view.used if key not in self._odd]
+        inside = [key for key in new if is_under(key[0], view.zone)] if self._servers else []
+        view.all([Dns(*key, server.address) for key in inside for server in self._servers])
+        self._odd |= {key: frozenset() for key in new}
+        for key in inside:
+            self._odd[key] = frozenset(server for server in self._servers if self._differs(server, key))
+        odd = {server for key in view.used for server in self._odd[key]}
+        return [server for server in self._servers if server in odd]
 
-    def _differs(self, server: Server, keys: Iterable[tuple[str, str]], told: Mapping[Dns, Answer], view: View) -> bool:
-        for name, rdtype in keys:
-            answer, seen = told[Dns(name, rdtype, server.address)], view.facts[Dns(name, rdtype)]
-            if not isinstance(answer, DnsAnswer) or not isinstance(seen, DnsAnswer):
-                continue
-            if not answer.usable or not answer.authoritative or answer.referral or answer.same(seen):
-                continue
-            # A server tells the first part of a chain of aliases only, where the rest lies in other zones.
-            if answer.chain and not answer.values and answer.chain == seen.chain[: len(answer.chain)]:
-                continue
-            return True
-        return False
+    def _differs(self, server: Server, key: tuple[str, str]) -> bool:
+        answer, seen = self._collector.facts[Dns(*key, server.address)], self._collector.facts[Dns(*key)]
+        if not isinstance(answer, DnsAnswer) or not isinstance(seen, DnsAnswer):
+            return False
+        if not answer.usable or not answer.authoritative or answer.referral or answer.same(seen):
+            return False
+        # A server tells the first part of a chain of aliases only, where the rest lies in other zones.
+        return not (answer.chain and not answer.values and answer.chain == seen.chain[: len(answer.chain)])
 
 
 def _subject(found: Found) -> tuple[str, str]:
