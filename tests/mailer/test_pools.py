@@ -192,6 +192,48 @@ async def taken(queue: Queue, envelope: Envelope) -> list[Taken]:
     return await queue.take(0, ["outgoing"], "me", count=9, block=0.01)
 
 
+class Leaving(FakePostfix):
+    """Goes away after so many messages."""
+
+    left = 2
+
+    async def take(self, dialogue: Any, raw: bytes) -> str:
+        said = await super().take(dialogue, raw)
+        self.left -= 1
+        if not self.left:
+            await self.stop()
+        return said
+
+
+def test_at_a_stop_nobody_gets_again_what_he_has(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Postfix goes away in the middle of a message to four, just when the stage is told to stop."""
+
+    async def steps(queue: Queue) -> None:
+        postfix = Leaving(tmp_path / "log")
+        await postfix.start()
+        lane = Lane("127.0.0.1", postfix.port, "host.example.org")
+        ways = Ways(Pools(), Counts(queue))
+        delivery = Delivery(queue, [lane], told="told", ways=ways, stopping=lambda: postfix.left <= 0)
+        four = tuple(f"{one}@example.com" for one in "abcd")
+        await delivery.work(await taken(queue, Envelope("u", four)))
+        # The second was taken, but its answer was lost with the connection.
+        (entry,) = await queue.take(0, ["outgoing"], "me", count=9, block=0.01)
+        assert entry.envelope.recipients == four[1:]
+        await postfix.start()
+        await delivery.work([entry])
+        assert postfix.delivered == {
+            "u a@example.com": 1,
+            "u b@example.com": 2,
+            "u c@example.com": 1,
+            "u d@example.com": 1,
+        }
+        assert await queue.redis.xlen(stream_key(0, "outgoing")) == 0
+        lane.close()
+        await postfix.stop()
+
+    with_queue(redis_server, steps)
+
+
 def test_a_message_goes_by_its_pool_or_waits_for_its_day(redis_server: RedisServer, tmp_path: Path) -> None:
     async def steps(queue: Queue) -> None:
         postfix, day = Recording(tmp_path / "log"), Day()

@@ -160,6 +160,12 @@ def test_nothing_but_a_lone_dot_ends_a_message(end: bytes) -> None:
         ([], "AUTH PLAIN =", "502 5.5.1 nobody logs in here"),
         (["EHLO x"], "MAIL FROM:a@example.org", "501 5.5.4 this cannot be read: write MAIL FROM:<address>"),
         (["EHLO x"], "MAIL FROM:<a>", "553 5.1.7 this is no address"),
+        (["EHLO x"], "MAIL FROM:<jös@b>", "553 5.6.7 addresses are in ASCII here: write a domain as xn--"),
+        (
+            ["EHLO x", "MAIL FROM:<>"],
+            "RCPT TO:<jös@b>",
+            "553 5.6.7 addresses are in ASCII here: write a domain as xn--",
+        ),
         (["EHLO x"], "MAIL FROM:<a@b c@d>", "501 5.5.4 this cannot be read: write MAIL FROM:<address>"),
         (["EHLO x"], "MAIL FROM:<a@b> SIZE=10001", "552 5.3.4 a message may have 10000 bytes here"),
         (["EHLO x"], "MAIL FROM:<a@b> X=1", "555 5.5.4 there is no such parameter here"),
@@ -230,6 +236,30 @@ async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not true():
             await asyncio.sleep(0.01)
+
+
+class Faulty(Keeper):
+    """Fails at the first message."""
+
+    async def take(self, dialogue: Dialogue, raw: bytes) -> str:
+        if not self.begun.is_set():
+            self.begun.set()
+            raise ZeroDivisionError
+        return await super().take(dialogue, raw)
+
+
+def test_a_fault_of_ours_leaves_no_client_waiting() -> None:
+    async def go() -> None:
+        async with talk(Faulty()) as (first, *dummy):
+            (second,) = await more_clients(first, 1)
+            async with ready(first, second, size=0):
+                await first.say("DATA")
+                assert await first.say("A: b\r\n.") == "421 4.3.0 a fault of this server: its log says more"
+                assert await first.gone()
+                await second.say("DATA")
+                assert await second.say("A: b\r\n.") == "250 2.0.0 kept"
+
+    run(go())
 
 
 LARGE = b"x" * 9_998 + b"\r\n."

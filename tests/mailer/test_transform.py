@@ -203,6 +203,13 @@ def test_recipients_of_the_header_where_that_is_asked_for() -> None:
     assert envelope.recipients == ("b@example.com", "c@example.com", "d@example.com")
 
 
+def test_an_address_in_utf_8_is_taken() -> None:
+    raw = MAIL.replace(b"To: b@example.com", "To: jös@example.com".encode())
+    envelope = read(Message.parse(raw), (), login="", received=0, from_header=True)
+    assert "jös@example.com" in envelope.recipients
+    assert Envelope.loads(envelope.dumps()) == envelope
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -216,6 +223,11 @@ def test_recipients_of_the_header_where_that_is_asked_for() -> None:
         (b"X-Uuid: u1", b"X-Uuid: u1\r\nX-Uuid: u2", "X-Uuid stands in the header more than once"),
         (b"X-Priority: 0", b"X-Priority: 2", "X-Priority is 0 for mail that goes first, else 1"),
         (b"To: b@example.com", b"To: nobody", "there is no recipient: name one in To or Cc"),
+        (
+            b"To: b@example.com",
+            b"To: j\xf6s@example.com",
+            "To has an address that is no UTF-8: write it in ASCII or UTF-8",
+        ),
     ],
 )
 def test_what_the_envelope_lacks_is_said(old: bytes, new: bytes, said: str) -> None:

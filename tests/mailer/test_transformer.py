@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from postmaster_mailer import events
+from postmaster_mailer import events, transformer
 from postmaster_mailer.delivery import Lane
 from postmaster_mailer.dkim import SigningKey
 from postmaster_mailer.envelope import Envelope
@@ -53,6 +53,37 @@ def test_a_fault_of_ours_keeps_the_message_and_lets_the_others_go_on(redis_serve
         assert [(one["event"], one["uuid"], one["msg"]) for one in told] == [
             ("error", "u1", "a fault of the mailer: its log says more")
         ]
+
+    run(go())
+
+
+@pytest.mark.parametrize(
+    ("parts", "counts"),
+    [
+        (transformer.PARTS, [20, 20, 5]),
+        (100_000, [45]),
+        (299_000, [23, 22]),
+        (320_000, [20, 20, 5]),
+    ],
+)
+def test_a_message_to_many_goes_on_in_parts(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, parts: int, counts: list[int]
+) -> None:
+    """Of a large one there are fewer: a message of 25 MB to 1000 must not become 50 of them."""
+    monkeypatch.setattr(transformer, "PARTS", parts)
+    mail = MAIL + (b"y" * 98 + b"\r\n") * 1000  # some bytes more when it is signed
+    people = tuple(f"b{number}@example.com" for number in range(45))
+
+    async def go() -> None:
+        queue = Queue(Redis(unix_socket_path=str(redis_server.socket), protocol=3), partitions=1)
+        await queue.prepare(["default", "outgoing"])
+        domains = {"example.org": Domain("example.org", "rp.example.org", lambda: [key()])}
+        work = Transformer(queue, domains, STYLE, primary="primary", outgoing="outgoing", told="events")
+        await queue.add("default", Envelope("u1", people), mail)
+        await work.work(await queue.take(0, ["default"], "one", count=10, block=0.01))
+        found = await queue.take(0, ["outgoing"], "x", count=9, block=0.01)
+        assert [len(one.envelope.recipients) for one in found] == counts
+        assert tuple(who for one in found for who in one.envelope.recipients) == people
 
     run(go())
 

@@ -168,7 +168,7 @@ class Delivery:
         sender = taken.fields[SENDER].decode()
         follows: list[tuple[str, Fields]] = []
         waits = []
-        for recipient in envelope.recipients:
+        for at, recipient in enumerate(envelope.recipients):
             try:
                 way = await self._ways.find(envelope)
             except FullError:
@@ -178,16 +178,22 @@ class Delivery:
                 refusal = await self._hand_over(sender, recipient, text, way)
             except AwayError:
                 await self._ways.give_up(way)
-                return None
+                if at == 0:
+                    return None
+                # Those before got it, and shall not get it again after the next start.
+                follows.append(self._left(taken, envelope, envelope.recipients[at:], taken.stream))
+                break
             if refusal is None:
                 self.counts["postfix_emails_to_postfix"] += 1
             else:
                 follows.append((self._told, {EVENT: self._refused(envelope, recipient, refusal)}))
         if waits:
-            left = dataclasses.replace(envelope, recipients=tuple(waits))
-            follows.append((self._waiting, {**taken.fields, ENVELOPE: left.dumps()}))
+            follows.append(self._left(taken, envelope, waits, self._waiting))
         LATENCY.labels("postfix").observe(self._now() - envelope.received)
         return Move(taken, follows)
+
+    def _left(self, taken: Taken, envelope: Envelope, left: Sequence[str], stream: str) -> tuple[str, Fields]:
+        return stream, {**taken.fields, ENVELOPE: dataclasses.replace(envelope, recipients=tuple(left)).dumps()}
 
     async def _hand_over(self, sender: str, recipient: str, text: bytes, way: Way) -> str | None:
         pause = 0.1

@@ -86,7 +86,12 @@ def _named(message: Message, field: bytes) -> Iterator[str]:
         found = addresses(value)
         if not found and len(value) > PARSED_LIMIT:
             raise EnvelopeError(f"{field.decode().title()} is too long to be read: write plain addresses with commas")
-        yield from found
+        for one in found:
+            if _writable(one) != one:
+                raise EnvelopeError(
+                    f"{field.decode().title()} has an address that is no UTF-8: write it in ASCII or UTF-8"
+                )
+            yield one
 
 
 def _text(message: Message, name: bytes) -> str:

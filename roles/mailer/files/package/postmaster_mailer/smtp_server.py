@@ -12,11 +12,14 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import logging
 import re
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+log = logging.getLogger(__name__)
 
 COMMAND_LIMIT = 2048  # bytes; RFC 5321 section 4.5.3.1.4 asks for 512, extensions add some
 AUTH_LIMIT = 12_288  # RFC 4954 section 4
@@ -31,6 +34,9 @@ ROOM = 60.0  # seconds that they wait; clients have two minutes for it (RFC 5321
 FULL = "452 4.3.1 too much mail is coming in at once, try again later"
 BUSY = "421 4.3.2 too many connections, try again later"
 TOO_BIG = "552 5.3.4 a message may have {} bytes here"
+# There is no SMTPUTF8 (RFC 6531) here.
+LETTERS = "553 5.6.7 addresses are in ASCII here: write a domain as xn--"
+FAULT = "421 4.3.0 a fault of this server: its log says more"
 SYNTAX = "501 5.5.4 this cannot be read: {}"
 
 
@@ -237,6 +243,10 @@ class Session(asyncio.Protocol):
         async def run() -> None:
             try:
                 await work
+            except Exception:  # a fault of ours: the client must not wait for an answer that never comes
+                log.exception("a command could not be worked on")
+                self._say(FAULT)
+                self.end()
             finally:
                 if self._read == self._wait:
                     self._read = self._command
@@ -335,6 +345,9 @@ class Session(asyncio.Protocol):
             self._answer(refusal)
         else:
             sender = found[1].decode("ascii", "replace")
+            if not found[1].isascii():
+                self._answer(LETTERS)
+                return
             if sender and not _ADDRESS.fullmatch(sender):
                 self._answer("553 5.1.7 this is no address")
                 return
@@ -363,6 +376,8 @@ class Session(asyncio.Protocol):
             self._answer(SYNTAX.format("write RCPT TO:<address>"))
         elif self.dialogue.sender is None:
             self._answer("503 5.5.1 say MAIL first")
+        elif not found[1].isascii():
+            self._answer(LETTERS)
         elif not _ADDRESS.fullmatch(recipient):
             self._answer("553 5.1.3 this is no address")
         elif len(self.dialogue.recipients) >= self._manner.recipients_limit:

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # A message to more goes on as several entries: when a delivery dies in the middle, no more than these get it twice.
 RECIPIENTS = 20
+PARTS = 1 << 26  # bytes of all these entries together; one of a large message has more recipients
 
 
 # In one step: a message goes back to where it came from.
@@ -118,8 +119,10 @@ class Transformer:
             yield self._dead, taken.fields
             yield self._told, {EVENT: self._failed(envelope.uuid, "a fault of the mailer: its log says more")}
             return
-        for at in range(0, len(left), RECIPIENTS):
-            part = Envelope(**{**vars(envelope), "recipients": tuple(left[at : at + RECIPIENTS])})
+        most = max(1, PARTS // len(outgoing.raw))
+        step = max(RECIPIENTS, -(-len(left) // most))
+        for at in range(0, len(left), step):
+            part = Envelope(**{**vars(envelope), "recipients": tuple(left[at : at + step])})
             yield (
                 self._outgoing,
                 {ENVELOPE: part.dumps(), MESSAGE: outgoing.raw, SENDER: outgoing.sender.encode()},
