@@ -53,10 +53,9 @@ def variables() -> dict[str, Any]:
 
 
 def remote(lab: Lab, host: str, script: str, options: Mapping[str, Any], *, timeout: float = 600) -> Any:
-    """Run a script of the folder remote on a host, with a JSON argument; the JSON that it prints."""
+    """Run a script of the folder remote on a host, with options that it reads as JSON; the JSON that it prints."""
     program = (REMOTE / script).read_text(encoding="utf-8")
-    argument = base64.b64encode(json.dumps(options).encode()).decode()
-    return json.loads(lab.run(host, ["python3", "-", argument], input=program, timeout=timeout).stdout)
+    return json.loads(lab.run(host, ["python3", "-c", program], input=json.dumps(options), timeout=timeout).stdout)
 
 
 # -- the application ----------------------------------------------------------------------------------
