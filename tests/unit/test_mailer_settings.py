@@ -29,8 +29,6 @@ PLAY = f"""
           complaints: "{{{{ __mailer_complaints + __mailer_postfix_complaints }}}}"
           settings: "{{{{ __mailer_settings }}}}"
           handed: "{{{{ (__mailer_settings | postmaster.mail.mailer_parts(['receiver'])).receiver.handed | map(attribute='source') }}}}"
-          smtpd: "{{{{ __mailer_postfix_master | map(attribute='service') | first }}}}"
-          ports: "{{{{ __mailer_postfix_ports | map(attribute='port') }}}}"
     - ansible.builtin.copy:
         dest: shown.json
         content: "{{{{ dict(groups.all | zip(groups.all | map('extract', hostvars, 'shown'))) | to_json }}}}"
@@ -97,16 +95,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "sentinels",
         "mailer_redis_sentinel_password: no sentinels are named: set mailer_redis_sentinels",
     ),
-    "no_number": (
-        {"mailer_config": {"postfixlog": {"string-replacer": {"master-cf": {"smtpd-port": "smtp"}}}}},
-        "by_file_over",
-        "string-replacer.master-cf.smtpd-port: smtp is no port: give a number from 1 to 65535",
-    ),
 }
-
-
-def smtpd(port: int) -> dict[str, Any]:
-    return {"postfixlog": {"string-replacer": {"master-cf": {"smtpd-port": port}}}}
 
 
 HOSTS: dict[str, dict[str, Any]] = {
@@ -114,11 +103,8 @@ HOSTS: dict[str, dict[str, Any]] = {
     "one": {**REMOTE, "mailer_redis_host": "r1.example"},
     "sentinels": SENTINELS,
     "cluster": CLUSTER,
-    "by_file": {"mailer_config_files": ["old.yml"]},
-    "by_file_over": {"mailer_config_files": ["old.yml"], "mailer_config": smtpd(2626)},
-    "mx_has_it": {"mailer_config": smtpd(25)},
-    "no_mx": {"mailer_config": smtpd(25), "mailer_stages": {"postfix": 1}},
-    "elsewhere": {"mailer_config": {"postfixlog": {"postfix": {"port": 2727}}}},
+    "by_file": {"mailer_config_files": ["old.yml"], "mailer_config": {"mxserver": {"size-limit": 131072}}},
+    "elsewhere": {"mailer_config": {"postfixlog": {"postfix": {"hostname": "postfix.example"}}}},
     **{f"bad_{name}": bad for name, (bad, twin, said) in REFUSED.items()},
 }
 
@@ -129,7 +115,15 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("settings")
     (folder / "templates").symlink_to(ROLE / "templates")
     (folder / "play.yml").write_text(PLAY)
-    (folder / "old.yml").write_text(yaml.safe_dump({**smtpd(2525), "reliable-queue": {"replicas": 3}}))
+    (folder / "old.yml").write_text(
+        yaml.safe_dump(
+            {
+                "reliable-queue": {"replicas": 3},
+                "mxserver": {"size-limit": 65536},
+                "postfixlog": {"postfix": {"hostname": "localhost"}},
+            }
+        )
+    )
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text(encoding="utf-8"))
     local = {"ansible_python_interpreter": sys.executable, "role_path": str(ROLE)}
     (folder / "hosts.json").write_text(json.dumps({"all": {"vars": {**defaults, **local}, "hosts": HOSTS}}))
@@ -193,19 +187,12 @@ def test_the_package_takes_all_of_it(shown: dict[str, Any]) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("host", "port"),
-    [("plain", 10025), ("by_file", 2525), ("by_file_over", 2626), ("mx_has_it", 10025), ("no_mx", 25), ("elsewhere", 2727)],
-)  # fmt: skip
-def test_postfix_listens_where_delivery_hands_over(shown: dict[str, Any], host: str, port: int) -> None:
-    """A smtpd-port counts, unless the mxserver has it."""
-    found = shown[host]
-    assert found["settings"]["postfixlog"]["postfix"] == {"hostname": "127.0.0.1", "port": port}
-    assert (found["smtpd"], found["ports"], found["complaints"]) == (str(port), [port], [])
-
-
-def test_files_lie_over_the_variables(shown: dict[str, Any]) -> None:
-    assert shown["by_file"]["settings"]["reliable-queue"]["replicas"] == 3
+def test_files_lie_over_the_variables_and_settings_over_files(shown: dict[str, Any]) -> None:
+    """Where Postfix is no file of another host knows, but a setting may."""
+    settings = shown["by_file"]["settings"]
+    assert (settings["reliable-queue"]["replicas"], settings["mxserver"]["size-limit"]) == (3, 131072)
+    where = {host: shown[host]["settings"]["postfixlog"]["postfix"]["hostname"] for host in ("by_file", "elsewhere")}
+    assert where == {"by_file": "/var/spool/postfix/public/mailer", "elsewhere": "postfix.example"}
 
 
 @pytest.mark.parametrize("name", REFUSED)

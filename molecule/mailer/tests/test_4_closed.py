@@ -12,6 +12,13 @@ from mailers import DOMAINS, MAILERS, PASSWORDS, PORTS, RCPT, STAGES, answer, ar
 
 KNOCK = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); print('open')"
 
+GREETED = """
+import socket
+with socket.socket(socket.AF_UNIX) as one:
+    one.connect("/var/spool/postfix/public/mailer")
+    print(one.recv(99).decode())
+"""
+
 
 def submit(lab: Lab, mailer: str, uuid: str, **options: Any) -> Dialogue:
     """A stranger hands a message in."""
@@ -84,6 +91,21 @@ def test_postfix_and_all_else_is_closed(lab: Lab, mailer: str) -> None:
     assert seen == {(version, str(port)) for version in "46" for port in public}
     remote = {line.split()[3] for line in lines if '"redis' in line or '"valkey' in line}
     assert remote == set(), "Redis listens on a socket alone"
+
+
+@pytest.mark.parametrize("mailer", MAILERS)
+def test_nobody_on_the_host_hands_mail_to_postfix(lab: Lab, mailer: str) -> None:
+    """The stage's group opens its socket, and nothing else does; what users hand to sendmail is refused."""
+    stage, other = "postmaster-mailer-postfix", "postmaster-mailer-receiver"
+    for user, groups, greeted in ((stage, "postdrop", True), (stage, "nogroup", False), (other, other, False)):
+        who = ["setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={groups}"]
+        done = lab.run(mailer, [*who, "python3", "-c", GREETED], check=False)
+        assert done.stdout.startswith("220 ") is greeted, (user, groups, done)
+        assert ("PermissionError" in done.stderr) is not greeted, (user, groups, done)
+    for user, taken in (("nobody", False), ("root", True)):
+        send = ["runuser", "-u", user, "--", "sendmail", "-f", "", RCPT]
+        done = lab.run(mailer, send, input="Subject: unsigned\n\nx\n", check=False)
+        assert ((done.returncode == 0), "not allowed to submit mail" in done.stderr) == (taken, not taken), (user, done)
 
 
 @pytest.mark.parametrize("mailer", MAILERS)
