@@ -143,15 +143,14 @@ def test_a_broken_value_is_named_and_all_runs_on(lab: Lab, token: str) -> None:
     started = {
         mailer: lab.run(mailer, ["systemctl", "show", "-p", "MainPID", *map(unit, STAGES)]).stdout for mailer in MAILERS
     }
-    cases = {what: given for what, (given, dummy) in BROKEN.items()}
-    said = plays.refusals(lab, CONVERGE, cases, inventories=[ESTATE], must_pass=False)
-    for what, (dummy, expected) in BROKEN.items():
-        for mailer in MAILERS:
-            assert expected in said[what].get(mailer, "nothing"), (what, said[what])
+    for at, mailer in enumerate(MAILERS):  # one half each
+        cases = {what: given for what, (given, dummy) in [*BROKEN.items()][at :: len(MAILERS)]}
+        said = plays.refusals(lab, CONVERGE, cases, inventories=[ESTATE], must_pass=False, limit=mailer)
+        for what in cases:
+            assert BROKEN[what][1] in said[what].get(mailer, "nothing"), (what, said[what])
     for mailer in MAILERS:
         assert lab.run(mailer, ["systemctl", "show", "-p", "MainPID", *map(unit, STAGES)]).stdout == started[mailer]
         arrived(lab, mailer, fresh(token, mailer[-2:]))
-    assert converge(lab).changed == {}
 
 
 def test_drift_is_mended(lab: Lab, token: str) -> None:
@@ -160,7 +159,14 @@ def test_drift_is_mended(lab: Lab, token: str) -> None:
         lab.run(mailer, f"systemctl stop {unit('mxserver')}")
     foreseen, mended = (converge(lab, check=check) for check in (True, False))
     assert foreseen.changed == mended.changed
-    assert set(mended.changed) == set(MAILERS)
+    assert [set(mended.changed[mailer]) for mailer in MAILERS] == [
+        {
+            "Keep the configuration as it was found",
+            "Configure the mailer",
+            "The mailer runs",
+            "Keep the configuration that works",
+        }
+    ] * len(MAILERS)
     wait_for_stages(lab)
     assert converge(lab).changed == {}
     for mailer in MAILERS:
