@@ -34,7 +34,7 @@ def first(lab: Lab) -> First:
         [
             "postconf",
             "-e",
-            f"smtpd_recipient_restrictions = check_recipient_access inline:{{ {GONE} = 550 5.1.1 nobody }}",
+            f"smtpd_recipient_restrictions = check_recipient_access inline:{{ {{ {GONE} = 550 5.1.1 nobody }} }}",
         ],
     )
     lab.run("outside", "postfix reload")

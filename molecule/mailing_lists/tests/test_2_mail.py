@@ -107,6 +107,12 @@ def test_the_host_sends_nobodys_mail_but_its_own(lab: Lab, host: str, token: str
     assert said.refusal is None, said.steps
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_each_domain_of_lists_has_a_postmaster(lab: Lab, token: str, host: str) -> None:
+    post(lab, host, "a@stranger.test", token, name="postmaster")
+    assert lab.wait_for_message(token).recipient == "ops@outside.test"
+
+
 def test_an_announcement_of_others_is_held(lab: Lab, token: str) -> None:
     host = "mail-13"
     assert settings(lab, host, "news")["default_nonmember_action"] == "hold"
