@@ -347,10 +347,11 @@ class Report:
     def _summary(self) -> str:
         seen = self.seen
         old = f", {seen.old} older ones left out" if seen.old else ""
+        lines = _some(seen.lines, "line")
         if not seen.failures:
-            return f"{seen.lines} lines, no failures{old}"
+            return f"{lines}, no failures{old}"
         times = f" from {_minute(self._moment(seen.first))} to {_minute(self._moment(seen.last))}" if seen.first else ""
-        return f"{seen.lines} lines, {seen.failures} failures in {len(seen.groups)} groups{times}{old}"
+        return f"{lines}, {_some(seen.failures, 'failure')} in {_some(len(seen.groups), 'group')}{times}{old}"
 
     @staticmethod
     def _rows(one: Mapping[str, Any]) -> list[str]:
@@ -359,7 +360,7 @@ class Report:
         fate = [f"{one[name]} {word}" for name, word in _FATES if one[name]]
         rows = [
             f"{one['count']:>7} x {one['cause']}{by}: {one['title']}",
-            f"          {outcomes}; {one['messages']} messages{''.join(f', {text}' for text in fate)}",
+            f"          {outcomes}; {_some(one['messages'], 'message')}{''.join(f', {text}' for text in fate)}",
         ]
         if one["first"]:
             rows.append(f"          from {_minute(one['first'])} to {_minute(one['last'])}")
@@ -381,6 +382,10 @@ _NOT_KNOWN = Cause(
     "read what was said; give it a cause of your own with the option causes",
     (),
 )
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _shown(text: str) -> str:
