@@ -196,7 +196,7 @@ class Explainer:
         if one.outcome == ml.DEFERRED:
             self._follow(one, group, key)
         else:
-            group.messages += 1
+            group.messages += one.outcome != mf.ERROR
             if one.outcome == ml.BOUNCED:
                 self._let_go(one.id, one.recipient)
 
@@ -358,9 +358,10 @@ class Report:
         by = f" ({one['by']})" if one["by"] else ""
         outcomes = ", ".join(f"{number} {name}" for name, number in one["outcomes"].items())
         fate = [f"{one[name]} {word}" for name, word in _FATES if one[name]]
+        messages = f"; {_some(one['messages'], 'message')}" if one["messages"] else ""
         rows = [
             f"{one['count']:>7} x {one['cause']}{by}: {one['title']}",
-            f"          {outcomes}; {_some(one['messages'], 'message')}{''.join(f', {text}' for text in fate)}",
+            "          " + ", ".join([outcomes + messages, *fate]),
         ]
         if one["first"]:
             rows.append(f"          from {_minute(one['first'])} to {_minute(one['last'])}")

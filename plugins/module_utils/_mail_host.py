@@ -125,7 +125,7 @@ def _program(holder: Holder) -> str:
 
 
 def _owner(port: int, holders: Sequence[Holder]) -> tuple[Holder, ...]:
-    """Who holds a socket; of several who may, nobody, unless it is a port of mail and all of mail among them are one."""
+    """Who holds a socket; of several who may, nobody, unless it is a port of mail and one of them alone is of mail."""
     if len(holders) > 1:
         holders = [one for one in holders if port in PORTS and _program(one) in MAIL_PROGRAMS]
     return tuple(holders[:1]) if len({_program(one) for one in holders}) == 1 else ()

@@ -8,10 +8,12 @@ cannot be seen is noted, and the rest goes on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -26,6 +28,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._diagnose_client i
 from ansible_collections.postmaster.mail.plugins.module_utils._preflight import explain_socket_error
 from ansible_collections.postmaster.mail.plugins.module_utils._preflight_client import LocalHost
 
+SESSION = 4  # times the time for an answer that all of a session may take
 AT_ONCE = 8  # listeners that are spoken to side by side
 REPLY_LINES, LINE_LIMIT = 100, 2048  # of an answer
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -42,7 +45,7 @@ class Session:
     """A conversation with one listener, in any of the protocols of mail. ``timeout`` is in seconds, for each answer."""
 
     def __init__(self, address: str, port: int, timeout: float, context: ssl.SSLContext) -> None:
-        self._context = context
+        self._context, self._timeout, self._end = context, timeout, time.monotonic() + SESSION * timeout
         try:
             self._socket = socket.create_connection((address, port), timeout)
             if port in mh.TLS_FIRST:
@@ -51,11 +54,17 @@ class Session:
             if hasattr(self, "_socket"):
                 self._socket.close()
             raise
-        self._wire = self._socket.makefile("rb")
+
+    def leave(self, protocol: str) -> None:
+        """Say good-bye where there is somebody to hear it, so that no daemon complains in its log."""
+        with contextlib.suppress(_Broken, OSError):
+            self._say({"imap": "z LOGOUT", "managesieve": "LOGOUT"}.get(protocol, "QUIT"))
+            self._until(lambda line: line.startswith(("22", "z ", "+OK", "OK")))
+            if isinstance(self._socket, ssl.SSLSocket):
+                self._socket.unwrap()
 
     def close(self) -> None:
         """Hang up."""
-        self._wire.close()
         self._socket.close()
 
     def talk(self, protocol: str) -> mh.Answer:
@@ -69,7 +78,6 @@ class Session:
             return known
         offered, command, ready = self._capabilities(spoken, greeting)
         if not offered:
-            self._say({"imap": "a LOGOUT", "managesieve": "LOGOUT"}.get(spoken, "QUIT"))
             return replace(known, tls="none")
         self._say(command)
         answer = self._line()
@@ -119,19 +127,20 @@ class Session:
         raise _Broken("its answer does not end")
 
     def _line(self) -> str:
-        raw = self._wire.readline(LINE_LIMIT) if not isinstance(self._socket, ssl.SSLSocket) else self._encrypted_line()
-        if not raw:
-            raise _Broken("it hangs up without a word")
-        return raw.decode("utf-8", "replace").rstrip("\r\n")
-
-    def _encrypted_line(self) -> bytes:
+        """The next line, octet by octet, so that nothing that comes before TLS is taken for what comes after."""
         found = b""
         while not found.endswith(b"\n") and len(found) < LINE_LIMIT:
+            left = self._end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._socket.settimeout(min(left, self._timeout))
             one = self._socket.recv(1)
             if not one:
                 break
             found += one
-        return found
+        if not found:
+            raise _Broken("it hangs up without a word")
+        return found.decode("utf-8", "replace").rstrip("\r\n")
 
     def _say(self, command: str) -> None:
         self._socket.sendall(f"{command}\r\n".encode("ascii"))
@@ -242,6 +251,8 @@ class MailHost:
         try:
             answer = session.talk(protocol)
             der = session.certificate()
+            if answer.tls and not answer.error:
+                session.leave(answer.protocol)
             return replace(answer, certificate=self._certificate(der)) if der else answer
         finally:
             session.close()

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -391,6 +393,23 @@ def test_nobody_and_nobody_in_time() -> None:
     assert ask(port).error == "connection refused"
 
 
+def test_one_who_talks_for_ever_is_left() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                session, dummy = door.accept()
+                with session:
+                    while True:
+                        session.sendall(b"2")
+                        time.sleep(0.01)
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        assert ask(door.getsockname()[1], timeout=0.1).error == "it does not answer within 0.1 seconds"
+        thread.join(60)
+
+
 CONTEXT = ssl.create_default_context()
 
 
@@ -401,13 +420,12 @@ def test_a_stranger_may_greet_as_it_likes(said: bytes) -> None:
         theirs.sendall(said + b"\r\n")
         theirs.shutdown(socket.SHUT_WR)
         session = hc.Session.__new__(hc.Session)
-        session._socket, session._wire, session._context = ours, ours.makefile("rb"), CONTEXT
+        session._socket, session._context, session._timeout, session._end = ours, CONTEXT, 60, time.monotonic() + 60
         try:
             found = session.talk("smtp")
             assert len(found.banner) <= 200
         except (hc._Broken, OSError):
             pass
-        session._wire.close()
 
 
 # --- all of it -----------------------------------------------------------------------------------------
