@@ -196,7 +196,7 @@ class Explainer:
         if one.outcome == ml.DEFERRED:
             self._follow(one, group, key)
         else:
-            group.messages += 1
+            group.messages += one.outcome != mf.ERROR
             if one.outcome == ml.BOUNCED:
                 self._let_go(one.id, one.recipient)
 
@@ -347,19 +347,21 @@ class Report:
     def _summary(self) -> str:
         seen = self.seen
         old = f", {seen.old} older ones left out" if seen.old else ""
+        lines = _some(seen.lines, "line")
         if not seen.failures:
-            return f"{seen.lines} lines, no failures{old}"
+            return f"{lines}, no failures{old}"
         times = f" from {_minute(self._moment(seen.first))} to {_minute(self._moment(seen.last))}" if seen.first else ""
-        return f"{seen.lines} lines, {seen.failures} failures in {len(seen.groups)} groups{times}{old}"
+        return f"{lines}, {_some(seen.failures, 'failure')} in {_some(len(seen.groups), 'group')}{times}{old}"
 
     @staticmethod
     def _rows(one: Mapping[str, Any]) -> list[str]:
         by = f" ({one['by']})" if one["by"] else ""
         outcomes = ", ".join(f"{number} {name}" for name, number in one["outcomes"].items())
         fate = [f"{one[name]} {word}" for name, word in _FATES if one[name]]
+        messages = f"; {_some(one['messages'], 'message')}" if one["messages"] else ""
         rows = [
             f"{one['count']:>7} x {one['cause']}{by}: {one['title']}",
-            f"          {outcomes}; {one['messages']} messages{''.join(f', {text}' for text in fate)}",
+            "          " + ", ".join([outcomes + messages, *fate]),
         ]
         if one["first"]:
             rows.append(f"          from {_minute(one['first'])} to {_minute(one['last'])}")
@@ -381,6 +383,10 @@ _NOT_KNOWN = Cause(
     "read what was said; give it a cause of your own with the option causes",
     (),
 )
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _shown(text: str) -> str:

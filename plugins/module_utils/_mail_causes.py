@@ -833,13 +833,19 @@ CATALOGUE: dict[str, Cause] = {
         "the tries before, in an older log, say why; give that log as well",
         (
             r"returned to sender",
-            r"retry time(?:out)? (?:not reached|exceeded)",
+            r"retry time(?:out)? exceeded",
             r"too (?:old|long in queue)",
             r"message expired",
             r"envelope expired",
             r"given up",
             r"4\.4\.7\b",
         ),
+    ),
+    "not_yet": Cause(
+        "transport",
+        "a server failed a while ago, and Exim does not try it again yet",
+        "earlier lines say why it failed; exim4 -qff tries at once",
+        (r"retry time not reached",),
     ),
     "tls_certificate": Cause(
         "transport",

@@ -16,6 +16,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._mail_log import (
     DEFERRED,
     DELIVERED,
     EXIM_ID,
+    NOT_TRIED,
     POSTFIX_ID,
     Event,
     Line,
@@ -41,7 +42,6 @@ _RECIPIENT = re.compile(r"(?i)RCPT(?: TO:)? ?<([^<>]{0,320})>")
 _LOGIN = re.compile(r"warning: (\S+\[[0-9A-Fa-f.:]+\]): SASL \S+ authentication failed")
 _TROUBLE = re.compile(r"(?:fatal|panic|error|warning|warn|crit): ")
 _EXPIRED = re.compile(rf"({POSTFIX_ID}): from=<[^<>]*>, status=(?:force-)?expired, (.*)$")
-_NOT_TRIED = "retry time not reached"  # Exim's, for what failed a while ago
 
 
 def may_tell(raw: bytes) -> bool:
@@ -72,7 +72,7 @@ def failure(line: Line) -> Event | None:
     """What a line tells of a failure, None where of none. The recipient of a refusal or an error may be empty."""
     found = event(line)
     if found:
-        return None if found.outcome == DELIVERED or _NOT_TRIED in found.reply else found
+        return None if found.outcome == DELIVERED or NOT_TRIED in found.reply else found
     if line.program.startswith("postfix"):
         return _postfix(line)
     if line.program == "smtpd":

@@ -31,6 +31,8 @@ _POSTFIX_OUTCOMES = {
 }
 _EXIM_OUTCOMES = {"=>": DELIVERED, "->": DELIVERED, ">>": DELIVERED, "==": DEFERRED, "**": BOUNCED}
 
+NOT_TRIED = "retry time not reached"  # Exim's, for what has failed a while ago
+
 POSTFIX_ID = r"(?:[0-9A-F]{5,15}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,15}z[0-9A-Za-z]{1,12})"
 EXIM_ID = r"[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}"
 _QUEUE_ID = re.compile(f"(?:{POSTFIX_ID}|{EXIM_ID})")
@@ -301,9 +303,29 @@ def parse_exim_queue(text: str, now: datetime) -> list[Queued]:
     return found
 
 
+_SMTPCTL = re.compile(
+    r"([0-9a-f]{16})\|\w+\|\w+\|([a-z,]*)\|([^|]*)\|.*?\|(\d{1,15})\|\d+\|\d+\|\d+\|(?:pending|inflight|invalid|offline)\|-?\d*\|(.*)"
+)
+
+
+def parse_smtpctl_queue(text: str) -> list[Queued]:
+    """What ``smtpctl show queue`` prints: envelopes, one for each recipient."""
+    found: list[Queued] = []
+    for line in text.split("\n"):
+        match = _SMTPCTL.match(line[:LINE_LIMIT])
+        if match and len(found) < QUEUE_LIMIT:
+            reasons = (match[5].strip(),) if match[5].strip() else ()
+            held = bool({"hold", "suspend"} & set(match[2].split(",")))
+            found.append(Queued(match[1], match[3], _moment(match[4], 1), reasons, held))
+    return found
+
+
 def with_reasons(queue: Sequence[Queued], known: Iterable[Event]) -> list[Queued]:
     """``queue`` with the last reason that the log names for each message whose queue names none."""
-    last = {one.id: one.reply for one in known if one.outcome != DELIVERED and one.reply}
+    last: dict[str, str] = {}
+    for one in known:
+        if one.outcome != DELIVERED and one.reply and (one.id not in last or NOT_TRIED not in one.reply):
+            last[one.id] = one.reply
     return [one if one.reasons or one.id not in last else replace(one, reasons=(last[one.id],)) for one in queue]
 
 

@@ -124,7 +124,8 @@ def _mail_log_explained(text: str) -> object:
 
 def _queues(text: str) -> object:
     now = datetime.datetime(2026, 11, 20, tzinfo=datetime.UTC)
-    return _mail_log.reasons([*_mail_log.parse_postqueue(text), *_mail_log.parse_exim_queue(text, now)])
+    smtpd = _mail_log.parse_smtpctl_queue(text)
+    return _mail_log.reasons([*_mail_log.parse_postqueue(text), *_mail_log.parse_exim_queue(text, now), *smtpd])
 
 
 def _content(text: str) -> object:
@@ -606,6 +607,7 @@ PARSERS: dict[str, Parser] = {
         (
             '{"queue_id": "18F891AA7F9", "arrival_time": 1795176000, "recipients": [{"delay_reason": "x"}]}\n',
             " 4m   332 1vOxyz-00000001abc-2def <a@b.example>\n          c@d.example\n",
+            "83c95f296da6735f|inet4|mta|hold|a@b.example|c@d.example|c@d.example|1795953600|1796299200|0|0|pending|340|450 x\n",
         ),
         ("null", "[]", "{}", "1e400", "-1", "9" * 30, "??", "*** frozen ***", "[" * 2000),
     ),

@@ -165,6 +165,10 @@ def test_exim_s_queue_with_reasons_of_its_log() -> None:
     ]
     known = ml.events([ml.Line(NOON, "", EXIM_DEFERRED)])
     assert [one.reasons for one in ml.with_reasons(queue, known)] == [("Connection refused",), (), ()]
+    waits = "1vOxyz-00000001abc-2def == a@example.net R=r T=t defer (-54): retry time not reached for any host"
+    later = ml.events([ml.Line(NOON, "", EXIM_DEFERRED), ml.Line(NOON + timedelta(hours=1), "", waits)])
+    assert ml.with_reasons(queue[:1], later)[0].reasons == ("Connection refused",)
+    assert ml.with_reasons(queue[:1], later[1:])[0].reasons == ("retry time not reached for any host",)
 
 
 def test_reasons_that_differ_in_addresses_alone_are_one() -> None:

@@ -254,6 +254,7 @@ SEED = (
      " Unauthenticated email from sender.example is not accepted due to\n    domain's 550-5.7.26 DMARC policy. (in reply to end of DATA command))"),
     ("unauthenticated", "Diagnostic-Code: smtp; 550-5.7.26 This mail has been blocked because the sender is\n 550 5.7.26 unauthenticated."),
     ("lost_connection", "lost connection with mx.dkim.example[192.0.2.1] while sending MAIL FROM"),
+    ("not_yet", "retry time not reached for any host"),
     ("bad_port", "fatal: garbage after numerical service in server description: [192.0.2.1]:25x"),
 )  # fmt: skip
 
