@@ -9,6 +9,7 @@ import email
 import html
 import quopri
 from collections.abc import Iterator
+from email.errors import MissingHeaderBodySeparatorDefect, MultipartInvariantViolationDefect
 from email.message import EmailMessage
 from email.policy import default
 
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from postmaster_restricted_list.footer import plan
 from postmaster_restricted_list.message import Incoming, Outgoing, Style, UnusableError
-from postmaster_restricted_list.mime import MimeError, edited, parse
+from postmaster_restricted_list.mime import MimeError, edited, is_broken, parse
 from postmaster_restricted_list.secret import token_file
 
 FOOTER = "Sent by Zoë <z@corp.example>.\nGet no more: https://lists.example/u?a=1&b=2"
@@ -273,6 +274,15 @@ def test_headers(head: str, expected: dict[str, str | None]) -> None:
         == len(copy.get_all("From", []))
         == 1
     )
+
+
+def test_a_multipart_whose_parts_python_misses_is_not_broken() -> None:
+    """As Debian 12's does, where it is given the header alone."""
+    fields = email.message_from_string("Content-Type: multipart/mixed\n\n")
+    fields.defects = [MultipartInvariantViolationDefect()]
+    assert not is_broken(fields)
+    fields.defects += [MissingHeaderBodySeparatorDefect()]
+    assert is_broken(fields)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from email.message import Message
 from email.utils import collapse_rfc2231_value
 from typing import Any
 
-from .mime import Edit, Part, decoded, edited, lines, parse
+from .mime import Edit, Part, decoded, edited, is_broken, lines, parse
 
 LINE = 998  # RFC 5322 section 2.1.1
 _TEXT = ("text/plain", "text/html")
@@ -94,7 +94,7 @@ def _is_mixed(part: Part) -> bool:
 
 def _texts(raw: bytes, part: Part) -> list[tuple[Part, str]] | None:
     """The texts of which each reader sees one; None where somebody would see none."""
-    if part.defects or part.fields.get_content_disposition() == "attachment":
+    if is_broken(part.fields) or part.fields.get_content_disposition() == "attachment":
         return None
     if part.kind in _TEXT:
         text = decoded_text(raw, part)

@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.errors import HeaderParseError, MessageDefect
+from email.errors import HeaderParseError
 from email.header import Header, decode_header, make_header
 from email.message import Message
 from email.utils import format_datetime, formataddr, getaddresses, parseaddr, parsedate_to_datetime
@@ -73,7 +73,7 @@ class Incoming:
         raw = _NEWLINE.sub(b"\r\n", raw)
         body = mime.body_of(raw)
         fields: Message = mime.HEADERS.parsebytes(raw[:body])
-        if any(isinstance(one, MessageDefect) for one in fields.defects):
+        if mime.is_broken(fields):
             raise UnusableError("its header cannot be read")
         name, sender = _author(fields)
         content = mime.lines(fields, only="content-") + b"\r\n" + raw[body:]

@@ -11,7 +11,7 @@ import binascii
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from email.errors import MessageDefect
+from email.errors import MultipartInvariantViolationDefect
 from email.message import Message
 from email.parser import BytesHeaderParser
 
@@ -57,11 +57,6 @@ class Part:
         """Its media type, such as text/plain, in lower case."""
         return self.fields.get_content_type()
 
-    @property
-    def defects(self) -> list[MessageDefect]:
-        """What is wrong with its header."""
-        return self.fields.defects
-
     def walk(self) -> Iterator[Part]:
         """It and all within it."""
         yield self
@@ -103,6 +98,12 @@ def _entity(raw: bytes, start: int, end: int, depth: int, opening: int = 0, clos
         if mark.end() + 2 <= stop
     )
     return Part(start, body, end, fields, children, opening, closing, last)
+
+
+def is_broken(fields: Message) -> bool:
+    """Whether a header cannot be read as it stands."""
+    # Python before 3.11.4 misses the parts of a multipart of which it was given the header alone.
+    return any(not isinstance(one, MultipartInvariantViolationDefect) for one in fields.defects)
 
 
 def body_of(raw: bytes, start: int = 0, end: int | None = None) -> int:

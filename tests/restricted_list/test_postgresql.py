@@ -1,0 +1,80 @@
+# SPDX-FileCopyrightText: 2026 The postmaster.mail authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The same on PostgreSQL, where this machine has its programs."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from postmaster_restricted_list.store import BusyError
+
+from .conftest import ANNA, World, eventually, mail
+
+FOLDERS = [*sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True), os.environ.get("PATH", "")]
+
+
+@pytest.fixture
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server that only this test knows, on a socket."""
+    initdb = shutil.which("initdb", path=os.pathsep.join(FOLDERS))
+    if initdb is None:
+        pytest.skip("no PostgreSQL here")
+    folder = tmp_path_factory.mktemp("pg")
+    user = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    if os.geteuid() == 0:  # it does not run as root
+        for one in (folder, *list(folder.parents)[:3]):
+            one.chmod(0o755)
+        shutil.chown(folder, user.pw_uid, user.pw_gid)
+    as_user = {"user": user.pw_uid, "group": user.pw_gid} if os.geteuid() == 0 else {}
+    subprocess.run(
+        [initdb, "-D", folder / "data", "-U", "list", "--auth=trust", "-E", "UTF8"],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+        **as_user,
+    )
+    words = ["-D", folder / "data", "-k", folder, "-c", "listen_addresses="]
+    server = subprocess.Popen(
+        [Path(initdb).parent / "postgres", *words], cwd=folder, stderr=subprocess.DEVNULL, **as_user
+    )
+    eventually((folder / ".s.PGSQL.5432").exists, "PostgreSQL")
+    yield f"postgresql+psycopg://list@/postgres?host={folder}"
+    server.send_signal(signal.SIGINT)  # without waiting for clients
+    server.wait(60)
+
+
+def test_a_mail_goes_out_once(world: World, database: str) -> None:
+    world.data["database"] = database
+    eventually(lambda: _answers(world), "the database")
+    token = world.token()
+    raw = mail(token)
+    with world.running():
+        assert world.send(raw)[0] == (250, "2.0.0 it goes out to 2 recipients")
+        assert world.send(raw)[0] == (250, "2.0.0 it goes out already")
+        assert world.send(mail(token, subject="Again"))[0] == (550, "5.7.1 the token has been used: ask for a new one")
+        eventually(lambda: world.relay.notices(ANNA), "the notice")
+        with pytest.raises(BusyError, match="^another process sends from this database$"):
+            world.store.alone()
+    assert Counter(one.recipient for one in world.relay.copies()) == {"one@a.example": 1, "two@b.example": 1}
+    world.store.opt_out("one@a.example")
+    world.store.opt_out("one@a.example")
+    assert world.store.opted_out() == {"one@a.example"}
+    assert [outcome.sent for *dummy, outcome in world.store.outcomes()] == [2]
+    assert world.store.waiting(time.time(), 9) == []
+
+
+def _answers(world: World) -> bool:
+    try:
+        world.store.opted_out()
+    except Exception:
+        return False
+    return True
