@@ -558,12 +558,11 @@ def test_a_line_without_end_is_cut() -> None:
 def test_the_command_port_streams_and_ends_what_nobody_reads() -> None:
     runner = Runner()
     stream = runner.stream(["sh", "-c", "echo one; echo two >&2; exit 3"])
-    pieces = []
-    try:
+    pieces = [next(stream)]
+    with pytest.raises(StopIteration) as end:
         while True:
             pieces.append(next(stream))
-    except StopIteration as end:
-        result = end.value
+    result = end.value.value
     assert (b"".join(pieces), result.code, result.stderr) == (b"one\n", 3, "two\n")
     endless = runner.stream(["yes"])
     assert next(endless).startswith(b"y\n")
