@@ -79,9 +79,7 @@ def _step(folder: Path, scenario: str, labs: SimpleQueue[int | None], *, full: b
     return Step(name, action, env, junit=junit, announce=True)
 
 
-def _in_a_lab(
-    labs: SimpleQueue[int | None], scenario: str, notes: Path, *, timeout: float
-) -> Callable[[Shell], None]:
+def _in_a_lab(labs: SimpleQueue[int | None], scenario: str, notes: Path, *, timeout: float) -> Callable[[Shell], None]:
     """An action that runs a scenario in a lab that no other one uses meanwhile."""
 
     def action(shell: Shell) -> None:
