@@ -231,9 +231,13 @@ def _judge_policy(view: View, answer: HttpsAnswer) -> Iterator[Found]:
         seen = f"the policy's type is {answer.content_type or 'missing'}, not text/plain"
         yield Found("W", seen, "serve it as text/plain", where, "RFC 8461 3.2")
     try:
-        MtaStsPolicy.parse(answer.body.decode("utf-8"))
+        policy = MtaStsPolicy.parse(answer.body.decode("utf-8"))
     except (MtaStsError, UnicodeDecodeError) as err:
         yield Found("F", str(err), "correct the policy file", where, "RFC 8461 3.2")
+        return
+    if policy.has_blanks:
+        seen = "the policy has an empty line: senders read past it, and none has to"
+        yield Found("W", seen, "delete it", where, "RFC 8461 3.2")
 
 
 def mta_sts_match(view: View) -> Iterator[Found]:

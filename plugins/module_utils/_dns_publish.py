@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _files
-from ansible_collections.postmaster.mail.plugins.module_utils._dns import DnsError, check_name, is_under
+from ansible_collections.postmaster.mail.plugins.module_utils._dns import (
+    DnsError,
+    check_name,
+    is_under,
+    txt_value,
+)
 from ansible_collections.postmaster.mail.plugins.module_utils._dns_client import (
     Answer,
     DnsServer,
@@ -34,6 +39,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._dns_watch import 
 from ansible_collections.postmaster.mail.plugins.module_utils._record import Record
 
 MAX_TTL = 2**31 - 1  # RFC 2181 section 8
+TARGETED = ("CNAME", "DNAME", "MX", "NS", "PTR", "SRV")  # the last field of their data is a name
 BESIDE_CNAME = ("A", "AAAA", "MX", "TXT")  # what most often stands where a CNAME shall go
 FRAGMENT_HEADER = "; Written by Ansible (postmaster.mail.dns_records). Include it from the zone.\n"
 
@@ -74,7 +80,7 @@ def _one_wanted(index: int, item: Mapping[str, Any], state: str) -> Wanted:
         raise DnsError(f"{where} ({name}): the ttl {ttl} is not between 0 and {MAX_TTL} seconds (RFC 2181 section 8)")
     if value is not None and rdtype != "TXT":
         raise DnsError(f"{where} ({name}): value is for TXT records only; give rdata for {rdtype}")
-    if not str(rdata or value or "").isascii():
+    if not f"{rdata or ''}{value or ''}".isascii():
         raise DnsError(f"{where} ({name} {rdtype}) is not ASCII; write the other octets as \\DDD in rdata")
     if present and not (rdata or value is not None):
         raise DnsError(f"{where} ({name} {rdtype}) has no data; give rdata, or value for TXT")
@@ -85,9 +91,24 @@ def _one_wanted(index: int, item: Mapping[str, Any], state: str) -> Wanted:
     else:
         record = Record(name, rdtype, ttl, "")
     try:
-        return Wanted(normalise(record), present)
+        found = Wanted(normalise(record), present)
+        _check_meant(found, value)
     except DnsError as err:
         raise DnsError(f"{where}: {err}") from err
+    return found
+
+
+def _check_meant(wanted: Wanted, value: object) -> None:
+    """Refuse what can be read and is not meant: a name that is cut short, a ``value`` that the data do not say."""
+    record = wanted.record
+    target = record.rdata.rpartition(" ")[2]
+    if wanted.present and record.type in TARGETED and target != "." and "." not in target[:-1]:
+        raise DnsError(
+            f"{record.name} {record.type} {record.rdata!r} names a top-level domain; write names in full, such as "
+            f"{target}example.org."
+        )
+    if value is not None and record.rdata and txt_value(record.rdata) != str(value).encode("ascii"):
+        raise DnsError(f"{record.name} {record.type} has a value that is not what its rdata says; give one of them")
 
 
 def publish(

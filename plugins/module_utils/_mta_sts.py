@@ -93,7 +93,7 @@ class MtaStsPolicy:
     """The file at ``https://mta-sts.`` + domain + ``/.well-known/mta-sts.txt`` (section 3.2).
 
     ``mx`` are host names in lower case, ``*.`` in front stands for one label; ``max_age`` is in seconds.
-    ``repeated`` names fields whose later values readers ignore.
+    ``repeated`` names fields whose later values readers ignore, ``has_blanks`` tells of empty lines, which they skip.
     """
 
     mode: str
@@ -101,6 +101,7 @@ class MtaStsPolicy:
     max_age: int = MAX_AGE_ADVISED
     extensions: tuple[tuple[str, str], ...] = ()
     repeated: tuple[str, ...] = field(default=(), compare=False)
+    has_blanks: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -120,6 +121,8 @@ class MtaStsPolicy:
     def problems(self) -> tuple[str, ...]:
         """What is allowed by the grammar and wrong or of little use all the same."""
         found = [f"{name} stands twice and counts the first time only (section 3.2)" for name in self.repeated]
+        if self.has_blanks:
+            found.append("it has an empty line: senders read past that, and none has to (section 3.2)")
         if self.max_age > MAX_AGE_LIMIT:
             found.append(f"max_age {self.max_age} exceeds the limit of {MAX_AGE_LIMIT} seconds (section 3.2)")
         elif self.max_age < 86400 and self.mode != "none":
@@ -141,7 +144,9 @@ class MtaStsPolicy:
         mx: list[str] = []
         extensions: list[tuple[str, str]] = []
         repeated: list[str] = []
-        for position, line in _lines(text):
+        lines = _lines(text)
+        written = [(position, line) for position, line in lines if line.strip(" \t")]
+        for position, line in written:
             name, value = _policy_field(line, position)
             if name == "mx":
                 mx.append(_pattern(value, position))
@@ -154,7 +159,8 @@ class MtaStsPolicy:
         for name in ("version", "mode", "max_age"):
             if name not in single:
                 raise MtaStsError(name, len(text), f"a policy has a field {name} (section 3.2)")
-        return cls(single["mode"], tuple(mx), int(single["max_age"]), tuple(extensions), tuple(repeated))
+        has_blanks = len(written) < len(lines)
+        return cls(single["mode"], tuple(mx), int(single["max_age"]), tuple(extensions), tuple(repeated), has_blanks)
 
 
 def _lines(text: str) -> list[tuple[int, str]]:

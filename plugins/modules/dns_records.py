@@ -89,6 +89,7 @@ options:
       value:
         description:
           - Content of a TXT record, without quotes, instead of O(records[].rdata). It is split into strings as needed.
+          - Where both are given, both must say the same.
         type: str
       strings:
         description: Not used; allowed so that returned records can be given as they are.

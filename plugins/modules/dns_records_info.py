@@ -53,7 +53,9 @@ options:
           - With O(records[].state=absent) it may be left out to mean all records of the name and type.
         type: str
       value:
-        description: Content of a TXT record, without quotes, instead of O(records[].rdata).
+        description:
+          - Content of a TXT record, without quotes, instead of O(records[].rdata).
+          - Where both are given, both must say the same.
         type: str
       strings:
         description: Not used; allowed so that returned records can be given as they are.

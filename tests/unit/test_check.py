@@ -476,6 +476,7 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("mtasts.dns+policy", "F", "status 301", "without a redirect", lambda w: https(w, status=301)),
     ("mtasts.dns+policy", "W", "text/html", "text/plain", lambda w: https(w, content_type="text/html")),
     ("mtasts.dns+policy", "F", "a policy has a field mode", "correct the policy file", lambda w: https(w, body=b"version: STSv1\n")),
+    ("mtasts.dns+policy", "W", "has an empty line", "delete it", lambda w: https(w, body=(world.POLICY + "\r\n").encode())),
     ("mtasts.match", "F", "names no mx.example.org", "add mx: mx.example.org", lambda w: sts_for(w, "other.example.org")),
     ("mtasts.match", "W", "mode: testing protects nothing", "enforce", lambda w: https(w, body=world.POLICY.replace("enforce", "testing").encode())),
     ("mtasts.match", "W", "less than a day", "max_age", lambda w: https(w, body=world.POLICY.replace("1209600", "600").encode())),

@@ -263,6 +263,15 @@ def test_records_are_compared_in_canonical_form(record: Record, expected: str) -
         ({"name": "a.test", "type": "SOA", "rdata": "a. b. 1 2 3 4 5"}, "not for this module"),
         ({"name": "a.test", "type": "ANY", "rdata": "x"}, "not for this module"),
         ({"name": "a.test", "type": "A"}, "has no data"),
+        (
+            {"name": "a.test", "type": "MX", "rdata": "10 mx"},
+            "a.test. MX '10 mx.' names a top-level domain; write names in full, such as mx.example",
+        ),
+        ({"name": "a.test", "type": "CNAME", "rdata": "www"}, "names a top-level domain"),
+        (
+            {"name": "a.test", "type": "TXT", "rdata": '"a" "b"', "value": "a b"},
+            "a value that is not what its rdata says; give one of them",
+        ),
         ({"name": "a.test", "type": "MX", "value": "x"}, "value is for TXT records only"),
         ({"name": "a.test", "type": "A", "rdata": "192.0.2.1", "ttl": -1}, "the ttl -1"),
         ({"name": "a.test", "type": "TXT", "value": "\u00e4"}, "is not ASCII"),
@@ -273,6 +282,20 @@ def test_records_are_compared_in_canonical_form(record: Record, expected: str) -
 def test_bad_records_are_named(item: dict[str, Any], message: str) -> None:
     with pytest.raises(DnsError, match=message):
         wanted([item])
+
+
+@pytest.mark.parametrize(
+    ("item", "rdata"),
+    [
+        ({"name": "a.test", "type": "MX", "rdata": "10 mx.test"}, "10 mx.test."),
+        ({"name": "a.test", "type": "MX", "rdata": "0 ."}, "0 ."),
+        ({"name": "_x._tcp.a.test", "type": "SRV", "rdata": "0 0 0 ."}, "0 0 0 ."),
+        ({"name": "a.test", "type": "TXT", "rdata": '"a" " b"', "value": "a b"}, '"a" " b"'),
+        ({"name": "a.test", "type": "MX", "rdata": "10 mx.", "state": "absent"}, "10 mx."),
+    ],
+)
+def test_records_that_are_meant_as_they_are_written(item: dict[str, Any], rdata: str) -> None:
+    assert wanted([item])[0].record.rdata == rdata
 
 
 def test_bad_names_are_named() -> None:
