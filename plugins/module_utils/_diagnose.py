@@ -88,6 +88,7 @@ class Request:
     hours: int = 24
     limit: int = 5
     queue_age: int = 3600
+    timeout: float = 10
     queue_id: str = ""
     log_recipient: str = ""
     gateway_log: tuple[str, ...] = ()

@@ -43,6 +43,9 @@ class Host(Protocol):
     def hidden(self, text: str) -> str: ...
 
 
+LONGEST = 3600  # seconds for one answer
+
+
 def validate(request: dg.Request) -> None:
     """Raises :class:`_diagnose.DiagnoseError` for the first thing in ``request`` that makes no sense."""
     if request.port and not 1 <= request.port <= 65535:
@@ -59,6 +62,8 @@ def validate(request: dg.Request) -> None:
         if getattr(request, name) < low:
             option = {"hours": "log_hours", "limit": "log_limit"}.get(name, name)
             raise dg.DiagnoseError(f"{option}: {getattr(request, name)} is too small: give {low} or more")
+    if not 0 < request.timeout <= LONGEST:
+        raise dg.DiagnoseError(f"timeout: {request.timeout:g} seconds cannot be waited: give more than 0, up to {LONGEST}")
 
 
 def examine(request: dg.Request, host: Host) -> dg.Report:

@@ -87,12 +87,16 @@ def incompatible(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain of ours: its rules, without ``-A`` and its name, and the rule that leads to it from ``hook``."""
+    """A chain of ours: its rules, without ``-A`` and its name, and the rule that leads to it from ``hook``.
+
+    Such rules in ``elsewhere``, which may be empty, are from before.
+    """
 
     table: str
     name: str
     hook: str
     jump: str
+    elsewhere: str = ""
 
     def is_jump(self, found: Sequence[str]) -> bool:
         """Whether the words of a rule of the hook lead here."""
@@ -182,9 +186,9 @@ class Ruleset:
     def _is_so(self, chain: Chain, rules: Sequence[str]) -> bool:
         there = self.rules(chain.table, chain.name)
         declared = self.has_chain(chain.table, chain.name)
-        jumps = jumps_of(self, chain)
-        if not rules:
-            return not (there or declared or jumps)
+        jumps, former = jumps_of(self, chain), former_jumps_of(self, chain)
+        if not rules or former:
+            return not (there or declared or jumps or former)
         return declared and all_same(there, rules) and all_same(jumps, [chain.jump])
 
     def _take_out(self, chain: Chain, *, stays: bool) -> bool:
@@ -195,11 +199,11 @@ class Ruleset:
             line = _plain(self.lines[number])
             if line.startswith((f":{chain.name} ", f"-A {chain.name} ")):
                 self.lines[number] = ""
-            elif line.startswith(f"-A {chain.hook} "):
-                rule = line[len(f"-A {chain.hook} ") :]
+            elif line.startswith((f"-A {chain.hook} ", f"-A {chain.elsewhere} ")):
+                dummy, hook, rule = line.split(" ", 2)
                 if not chain.is_jump(words(rule)):
                     continue
-                if stays and not jumped and same(rule, chain.jump):
+                if stays and not jumped and hook == chain.hook and same(rule, chain.jump):
                     jumped = True
                 else:
                     self.lines[number] = ""
@@ -235,7 +239,16 @@ class Ruleset:
 
 def jumps_of(ruleset: Ruleset, chain: Chain) -> list[str]:
     """The rules of the hook that lead to a chain."""
-    found = ruleset.rules(chain.table, chain.hook)
+    return _jumps(ruleset, chain, chain.hook)
+
+
+def former_jumps_of(ruleset: Ruleset, chain: Chain) -> list[str]:
+    """The rules that lead to a chain from where it used to be asked."""
+    return _jumps(ruleset, chain, chain.elsewhere) if chain.elsewhere else []
+
+
+def _jumps(ruleset: Ruleset, chain: Chain, hook: str) -> list[str]:
+    found = ruleset.rules(chain.table, hook)
     return [rule for rule in found if chain.name in rule and chain.is_jump(words(rule))]
 
 
@@ -262,8 +275,10 @@ def _chain_lines(ruleset: Ruleset, chain: Chain, rules: Sequence[str]) -> list[s
     declared = ruleset.has_chain(chain.table, chain.name)
     right = [rule for rule in jumps_of(ruleset, chain) if same(rule, chain.jump)]
     leaving = [rule for rule in jumps_of(ruleset, chain) if not same(rule, chain.jump)]
-    leaving += right[1:] if rules else right
+    if len(right) > 1 or not rules:  # of several the first would be taken out, and the last need not be asked in time
+        leaving, right = [*leaving, *right], []
     lines = [f"-D {chain.hook} {rule}" for rule in leaving]
+    lines += [f"-D {chain.elsewhere} {rule}" for rule in former_jumps_of(ruleset, chain)]
     if rules:
         if not declared or not all_same(there, rules):
             lines += [f":{chain.name} - [0:0]", *(f"-A {chain.name} {rule}" for rule in rules)]

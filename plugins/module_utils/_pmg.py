@@ -224,6 +224,20 @@ def check_text(what: str, text: str) -> str:
     return text.strip()
 
 
+def check_latin(what: str, text: str) -> str:
+    """A text of Latin-1 alone, without control characters. Raises :class:`PmgError`.
+
+    The gateway reads its files as bytes: one letter beyond comes back as several others, and with it, in a section, all
+    that are not ASCII.
+    """
+    plain = check_text(what, text)
+    try:
+        plain.encode("latin-1")
+    except UnicodeError:
+        raise PmgError(f"{what} has letters beyond Latin-1, which the gateway would garble: write others") from None
+    return plain
+
+
 # -- the plan -----------------------------------------------------------------------------------
 
 

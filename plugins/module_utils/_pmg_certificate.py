@@ -77,14 +77,19 @@ def held_of(listed: Iterable[Mapping[str, Any]], kind: str) -> Held | None:
             return Held(
                 str(entry["fingerprint"]).replace(":", "").lower(),
                 frozenset(str(name).lower() for name in entry.get("san") or []),
-                str(entry.get("subject") or ""),
-                str(entry.get("issuer") or ""),
+                _name(str(entry.get("subject") or "")),
+                _name(str(entry.get("issuer") or "")),
                 datetime.fromtimestamp(int(entry["notbefore"]), UTC),
                 datetime.fromtimestamp(int(entry["notafter"]), UTC),
             )
         except (KeyError, TypeError, ValueError, OverflowError, OSError):
             raise PmgError(f"the gateway's certificate for {kind} cannot be read: look at it on the gateway") from None
     return None
+
+
+def _name(text: str) -> str:
+    """A name that OpenSSL writes ``/C=US/O=One/CN=Two``, as it is written elsewhere (RFC 4514)."""
+    return ",".join(reversed(re.split(r"/(?=[A-Za-z0-9.]+=)", text)[1:])) or text
 
 
 # -- one's own ----------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def items_of(kind: Kind, option: str, given: Iterable[Any], read: Callable[[Any]
 def comment_of(one: Mapping[str, Any]) -> dict[str, str]:
     """The comment, if one is given; raises :class:`PmgError`."""
     comment = one.get("comment")
-    return {} if comment is None else {"comment": _pmg.check_text("the comment", comment)}
+    return {} if comment is None else {"comment": _pmg.check_latin("the comment", comment)}
 
 
 def keep(kind: Kind, items: Sequence[Item], params: Mapping[str, Any], api: Api, *, check_mode: bool) -> dict[str, Any]:

@@ -12,7 +12,12 @@ from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg import Change, Item, Kind, PmgError, plan
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Api, Interrupted
-from ansible_collections.postmaster.mail.plugins.module_utils._pmg_sections import SectionChange, change
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_sections import (
+    SectionChange,
+    change,
+    check_version,
+    since,
+)
 
 # Seconds before each look at what became of a request whose answer was lost; concurrent writers make that happen.
 WAITS = (1, 3, 9)
@@ -90,6 +95,9 @@ def configure(
 
     Each is read before it is written, and written only if nobody has changed it since; else it is read again.
     """
+    if newer := since(wanted):  # before anything is written
+        about = api.get("/version")
+        check_version(newer, str(about.get("version") or "") if isinstance(about, dict) else "")
     done: list[SectionChange] = []
     for section, options in wanted.items():
         waits, found = iter(WAITS), None

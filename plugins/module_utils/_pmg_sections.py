@@ -9,11 +9,12 @@ option that is not set counts as its default.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.postmaster.mail.plugins.module_utils._pmg import PmgError, check_text, host
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg import PmgError, check_latin, host
 
 # Name, kind, default (- for none), limits or choices.
 _TABLE = {
@@ -119,6 +120,15 @@ _TABLE = {
 NOT_HERE = {
     ("admin", "dkim_selector"): "the gateway signs all mail with it at once, whether DNS has its key or not",
 }
+# What came after 8.2: an option, or one of its values, and with which version.
+_SINCE = {
+    ("mail", "accept-broken-mime", ""): "9.0.4",
+    ("mail", "log-headers", ""): "9.0.10",
+    ("mail", "queue-lifetime", ""): "9.0.10",
+    ("admin", "consent-text", ""): "9.0.10",
+    ("spamquar", "viewimages", "on-demand"): "9.0.8",
+    ("virusquar", "viewimages", "on-demand"): "9.0.8",
+}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -169,7 +179,7 @@ def read(section: str, given: Mapping[str, Any]) -> dict[str, str]:
 def _text(what: str, option: Option, value: Any) -> str:
     if isinstance(value, (dict, list)):
         raise PmgError(f"{what} is a list or a dictionary: give one value")
-    text = check_text(what, str(value))
+    text = check_latin(what, str(value))
     if option.kind == "bool":
         if text.lower() in (*_TRUE, *_FALSE):
             return str(int(text.lower() in _TRUE))
@@ -197,6 +207,26 @@ def _number(what: str, option: Option, text: str) -> str:
     if int(text) < lowest or any(int(text) > limit for limit in highest):
         raise PmgError(f"{what}: {text} is out of range: from {lowest}" + (f" to {highest[0]}" if highest else " on"))
     return str(int(text))
+
+
+def since(wanted: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What of the wanted options is not known to every release, and with which version it came."""
+    return {
+        f"{section}.{name}{': ' + value if value else ''}": version
+        for (section, name, value), version in _SINCE.items()
+        if (text := wanted.get(section, {}).get(name)) and value in ("", text)
+    }
+
+
+def check_version(newer: Mapping[str, str], version: str) -> None:
+    """Raise :class:`PmgError` for what came after a version; ``newer`` is what :func:`since` returned."""
+    for what, came in newer.items():
+        if _numbers(version) < _numbers(came):
+            raise PmgError(f"{what} came with version {came}, and the gateway has {version}: leave it out, or upgrade it")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version.partition("~")[0]))
 
 
 def change(section: str, present: Mapping[str, Any], wanted: Mapping[str, str]) -> SectionChange | None:

@@ -18,7 +18,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._pmg import (
     Item,
     Kind,
     PmgError,
-    check_text,
+    check_latin,
     domain_key,
 )
 
@@ -64,10 +64,10 @@ def userid(text: str) -> str:
             f"{text!r} is no user: write name@pmg, the name without spaces, colons, slashes and @, "
             f"and not longer than {USERID_LIMIT} in all"
         )
-    check_text("the user's name", plain)
+    check_latin(f"the user's name {plain!r}", plain)
     if plain.startswith("#"):
         raise PmgError(f"{text!r} begins with #, which the gateway would take for a comment: choose another name")
-    return _latin("the user's name", "root@pam" if plain == "root@pmg" else plain)
+    return "root@pam" if plain == "root@pmg" else plain
 
 
 def read(one: Mapping[str, Any], *, absent: bool = False) -> Item:
@@ -100,19 +100,8 @@ def _check_secrets(key: str, secrets: Mapping[str, str]) -> None:
         )
 
 
-def _latin(what: str, text: str) -> str:
-    try:
-        text.encode("latin-1")
-    except UnicodeError:
-        raise PmgError(
-            f"{what} {text!r} has letters beyond Latin-1, which the gateway would garble: write others"
-        ) from None
-    return text
-
-
 def _line(what: str, text: Any) -> str:
-    plain = check_text(what, str(text))
-    return _latin(what, plain)
+    return check_latin(what, str(text))
 
 
 def _field(what: str, text: Any) -> str:

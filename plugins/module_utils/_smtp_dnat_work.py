@@ -8,8 +8,9 @@ Nothing is written here: each piece of work knows how to test itself and how to 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _files, _iptables, _nftables
@@ -105,7 +106,7 @@ def _kernel(call: Call, backend: str, version: int, ruleset: Ruleset, *, docker:
     adopted = by_hand if call.asked.adopt else []
     before, after = _before_and_after(call, version, ruleset, adopted, docker=docker)
     gone = [("nat", "PREROUTING", rule) for rule, dummy in adopted]
-    wanted = [(rules.IPTABLES_CHAINS[name], after[name]) for name in _minded(call.asked, docker)]
+    wanted = [(_chain(name, ruleset, version), after[name]) for name in _minded(call.asked, docker)]
     lines = _iptables.restore_lines(ruleset, wanted, gone)
     return Work(
         f"{backend}, IPv{version}",
@@ -127,14 +128,14 @@ def _file(call: Call, backend: str, version: int, *, docker: bool) -> Work:
         before, after = _before_and_after(call, version, ruleset, adopted, docker=docker, saved=True)
         ruleset.remove("nat", "PREROUTING", [rule for rule, dummy in adopted])
         for name in _minded(call.asked, docker):
-            ruleset.keep(rules.IPTABLES_CHAINS[name], after[name])
+            ruleset.keep(_chain(name, ruleset, version), after[name])
     except _iptables.IptablesError as err:
         raise SmtpDnatError(f"{path}: {err}, so it is not loaded at boot: repair it first") from err
     made = str(ruleset)
 
     def test() -> None:
         try:
-            call.firewall.restore(backend, version, made, test=True, flush=True)
+            call.firewall.restore(backend, version, _as_loaded(made), test=True, flush=True)
         except CommandError as err:
             raise SmtpDnatError(f"{path} would not be loaded at boot: {err}") from err
 
@@ -148,6 +149,21 @@ def _file(call: Call, backend: str, version: int, *, docker: bool) -> Work:
         changed=made != text,
         path=path,
     )
+
+
+def _as_loaded(text: str) -> str:
+    """The text of a file with the chains that ufw makes before it loads it."""
+    known = set(re.findall(r"^:(\S+)", text, re.MULTILINE))
+    named = dict.fromkeys(re.findall(r"^-A .* -[jg] (ufw6?-\S+)", text, re.MULTILINE))
+    made = "".join(f":{name} - [0:0]\n" for name in named if name not in known)
+    return re.sub(r"^\*filter\n", f"*filter\n{made}", text, count=1, flags=re.MULTILINE)
+
+
+def _chain(name: str, ruleset: Ruleset, version: int) -> _iptables.Chain:
+    """A chain of ours, asked in time: ufw loads its file when its own jumps are there, of which some end all."""
+    chain = rules.IPTABLES_CHAINS[name]
+    ufw = f"ufw{'6' if version == 6 else ''}-before-{chain.hook.lower()}"
+    return replace(chain, hook=ufw, elsewhere=chain.hook) if ruleset.has_chain(chain.table, ufw) else chain
 
 
 def _before_and_after(

@@ -241,6 +241,7 @@ def build_request(params: dict[str, Any]) -> Request:
         hours=params["log_hours"],
         limit=params["log_limit"],
         queue_age=params["queue_age"],
+        timeout=params["timeout"],
         gateway_log=tuple(params["gateway_log"]),
         client=tuple(params["client"]),
         **{name: (params[name] or "").strip() for name in texts},

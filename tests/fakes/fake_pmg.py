@@ -53,6 +53,7 @@ class Words:
     wrapped: bool = False
 
 
+NEW_IN_9 = ("accept-broken-mime", "log-headers", "queue-lifetime", "consent-text")
 SECTIONS = ("mail", "admin", "spam", "spamquar", "virusquar", "clamav")
 
 
@@ -170,7 +171,7 @@ class FakePmg:
             return barred
         given = {**params, **named}
         twice = {name: "duplicate parameter (already defined in URI)" for name in params if name in named}
-        if wrong := twice or self._violations(entry, given):
+        if wrong := twice or {**self._violations(entry, given), **self._too_new(entry, given)}:
             failed = "Parameter verification failed."
             return Said(400, failed, {"data": None, "errors": wrong, "message": f"{failed}\n"})
         writes = method != "GET" and entry["path"] != "/access/ticket"
@@ -209,6 +210,15 @@ class FakePmg:
                     wrong[name] = MISSING
             elif complaint := _complaint(rule, given[name]):
                 wrong[name] = complaint
+        return wrong
+
+    def _too_new(self, entry: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
+        """What the schema of release 9 has, and 8 has not."""
+        if not self.release.startswith("8.") or not entry["path"].startswith("/config/"):
+            return {}
+        wrong = {name: UNKNOWN for name in NEW_IN_9 if name in given}
+        if given.get("viewimages") == "on-demand":
+            wrong["viewimages"] = "type check ('boolean') failed - got 'on-demand'"
         return wrong
 
     # -- who asks -------------------------------------------------------------------------------
@@ -280,7 +290,7 @@ class FakePmg:
         leaving = [name for name in given.pop("delete", "").split(",") if name]
         if any("\n" in str(value) for value in given.values()):
             return died(f"{failed}property contains a line feed")
-        changed = {**self.sections[section], **{name: _as_shown(value) for name, value in given.items()}}
+        changed = {**self.sections[section], **{name: _as_shown(_as_stored(value)) for name, value in given.items()}}
         self.sections[section] = {k: v for k, v in changed.items() if v != "" and k not in leaving}
         return good()
 
@@ -297,7 +307,7 @@ class FakePmg:
         if method == "DELETE":
             del entries[key]
         else:
-            entries[key] = {**entries.get(key, {}), **given}
+            entries[key] = {**entries.get(key, {}), **{name: _as_stored(value) for name, value in given.items()}}
         return good()
 
     @staticmethod
@@ -424,6 +434,13 @@ def _is_domain_or_email(text: str) -> bool:
 def _as_shown(value: Any) -> Any:
     """Numbers and truth come back as numbers, whatever they came as."""
     return int(value) if isinstance(value, bool) or re.fullmatch(r"-?\d+", str(value)) else value
+
+
+def _as_stored(value: Any) -> Any:
+    """What is read back of a file that Perl writes in UTF-8 where Latin-1 does not do, and always reads as bytes."""
+    if isinstance(value, str) and not all(ord(char) < 256 for char in value):
+        return value.encode().decode("latin-1")
+    return value
 
 
 def _is_email(text: str) -> bool:

@@ -373,6 +373,10 @@ def test_what_could_not_be_seen_is_said() -> None:
         ({"queue_id": "-x"}, "queue_id: '-x' is no id of a queue: take it from postqueue -p or exim4 -bp"),
         ({"hours": 0}, "log_hours: 0 is too small: give 1 or more"),
         ({"limit": -1}, "log_limit: -1 is too small: give 0 or more"),
+        ({"timeout": 0}, "timeout: 0 seconds cannot be waited: give more than 0, up to 3600"),
+        ({"timeout": -1.5}, "timeout: -1.5 seconds cannot be waited: give more than 0, up to 3600"),
+        ({"timeout": float("nan")}, "timeout: nan seconds cannot be waited: give more than 0, up to 3600"),
+        ({"timeout": float("inf")}, "timeout: inf seconds cannot be waited: give more than 0, up to 3600"),
     ],
 )
 def test_a_request_that_makes_no_sense(changes: dict[str, Any], message: str) -> None:

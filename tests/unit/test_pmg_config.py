@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"mail": {"relayprotocol": "uucp"}}, "mail.relayprotocol: 'uucp' is not one of smtp, lmtp"),
     ({"mail": {"relay": "a b"}}, "mail.relay: 'a b' is neither a host's name nor an address"),
     ({"mail": {"relay": ["a"]}}, "mail.relay is a list or a dictionary: give one value"),
+    ({"mail": {"banner": "ESMTP ☂"}}, "mail.banner has letters beyond Latin-1, which the gateway would garble: write others"),
     ({"mail": {"banner": "a\nb"}}, "mail.banner has a line break or another control character"),
     ({"admin": {"email": "tech"}}, "admin.email: 'tech' is no mail address: write one such as postmaster@example.org"),
     ({"admin": {"http_proxy": "http://u:p@proxy:3128"}}, "admin.http_proxy: write http://proxy:port, and no password"),
@@ -168,3 +170,39 @@ def test_any_value_is_read_or_refused(section: str, data: st.DataObject) -> None
     if todo is not None:
         after = {name: text for name, text in todo.params.items() if name not in ("delete", "digest")}
         assert _pmg_sections.change(section, after, wanted) is None
+
+
+NEWER: list[tuple[dict[str, Any], str]] = [
+    ({"mail": {"relay": "mx.example.org", "queue-lifetime": 3}}, "mail.queue-lifetime came with version 9.0.10, and the gateway has 8.2.0"),
+    ({"mail": {"log-headers": True}}, "mail.log-headers came with version 9.0.10, and the gateway has 8.2.0"),
+    ({"mail": {"relay": "mx.example.org"}, "admin": {"consent-text": "x"}}, "admin.consent-text came with version 9.0.10, and the gateway has 8.2.0"),
+    ({"spamquar": {"viewimages": "on-demand"}}, "spamquar.viewimages: on-demand came with version 9.0.8, and the gateway has 8.2.0"),
+]  # fmt: skip
+
+
+@needs_schema
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(("options", "said"), NEWER)
+def test_what_a_release_does_not_know_is_told_before_anything_is_written(
+    gateway: Gateway, options: dict[str, Any], said: str, check: bool
+) -> None:
+    new = gateway.fake.release == "9.1"
+    result = gateway.run(module=pmg_config, check=check, fails=not new, **options)
+    if not new:
+        assert (result["msg"], gateway.writes()) == (f"{said}: leave it out, or upgrade it", 0)
+
+
+@needs_schema
+@pytest.mark.parametrize(
+    "options", [{"mail": {"queue-lifetime": None, "greylist": False}}, {"spamquar": {"viewimages": False}}]
+)
+def test_what_every_release_knows_needs_no_look(gateway: Gateway, options: dict[str, Any]) -> None:
+    assert gateway.run(module=pmg_config, **options)["changed"] is True
+    assert not [path for dummy, path, dummy2, dummy3 in gateway.fake.log if path == "/version"]
+
+
+@pytest.mark.parametrize(("version", "fits"), [("9.0.10", True), ("9.0.9", False), ("9.1.0", True), ("10.0.0~1", True), ("9.0.10~2", True), ("", False)])  # fmt: skip
+def test_versions_are_numbers(version: str, fits: bool) -> None:
+    newer = _pmg_sections.since({"mail": {"queue-lifetime": "3"}})
+    with contextlib.nullcontext() if fits else pytest.raises(PmgError):
+        _pmg_sections.check_version(newer, version)

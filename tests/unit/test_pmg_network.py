@@ -5,16 +5,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_run
-from ansible_collections.postmaster.mail.plugins.module_utils._command import Runner
+from ansible_collections.postmaster.mail.plugins.module_utils import _pmg_client, _pmg_run
+from ansible_collections.postmaster.mail.plugins.module_utils._command import Result, Runner
 from ansible_collections.postmaster.mail.plugins.module_utils._pmg import PmgError
-from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Answer, Api, Https, Shell
-from ansible_collections.postmaster.mail.plugins.modules import pmg_network
+from ansible_collections.postmaster.mail.plugins.module_utils._pmg_client import Answer, Api, Https, Shell, Unknown
+from ansible_collections.postmaster.mail.plugins.modules import pmg_network, pmg_tls_inbound_domain
 from fake_pmg import FakePmg, certificate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -31,6 +32,7 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=RELEASES)
 def gateway(request: pytest.FixtureRequest, pem: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     monkeypatch.setattr(_pmg_run, "WAITS", (0, 0, 0))
+    monkeypatch.setattr(_pmg_client, "READ_WAITS", (0, 0, 0))
     with gateway_of(request.param, pem) as running:
         yield running
 
@@ -130,6 +132,35 @@ def test_a_gateway_that_goes_on_breaking_off(gateway: Gateway) -> None:
 
 
 @needs_schema
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ["596 before"] * 3,  # the login, which the proxy hands on as it does a write
+        ["596 after"] * 3,
+        ["", "596 before", "drop before", "drop after"],  # the list
+        ["", "", "596 before", "drop before"],  # the look at what became of a change
+    ],
+)
+def test_what_reads_is_asked_for_again(gateway: Gateway, faults: list[str]) -> None:
+    gateway.fake.read_faults.extend(faults)
+    gateway.fake.faults.append("596 after")
+    assert gateway.run(networks=[WEB])["changed_entries"] == ["192.0.2.25/32"]
+    assert (gateway.networks, gateway.writes()) == ({"192.0.2.25/32": "web"}, 1)
+    assert list(gateway.fake.read_faults) == []
+
+
+@needs_schema
+def test_but_not_for_ever(gateway: Gateway) -> None:
+    gateway.fake.read_faults.extend(["596 before"] * 4)
+    assert gateway.run(networks=[WEB], fails=True)["msg"] == "the gateway broke off (596 Broken pipe)"
+    gateway.fake.read_faults.extend(["", "", *["596 before"] * 4])
+    gateway.fake.faults.extend(["", "596 after"])
+    said = gateway.run(networks=[WEB, {"cidr": "192.0.2.26"}], fails=True)["msg"]
+    expected = "the network 192.0.2.26/32: the gateway broke off (596 Broken pipe) (1 of 2 changes are done); the next run goes on"
+    assert said == f"{expected} from there"
+
+
+@needs_schema
 def test_somebody_else_was_faster(gateway: Gateway) -> None:
     gateway.fake.faults.append(lambda: gateway.fake.lists[NETWORKS].update({"192.0.2.25/32": {"comment": "theirs"}}))
     said = gateway.run(networks=[WEB], fails=True)["msg"]
@@ -183,6 +214,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"networks": [WEB, {"cidr": "192.0.2.7/24"}]}, "networks[1]: 192.0.2.7/24 has bits set beyond its prefix"),
     ({"networks": [{"cidr": "10.0.0.0/8"}]}, "networks[0]: 10.0.0.0/8 is private"),
     ({"networks": [{**WEB, "comment": "a\n10.0.0.0/8"}]}, "networks[0]: the comment has a line break"),
+    ({"networks": [{**WEB, "comment": "5 €"}]}, "networks[0]: the comment has letters beyond Latin-1, which the gateway would garble"),
     ({"networks": [WEB, {"cidr": "192.0.2.25/32"}]}, "the network 192.0.2.25/32 and 192.0.2.25/32 is given 2 times"),
     ({"state": "absent", "purge": True}, "purge goes with state present"),
 ]
@@ -193,6 +225,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
 def test_what_is_refused_is_not_sent(gateway: Gateway, options: dict[str, Any], said: str) -> None:
     assert gateway.run(fails=True, **options)["msg"].startswith(said)
     assert gateway.fake.log == []
+
+
+@needs_schema
+@pytest.mark.parametrize("comment", ["ü # x ;&=+%", "-x", "--", "\xb7\xff"])
+def test_comments_that_look_like_something_else(gateway: Gateway, comment: str) -> None:
+    """To a form, a command line or a file of lines."""
+    for way in (gateway.run, partial(on_the_node, Node(gateway.fake))):
+        gateway.networks = {}
+        assert [way(networks=[{**WEB, "comment": comment}])["changed"] for dummy in range(2)] == [True, False]
+        assert gateway.networks == {"192.0.2.25/32": comment}
 
 
 @needs_schema
@@ -211,6 +253,57 @@ def test_hostile_values_never_end_in_a_traceback(gateway: Gateway, cidr: str, co
     result = gateway.run(networks=[{"cidr": cidr, "comment": comment}], check=True, fails=True)
     assert "Traceback" not in result["msg"]
     assert (gateway.networks, gateway.writes()) == (before, 0)
+
+
+def on_the_node(node: Node, **options: Any) -> dict[str, Any]:
+    params = {"state": "present", "purge": False, "reachable_from_outside": True, **options}
+    return pmg_network.run(params, Api(Shell(node)), False)
+
+
+class Slow(Runner):
+    """A node on which pmgsh takes its time, and does what it should."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def run(self, argv: Any, **options: Any) -> Any:
+        done = self.node.run(argv, **options)
+        if "create" in argv:
+            Runner().run(["sleep", "60"], timeout=0.01)
+        return done
+
+
+@needs_schema
+def test_pmgsh_that_does_not_end_in_time_may_have_done_it(gateway: Gateway) -> None:
+    params = {"networks": [WEB], "state": "present", "purge": False, "reachable_from_outside": True}
+    assert pmg_network.run(params, Api(Shell(Slow(Node(gateway.fake)))), False)["changed"] is True
+    assert (gateway.networks, gateway.writes()) == ({"192.0.2.25/32": "web"}, 1)
+
+
+def test_what_perl_says_of_its_locale_hides_no_handler() -> None:
+    class Warning(Runner):
+        def run(self, argv: Any, **options: Any) -> Result:
+            return Result(tuple(argv), 255, "", f"perl: warning: Setting locale failed.\nno 'get' handler for '{argv[2]}'\n")
+
+    with pytest.raises(Unknown):
+        Api(Shell(Warning())).get("/config/welcomelist/objects")
+
+
+@needs_schema
+def test_the_list_that_pmgsh_does_not_show(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "tls_inbound_domains"
+    file.write_text("# by hand\nexample.org reject_plaintext_session\n\nodd line\n")
+    monkeypatch.setattr(_pmg_client, "INBOUND_DOMAINS", str(file))
+    gateway.fake.lists["/config/tls-inbound-domains"] = {"example.org": {}}
+    api = Api(Shell(Node(gateway.fake)))
+    params = {"domains": ["example.net"], "state": "present", "purge": True}
+    assert pmg_tls_inbound_domain.run(params, api, False)["changed_entries"] == ["example.net", "example.org"]
+    assert [*gateway.fake.lists["/config/tls-inbound-domains"]] == ["example.net"]
+    file.unlink()
+    with pytest.raises(PmgError, match="tls_inbound_domains cannot be read: No such file or directory$"):
+        api.get("/config/tls-inbound-domains")
 
 
 @needs_schema

@@ -23,6 +23,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat_rules i
     nft_text,
 )
 from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat_run import choose, run
+from ansible_collections.postmaster.mail.plugins.module_utils._smtp_dnat_work import _as_loaded
 from ansible_collections.postmaster.mail.plugins.modules.iptables_smtp_dnat import ARGUMENT_SPEC
 from hypothesis import given
 from hypothesis import strategies as st
@@ -682,6 +683,117 @@ def test_a_client_and_its_containers() -> None:
     assert not call(tables, **CLIENT)["changed"]
     assert call(tables, **{**CLIENT, "state": "absent"})["changed"]
     assert tables.texts["iptables-nft", 4] == FOREIGN
+
+
+# -- beside ufw, whose own chains end all -------------------------------------------------------
+
+# What ufw puts there itself before it loads its file; {} is empty or 6.
+UFW = """*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:ufw{0}-before-forward - [0:0]
+:ufw{0}-before-output - [0:0]
+:ufw{0}-reject-forward - [0:0]
+:ufw{0}-track-output - [0:0]
+:ufw{0}-logging-deny - [0:0]
+-A FORWARD -j ufw{0}-before-forward
+-A FORWARD -j ufw{0}-reject-forward
+-A OUTPUT -j ufw{0}-before-output
+-A OUTPUT -j ufw{0}-track-output
+-A ufw{0}-reject-forward -j REJECT
+-A ufw{0}-track-output -p tcp -m conntrack --ctstate NEW -j ACCEPT
+COMMIT
+"""
+UFW_FILE = """# rules.before
+*filter
+:ufw{0}-before-forward - [0:0]
+:ufw{0}-before-output - [0:0]
+-A ufw{0}-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw{0}-before-output -m conntrack --ctstate INVALID -j ufw{0}-logging-deny
+COMMIT
+"""
+VARIANTS = ["nft", "legacy"]
+
+
+def places(ruleset: Ruleset, name: str) -> list[tuple[str, int]]:
+    """The chains from which a chain of ours is asked, and at which place."""
+    hooks = ["FORWARD", "OUTPUT", *(f"ufw{six}-before-{way}" for six in ("", "6") for way in ("forward", "output"))]
+    return [
+        (hook, place)
+        for hook in hooks
+        for place, rule in enumerate(ruleset.rules("filter", hook))
+        if rule.endswith(f"-j {name}")
+    ]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("options", "way", "name"),
+    [
+        (BOTH, "before-forward", "POSTMASTER-SMTP-FWD"),
+        ({**CLIENT, "destination": BOTH["destination"]}, "before-output", "POSTMASTER-SMTP-OUT"),
+    ],
+)
+def test_beside_ufw_ours_are_asked_first_now_and_after_a_boot(
+    tmp_path: Path, variant: str, options: dict[str, Any], way: str, name: str
+) -> None:
+    before = {f"{variant}_4": UFW.format(""), f"{variant}_6": UFW.format("6")}
+    tables, files = Tables(**before), {4: tmp_path / "before.rules", 6: tmp_path / "before6.rules"}
+    for version, file in files.items():
+        file.write_text(UFW_FILE.format("6" if version == 6 else ""))
+    backend = f"iptables-{variant}"
+    asked = {
+        **options,
+        "backend": backend,
+        "persist": True,
+        "rules_v4": str(files[4]),
+        "rules_v6": str(files[6]),
+    }
+    assert [call(tables, **asked)["changed"] for dummy in range(2)] == [True, False]
+    booted = Tables(**before)
+    for version, file in files.items():
+        booted.restore(backend, version, file.read_text())
+        for some in (tables, booted):
+            ruleset = Ruleset(some.texts[backend, version])
+            assert places(ruleset, name) == [(f"ufw{'6' if version == 6 else ''}-{way}", 0)]
+    assert not call(booted, **asked)["changed"]
+    assert call(tables, **{**asked, "state": "absent", "sources": []})["changed"]
+    for version, file in files.items():
+        assert file.read_text() == UFW_FILE.format("6" if version == 6 else "")
+        assert "POSTMASTER" not in tables.texts[backend, version]
+
+
+def test_jumps_from_before_are_moved(tmp_path: Path) -> None:
+    """Those behind ufw's own, as they stood at first, in the kernel and in the file."""
+    jump = '-A FORWARD -p tcp -m comment --comment "postmaster.mail" -j POSTMASTER-SMTP-FWD\n'
+    kernel = UFW.format("").replace("COMMIT", f"{jump}{jump}COMMIT")
+    file = tmp_path / "before.rules"
+    file.write_text(UFW_FILE.format("").replace("-A ufw-before-forward", f"{jump}-A ufw-before-forward", 1))
+    tables = Tables(nft_4=kernel.replace(":FORWARD", ":POSTMASTER-SMTP-FWD - [0:0]\n:FORWARD"))
+    asked = {"persist": True, "rules_v4": str(file)}
+    assert [call(tables, **asked)["changed"] for dummy in range(2)] == [True, False]
+    for text in (tables.texts["iptables-nft", 4], file.read_text()):
+        assert places(Ruleset(text), "POSTMASTER-SMTP-FWD") == [("ufw-before-forward", 0)]
+
+
+def test_of_several_jumps_one_stays_in_front() -> None:
+    """As after each ufw reload, which adds one behind the others."""
+    tables = Tables(nft_4=FOREIGN)
+    call(tables)
+    text = tables.texts["iptables-nft", 4]
+    jump = next(line for line in text.splitlines(keepends=True) if "PREROUTING" in line and "-j POSTMASTER" in line)
+    nat, rest = text.split("*nat", 1)[0], text.split("*nat", 1)[1].replace("COMMIT", f"{jump}COMMIT", 1)
+    doubled = Tables(nft_4=f"{nat}*nat{rest}")
+    assert [call(doubled)["changed"] for dummy in range(2)] == [True, False]
+    assert Ruleset(doubled.texts["iptables-nft", 4]).rules("nat", "PREROUTING") == Ruleset(text).rules("nat", "PREROUTING")
+
+
+def test_a_file_of_ufw_is_tested_with_the_chains_that_ufw_makes() -> None:
+    tested = _as_loaded(UFW_FILE.format(""))
+    assert tested.count(":ufw-logging-deny - [0:0]\n") == 1
+    assert _as_loaded(tested) == tested
+    assert _as_loaded(UFW.format("6")) == UFW.format("6")
 
 
 # -- which back end -----------------------------------------------------------------------------
