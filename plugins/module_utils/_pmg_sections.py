@@ -179,7 +179,7 @@ def read(section: str, given: Mapping[str, Any]) -> dict[str, str]:
 def _text(what: str, option: Option, value: Any) -> str:
     if isinstance(value, (dict, list)):
         raise PmgError(f"{what} is a list or a dictionary: give one value")
-    text = check_latin(what, str(value))
+    text = check_latin(what, _shown(value))
     if option.kind == "bool":
         if text.lower() in (*_TRUE, *_FALSE):
             return str(int(text.lower() in _TRUE))

@@ -132,7 +132,7 @@ def test_what_may_be_replaced(gateway: Gateway, there: dict[str, Any], new: dict
     if replaced:
         assert result["changed"] is True
         return
-    assert result["msg"].startswith(f"the gateway has a certificate for {NAME} by /CN=Another, valid until ")
+    assert result["msg"].startswith(f"the gateway has a certificate for {NAME} by CN=Another, valid until ")
     assert result["msg"].endswith("which the new one does not renew: say force: true to replace it")
     assert gateway.writes() == 0
     assert run(gateway, force=True, **mine(**new))["changed"] is True
@@ -278,3 +278,21 @@ def test_a_list_that_is_none(listed: list[dict[str, Any]]) -> None:
 def test_hostile_texts_are_refused(certificate: str, key: str) -> None:
     with pytest.raises(PmgError, match=r"^the (certificate|key) is no "):
         _pmg_certificate.read_pair(certificate, key, [NAME], datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    ("told", "written"),
+    [
+        ("/C=US/O=Let's Encrypt/CN=R3", "CN=R3,O=Let's Encrypt,C=US"),
+        ("/CN=pmg.example.org", "CN=pmg.example.org"),
+        ("/O=a/b c/CN=x", "CN=x,O=a/b c"),
+        ("", ""),
+        ("no such form", "no such form"),
+    ],
+)
+def test_a_name_is_written_in_one_way(told: str, written: str) -> None:
+    """OpenSSL's and that of RFC 4514."""
+    entry = {"filename": "pmg-tls.pem", "fingerprint": "AA", "notbefore": 0, "notafter": 1, "issuer": told}
+    held = _pmg_certificate.held_of([entry], "smtp")
+    assert held is not None
+    assert held.issuer == written

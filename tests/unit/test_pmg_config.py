@@ -194,7 +194,7 @@ def test_what_a_release_does_not_know_is_told_before_anything_is_written(
 
 @needs_schema
 @pytest.mark.parametrize(
-    "options", [{"mail": {"queue-lifetime": None, "greylist": False}}, {"spamquar": {"viewimages": False}}]
+    "options", [{"mail": {"queue-lifetime": None, "helotests": True}}, {"spamquar": {"viewimages": False}}]
 )
 def test_what_every_release_knows_needs_no_look(gateway: Gateway, options: dict[str, Any]) -> None:
     assert gateway.run(module=pmg_config, **options)["changed"] is True

@@ -67,6 +67,7 @@ CASES: dict[str, Case] = {
                 {"domain": "example.org", "host": "192.0.2.9", "use_mx": True},
                 {"domain": "lists@example.org", "host": "lmtp.example", "port": 8024, "protocol": "lmtp"},
                 {"domain": ".old.example", "host": "h.example", "use_mx": False},
+                {"domain": "a+b%c?d#e@example.org", "host": "h.example", "comment": "ü"},
                 {"domain": "old.example", "host": "h.example", "port": 26},
             ]
         },
@@ -74,9 +75,10 @@ CASES: dict[str, Case] = {
             "lists@example.org": {"host": "lmtp.example", "port": "8024", "protocol": "lmtp", "use_mx": "1"},
             ".old.example": {"host": "h.example", "port": "25", "protocol": "smtp", "use_mx": "0"},
             "old.example": {"host": "h.example", "port": "26"},
+            "a+b%c?d#e@example.org": {"host": "h.example", "port": "25", "protocol": "smtp", "use_mx": "1", "comment": "ü"},
             "example.org": {"host": "192.0.2.9", "use_mx": "1", "comment": "kept"},
         },
-        ["lists@example.org", ".old.example", "old.example"],
+        ["lists@example.org", ".old.example", "a+b%c?d#e@example.org", "old.example"],
     ),
 }  # fmt: skip
 
@@ -123,6 +125,8 @@ BAD: list[tuple[ModuleType, dict[str, Any], str]] = [
     (pmg_transport, {"transports": [{"domain": "a.example"}]}, "transports[0]: a.example has no host: name the server"),
     (pmg_transport, {"transports": [{"domain": "a.example", "host": "h.example", "port": 0}]}, "transports[0]: a.example: there is no port 0"),
     (pmg_transport, {"transports": [{"domain": "a b@a.example", "host": "h.example"}]}, "transports[0]: 'a b@a.example' is neither"),
+    (pmg_transport, {"transports": [{"domain": "a/b@a.example", "host": "h.example"}]}, "transports[0]: 'a/b@a.example' is neither"),
+    (pmg_transport, {"transports": [{"domain": "a.example", "host": "h.example", "comment": "ř"}]}, "transports[0]: the comment has letters beyond"),
     (pmg_transport, {"transports": [{"domain": "a.example", "host": "h_x.example"}]}, "transports[0]: 'h_x.example' is no domain"),
     (pmg_transport, {"state": "absent", "purge": True}, "purge goes with state present"),
 ]  # fmt: skip
