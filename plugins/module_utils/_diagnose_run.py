@@ -63,7 +63,9 @@ def validate(request: dg.Request) -> None:
             option = {"hours": "log_hours", "limit": "log_limit"}.get(name, name)
             raise dg.DiagnoseError(f"{option}: {getattr(request, name)} is too small: give {low} or more")
     if not 0 < request.timeout <= LONGEST:
-        raise dg.DiagnoseError(f"timeout: {request.timeout:g} seconds cannot be waited: give more than 0, up to {LONGEST}")
+        raise dg.DiagnoseError(
+            f"timeout: {request.timeout:g} seconds cannot be waited: give more than 0, up to {LONGEST}"
+        )
 
 
 def examine(request: dg.Request, host: Host) -> dg.Report:

@@ -222,7 +222,9 @@ def check_version(newer: Mapping[str, str], version: str) -> None:
     """Raise :class:`PmgError` for what came after a version; ``newer`` is what :func:`since` returned."""
     for what, came in newer.items():
         if _numbers(version) < _numbers(came):
-            raise PmgError(f"{what} came with version {came}, and the gateway has {version}: leave it out, or upgrade it")
+            raise PmgError(
+                f"{what} came with version {came}, and the gateway has {version}: leave it out, or upgrade it"
+            )
 
 
 def _numbers(version: str) -> tuple[int, ...]:

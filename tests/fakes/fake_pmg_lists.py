@@ -107,7 +107,8 @@ class Users:
             for userid, entry in self.entries.items()
             if self.passwords.get(userid, "").isascii()  # else its hash is that of other bytes than those at a login
             and self.passwords.get(userid)
-            and entry["enable"] and not 0 < entry["expire"] < time.time()
+            and entry["enable"]
+            and not 0 < entry["expire"] < time.time()
         }
 
 

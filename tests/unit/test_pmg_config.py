@@ -105,7 +105,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"mail": {"relayprotocol": "uucp"}}, "mail.relayprotocol: 'uucp' is not one of smtp, lmtp"),
     ({"mail": {"relay": "a b"}}, "mail.relay: 'a b' is neither a host's name nor an address"),
     ({"mail": {"relay": ["a"]}}, "mail.relay is a list or a dictionary: give one value"),
-    ({"mail": {"banner": "ESMTP ☂"}}, "mail.banner has letters beyond Latin-1, which the gateway would garble: write others"),
+    (
+        {"mail": {"banner": "ESMTP ☂"}},
+        "mail.banner has letters beyond Latin-1, which the gateway would garble: write others",
+    ),
     ({"mail": {"banner": "a\nb"}}, "mail.banner has a line break or another control character"),
     ({"admin": {"email": "tech"}}, "admin.email: 'tech' is no mail address: write one such as postmaster@example.org"),
     ({"admin": {"http_proxy": "http://u:p@proxy:3128"}}, "admin.http_proxy: write http://proxy:port, and no password"),
@@ -201,7 +204,10 @@ def test_what_every_release_knows_needs_no_look(gateway: Gateway, options: dict[
     assert not [path for dummy, path, dummy2, dummy3 in gateway.fake.log if path == "/version"]
 
 
-@pytest.mark.parametrize(("version", "fits"), [("9.0.10", True), ("9.0.9", False), ("9.1.0", True), ("10.0.0~1", True), ("9.0.10~2", True), ("", False)])  # fmt: skip
+FITS = {"9.0.10": True, "9.0.9": False, "9.1.0": True, "10.0.0~1": True, "9.0.10~2": True, "": False}
+
+
+@pytest.mark.parametrize(("version", "fits"), FITS.items())
 def test_versions_are_numbers(version: str, fits: bool) -> None:
     newer = _pmg_sections.since({"mail": {"queue-lifetime": "3"}})
     with contextlib.nullcontext() if fits else pytest.raises(PmgError):

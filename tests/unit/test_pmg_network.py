@@ -214,7 +214,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"networks": [WEB, {"cidr": "192.0.2.7/24"}]}, "networks[1]: 192.0.2.7/24 has bits set beyond its prefix"),
     ({"networks": [{"cidr": "10.0.0.0/8"}]}, "networks[0]: 10.0.0.0/8 is private"),
     ({"networks": [{**WEB, "comment": "a\n10.0.0.0/8"}]}, "networks[0]: the comment has a line break"),
-    ({"networks": [{**WEB, "comment": "5 €"}]}, "networks[0]: the comment has letters beyond Latin-1, which the gateway would garble"),
+    (
+        {"networks": [{**WEB, "comment": "5 €"}]},
+        "networks[0]: the comment has letters beyond Latin-1, which the gateway would garble",
+    ),
     ({"networks": [WEB, {"cidr": "192.0.2.25/32"}]}, "the network 192.0.2.25/32 and 192.0.2.25/32 is given 2 times"),
     ({"state": "absent", "purge": True}, "purge goes with state present"),
 ]
@@ -283,16 +286,16 @@ def test_pmgsh_that_does_not_end_in_time_may_have_done_it(gateway: Gateway) -> N
 def test_what_perl_says_of_its_locale_hides_no_handler() -> None:
     class Warning(Runner):
         def run(self, argv: Any, **options: Any) -> Result:
-            return Result(tuple(argv), 255, "", f"perl: warning: Setting locale failed.\nno 'get' handler for '{argv[2]}'\n")
+            return Result(
+                tuple(argv), 255, "", f"perl: warning: Setting locale failed.\nno 'get' handler for '{argv[2]}'\n"
+            )
 
     with pytest.raises(Unknown):
         Api(Shell(Warning())).get("/config/welcomelist/objects")
 
 
 @needs_schema
-def test_the_list_that_pmgsh_does_not_show(
-    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_list_that_pmgsh_does_not_show(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "tls_inbound_domains"
     file.write_text("# by hand\nexample.org reject_plaintext_session\n\nodd line\n")
     monkeypatch.setattr(_pmg_client, "INBOUND_DOMAINS", str(file))

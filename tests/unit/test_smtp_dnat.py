@@ -786,7 +786,9 @@ def test_of_several_jumps_one_stays_in_front() -> None:
     nat, rest = text.split("*nat", 1)[0], text.split("*nat", 1)[1].replace("COMMIT", f"{jump}COMMIT", 1)
     doubled = Tables(nft_4=f"{nat}*nat{rest}")
     assert [call(doubled)["changed"] for dummy in range(2)] == [True, False]
-    assert Ruleset(doubled.texts["iptables-nft", 4]).rules("nat", "PREROUTING") == Ruleset(text).rules("nat", "PREROUTING")
+    assert Ruleset(doubled.texts["iptables-nft", 4]).rules("nat", "PREROUTING") == Ruleset(text).rules(
+        "nat", "PREROUTING"
+    )
 
 
 def test_a_file_of_ufw_is_tested_with_the_chains_that_ufw_makes() -> None:
