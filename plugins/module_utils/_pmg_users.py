@@ -93,6 +93,10 @@ def _check_secrets(key: str, secrets: Mapping[str, str]) -> None:
         raise PmgError(f"{key} has a password and a crypt_pass: give one of them")
     if "password" in secrets and not 8 <= len(secrets["password"]) <= 64:
         raise PmgError(f"the password of {key} has to have 8 to 64 characters")
+    if not secrets.get("password", "").isascii():  # it hashes their UTF-8 when it is set, and not when somebody logs in
+        raise PmgError(
+            f"the password of {key} has letters beyond ASCII, with which the gateway lets nobody in: choose others"
+        )
     if "crypt_pass" in secrets and not _HASH.fullmatch(secrets["crypt_pass"]):
         raise PmgError(
             f"the crypt_pass of {key} is no hash that the gateway takes: make one of the form $6$salt$hash, "

@@ -105,7 +105,10 @@ class Users:
         self.fake.users = {
             userid: (self.passwords[userid], entry["role"])
             for userid, entry in self.entries.items()
-            if self.passwords.get(userid) and entry["enable"] and not 0 < entry["expire"] < time.time()
+            if self.passwords.get(userid, "").isascii()  # else its hash is that of other bytes than those at a login
+            and self.passwords.get(userid)
+            and entry["enable"]
+            and not 0 < entry["expire"] < time.time()
         }
 
 

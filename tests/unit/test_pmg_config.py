@@ -204,10 +204,10 @@ def test_what_every_release_knows_needs_no_look(gateway: Gateway, options: dict[
     assert not [path for dummy, path, dummy2, dummy3 in gateway.fake.log if path == "/version"]
 
 
-@pytest.mark.parametrize(
-    ("version", "fits"),
-    [("9.0.10", True), ("9.0.9", False), ("9.1.0", True), ("10.0.0~1", True), ("9.0.10~2", True), ("", False)],
-)
+FITS = {"9.0.10": True, "9.0.9": False, "9.1.0": True, "10.0.0~1": True, "9.0.10~2": True, "": False}
+
+
+@pytest.mark.parametrize(("version", "fits"), FITS.items())
 def test_versions_are_numbers(version: str, fits: bool) -> None:
     newer = _pmg_sections.since({"mail": {"queue-lifetime": "3"}})
     with contextlib.nullcontext() if fits else pytest.raises(PmgError):

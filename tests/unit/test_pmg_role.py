@@ -262,7 +262,7 @@ def by_hand(gateway: Gateway) -> None:
         "http_proxy": "http://user:hunter2@proxy:3128",
         "dkim-use-domain": "header",
     }
-    fake.sections["spamquar"] = {"viewimages": "on-demand"}
+    fake.sections["spamquar"] = {"viewimages": "on-demand" if fake.release == "9.1" else 0}
     fake.lists["/config/mynetworks"] = {
         "192.0.2.7/24": {"comment": "bits"},
         "192.0.2.0/24": {},

@@ -236,6 +236,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"userid": "a b@pmg"}, "users[0]: 'a b@pmg' is no user: write name@pmg"),
     ({"userid": "a:b@pmg"}, "users[0]: 'a:b@pmg' is no user: write name@pmg"),
     ({"userid": "#a@pmg"}, "users[0]: '#a@pmg' begins with #, which the gateway would take for a comment"),
+    ({"userid": "a@pmg", "role": "audit", "password": "pässword1"}, "users[0]: the password of a@pmg has letters beyond ASCII, with which the"),
     ({"userid": "λ@pmg"}, "users[0]: the user's name 'λ@pmg' has letters beyond Latin-1"),
     ({"userid": "a@pmg"}, "there is no user a@pmg yet: give a role, one of admin, helpdesk, qmanager, audit"),
     ({"userid": "a@pam", "role": "audit"}, "the gateway makes no users of the realm pam: write a@pmg"),

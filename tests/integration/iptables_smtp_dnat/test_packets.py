@@ -233,6 +233,92 @@ def test_an_edge_that_forwards_nothing_else(net: Net, variant: str, version: int
     assert net.connect(net.client, LISTED[version], RELAY[version], seconds=0.5) != f"relay sees {LISTED[version]}"
 
 
+# What ufw makes before it loads its file, where it is to refuse what is forwarded, and that file; {} is empty or 6.
+UFW = """*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:ufw{0}-before-forward - [0:0]
+:ufw{0}-before-output - [0:0]
+:ufw{0}-reject-forward - [0:0]
+:ufw{0}-track-output - [0:0]
+:ufw{0}-logging-deny - [0:0]
+-A FORWARD -j ufw{0}-before-forward
+-A FORWARD -j ufw{0}-reject-forward
+-A OUTPUT -j ufw{0}-before-output
+-A OUTPUT -j ufw{0}-track-output
+-A ufw{0}-reject-forward -j REJECT
+-A ufw{0}-track-output -p tcp -m conntrack --ctstate NEW -j ACCEPT
+COMMIT
+"""
+UFW_FILE = """*filter
+:ufw{0}-before-forward - [0:0]
+:ufw{0}-before-output - [0:0]
+-A ufw{0}-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw{0}-before-output -m conntrack --ctstate INVALID -j ufw{0}-logging-deny
+COMMIT
+"""
+
+
+class Ufw:
+    """A host with it."""
+
+    def __init__(self, host: Namespace, variant: str, folder: Path) -> None:
+        self.host, self.variant = host, variant
+        folder.mkdir()
+        self.files = {4: folder / "before.rules", 6: folder / "before6.rules"}
+        for version, file in self.files.items():
+            file.write_text(UFW_FILE.format("6" if version == 6 else ""))
+
+    def boot(self) -> None:
+        for version, file in self.files.items():
+            program = f"{'ip' if version == 4 else 'ip6'}tables-{self.variant}-restore"
+            self.host.run(program, stdin="*nat\nCOMMIT\n")
+            self.host.load(self.variant, version, UFW.format("6" if version == 6 else ""))
+            self.host.run(program, "-n", stdin=file.read_text())
+
+    @property
+    def options(self) -> dict[str, Any]:
+        files = {f"rules_v{version}": str(file) for version, file in self.files.items()}
+        return {"backend": f"iptables-{self.variant}", "persist": True, **files}
+
+
+@pytest.mark.parametrize("variant", ["nft", "legacy"])
+def test_beside_ufw_that_refuses_to_forward_also_after_a_boot(net: Net, variant: str, tmp_path: Path) -> None:
+    ufw = Ufw(net.edge, variant, tmp_path / "edge")
+    ufw.boot()
+    net.module(**ufw.options)
+
+    def seen() -> list[str]:
+        found = [net.connect(net.client, LISTED[version], PUBLIC[version]) for version in (4, 6)]
+        return [*found, *(net.connect(net.client, STRANGER[version], PUBLIC[version]) for version in (4, 6))]
+
+    expected = [*(f"relay sees {LISTED[version]}" for version in (4, 6)), REFUSED, REFUSED]
+    assert seen() == expected
+    ufw.boot()
+    assert seen() == expected
+    assert net.module(**ufw.options)["changed"] is False
+
+
+@pytest.mark.parametrize("variant", ["nft", "legacy"])
+def test_a_client_with_ufw_sends_to_its_gateway_alone_also_after_a_boot(net: Net, variant: str, tmp_path: Path) -> None:
+    ufw = Ufw(net.neighbour, variant, tmp_path / "neighbour")
+    ufw.boot()
+    client = {"mode": "client", "sources": [], "relay": [], "destination": [*RELAY.values()], **ufw.options}
+    net.module(net.neighbour, **client)
+
+    def seen() -> list[str]:
+        return [
+            net.connect(net.neighbour, NEIGHBOUR[version], to[version]) for version in (4, 6) for to in (RELAY, OTHERS)
+        ]
+
+    expected = [one for version in (4, 6) for one in (f"relay sees {NEIGHBOUR[version]}", REFUSED)]
+    assert seen() == expected
+    ufw.boot()
+    assert seen() == expected
+    assert net.module(net.neighbour, **client)["changed"] is False
+
+
 @pytest.mark.parametrize(("backend", "version"), EVERY)
 def test_a_client_sends_to_its_gateway_alone(net: Net, backend: str, version: int) -> None:
     net.module(backend=backend)
