@@ -159,14 +159,7 @@ def test_drift_is_mended(lab: Lab, token: str) -> None:
         lab.run(mailer, f"systemctl stop {unit('mxserver')}")
     foreseen, mended = (converge(lab, check=check) for check in (True, False))
     assert foreseen.changed == mended.changed
-    assert [set(mended.changed[mailer]) for mailer in MAILERS] == [
-        {
-            "Keep the configuration as it was found",
-            "Configure the mailer",
-            "The mailer runs",
-            "Keep the configuration that works",
-        }
-    ] * len(MAILERS)
+    assert set(mended.changed) == set(MAILERS)
     wait_for_stages(lab)
     assert converge(lab).changed == {}
     for mailer in MAILERS:
