@@ -156,3 +156,24 @@ def test_odd_files_are_as_good_as_none(tmp_path: Path, kind: str) -> None:
 def test_conffiles() -> None:
     assert parse_conffiles(EXIM, "exim4-config")["/etc/exim4/passwd.client"] == "00"
     assert parse_conffiles(EXIM, "exim4") == {}
+
+
+def test_the_tables_of_mail_from_outside_are_read_but_not_the_one_with_keys(tmp_path: Path) -> None:
+    """A list's key stays on the host; its zone is not told either, as it stands in the same word."""
+    files = {
+        "/var/lib/dpkg/status": POSTFIX,
+        "/etc/postfix/inbound_clients": "192.0.2.77 permit\n203.0.113.0/24 reject\n",
+        "/etc/postfix/inbound_header_checks": "/^Subject: a b/ REJECT no\n",
+        "/etc/postfix/inbound_dnsbls": "0.0.0.0/0 reject_rbl_client the-key-of-it.dq.example.net=127.0.0.2\n",
+    }
+    clients = "check_client_access cidr:/etc/postfix/inbound_clients, check_client_access cidr:/etc/postfix/inbound_dnsbls"
+    main = {
+        "relay_domains": "example.org", "relayhost": "[mx.example.net]", "mynetworks": "127.0.0.0/8 192.0.2.0/28",
+        "myhostname": "mx.example.org", "smtpd_client_restrictions": f"permit_mynetworks, {clients}",
+        "header_checks": "regexp:/etc/postfix/inbound_header_checks",
+    }  # fmt: skip
+    said = host(tmp_path, files, postconf(main)).describe()
+    assert said.variables["relay_inbound_clients"] == {"192.0.2.77": "permit", "203.0.113.0/24": "reject"}
+    assert said.variables["relay_inbound_header_checks"] == [{"pattern": "/^Subject: a b/", "action": "REJECT no"}]
+    assert "the-key-of-it" not in str(said.as_dict())
+    assert "cidr:/etc/postfix/inbound_dnsbls" in [note.item for note in said.notes]
