@@ -9,6 +9,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,33 +24,28 @@ FOLDERS = [*sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=
 
 
 @pytest.fixture
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database() -> Iterator[str]:
     """The URL of a server that only this test knows, on a socket."""
     initdb = shutil.which("initdb", path=os.pathsep.join(FOLDERS))
     if initdb is None:
         pytest.skip("no PostgreSQL here")
-    folder = tmp_path_factory.mktemp("pg")
-    user = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
-    if os.geteuid() == 0:  # it does not run as root
-        for one in (folder, *list(folder.parents)[:3]):
-            one.chmod(0o755)
-        shutil.chown(folder, user.pw_uid, user.pw_gid)
-    as_user = {"user": user.pw_uid, "group": user.pw_gid} if os.geteuid() == 0 else {}
-    subprocess.run(
-        [initdb, "-D", folder / "data", "-U", "list", "--auth=trust", "-E", "UTF8"],
-        check=True,
-        capture_output=True,
-        cwd=folder,
-        **as_user,
-    )
-    words = ["-D", folder / "data", "-k", folder, "-c", "listen_addresses="]
-    server = subprocess.Popen(
-        [Path(initdb).parent / "postgres", *words], cwd=folder, stderr=subprocess.DEVNULL, **as_user
-    )
-    eventually((folder / ".s.PGSQL.5432").exists, "PostgreSQL")
-    yield f"postgresql+psycopg://list@/postgres?host={folder}"
-    server.send_signal(signal.SIGINT)  # without waiting for clients
-    server.wait(60)
+    # Not below pytest's folders, which are root's alone, as it does not run as root.
+    with tempfile.TemporaryDirectory(prefix="restricted-list-") as name:
+        folder, as_user = Path(name), {}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid}
+            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        words = [initdb, "-D", folder / "data", "-U", "list", "--auth=trust", "-E", "UTF8"]
+        subprocess.run(words, check=True, capture_output=True, cwd=folder, **as_user)
+        words = [Path(initdb).parent / "postgres", "-D", folder / "data", "-k", folder, "-c", "listen_addresses="]
+        server = subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL, **as_user)
+        try:
+            eventually((folder / ".s.PGSQL.5432").exists, "PostgreSQL")
+            yield f"postgresql+psycopg://list@/postgres?host={folder}"
+        finally:
+            server.send_signal(signal.SIGINT)  # without waiting for clients
+            server.wait(60)
 
 
 def test_a_mail_goes_out_once(world: World, database: str) -> None:
