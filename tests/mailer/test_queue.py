@@ -26,6 +26,7 @@ from postmaster_mailer.queue import (
 from postmaster_mailer.receiver import Intake, RejectedError
 from postmaster_mailer.worker import Reading, Worker
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from .conftest import RedisServer, run
 
@@ -178,6 +179,24 @@ def test_each_stream_comes_to_its_turn(redis_server: RedisServer) -> None:
         for expected in (["primary0", "default0"], ["primary1", "default1"]):
             found = await queue.take(0, ["primary", "default"], "one", count=9, block=0.01, size=1000)
             assert [one.envelope.uuid for one in found] == expected
+
+    run(go())
+
+
+def test_a_group_that_is_gone_is_known_by_its_error(redis_server: RedisServer) -> None:
+    """As after a failover: stages then make it anew."""
+
+    async def go() -> None:
+        queue = queue_of(redis_server)
+        for read in (
+            lambda: queue.take(0, ["default"], "one", count=1, block=0.01),
+            lambda: queue.own(0, ["default"], "one", count=1),
+            lambda: queue.claim(0, "default", "one", idle=0, count=1),
+        ):
+            with pytest.raises(ResponseError, match="^NOGROUP"):
+                await read()
+        await queue.prepare(["default"])
+        assert await queue.take(0, ["default"], "one", count=1, block=0.01) == []
 
     run(go())
 
