@@ -216,6 +216,7 @@ FORMS = {
     "with a byte order mark": b"\xef\xbb\xbf" + XML.encode(),
     "gzip": gzip.compress(XML.encode()),
     "zip": zipped(**{"a.xml": XML.encode()}),
+    "zip with a note": zipped(**{"a.xml": XML.encode(), "readme.txt": b"This is a report."}),
     "message with gzip": mailed(gzip.compress(XML.encode())),
     "message with zip": mailed(zipped(x=XML.encode()), subtype="zip"),
     "message with xml": mailed(XML.encode(), subtype="xml"),
