@@ -98,6 +98,14 @@ def _has_none(view: View) -> bool:
     return view.ask(f"_domainkey.{view.domain}", "TXT").status == NXDOMAIN
 
 
+def _is_meant_as_key(text: str) -> bool:
+    try:
+        DkimRecord.read(text)
+    except DkimError:
+        return text.lower().startswith("v=dkim1")
+    return True
+
+
 def _other_name(view: View) -> str:
     """The name of a selector that nobody uses: only a wildcard has a record for it."""
     return record_name(view, NO_SUCH_SELECTOR)
@@ -156,7 +164,7 @@ def present(view: View) -> Iterator[Found]:
             yield Found("F", seen, "leave the one that the signer uses", _where(view, key))
     there = any(key.texts for key in known) if known else not _has_none(view)
     wild = view.query(_other_name(view), "TXT") if there else []
-    if wild:
+    if any(map(_is_meant_as_key, wild)):  # one that says that names send no mail is none
         seen = f"every selector exists, by a wildcard: {' | '.join(wild)}"
         remedy = "give each selector a record of its own, and delete the wildcard that covers _domainkey"
         yield Found("F", seen, remedy, f"*._domainkey.{view.bare}", "RFC 4592 2.2.1; RFC 6376 3.6.2.2")

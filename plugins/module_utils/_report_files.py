@@ -76,7 +76,8 @@ def _within_limits(content: bytes, name: str, room: _Room) -> Iterator[Found]:
     except ReportError as err:
         yield Found(name, problem=str(err))
         return
-    for inner in contents:
+    # Some archives hold a note for people beside the report.
+    for inner in [one for one in contents if _looks_bare(one)] or contents:
         yield _read(inner, name, room)
 
 

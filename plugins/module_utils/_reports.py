@@ -9,6 +9,7 @@ no report makes us read a document type definition, nest without end or hold mor
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 from collections.abc import Iterator, Mapping
@@ -264,6 +265,19 @@ class _Builder:
 
 
 def _built(content: bytes, allowance: Allowance) -> _Builder:
+    """The report in ``content``. Raises :class:`ReportError`."""
+    try:
+        return _parsed(content, allowance)
+    except expat.ExpatError as err:
+        # Some write names of theirs in Latin-1 and say that it is UTF-8.
+        mended = content.decode("utf-8", "replace").encode("utf-8")
+        with contextlib.suppress(expat.ExpatError):
+            if mended != content:
+                return _parsed(mended, allowance)
+        raise ReportError(f"is no XML: {err}") from err
+
+
+def _parsed(content: bytes, allowance: Allowance) -> _Builder:
     builder = _Builder(allowance)
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -273,8 +287,6 @@ def _built(content: bytes, allowance: Allowance) -> _Builder:
     parser.StartDoctypeDeclHandler = builder.doctype
     try:
         parser.Parse(content, True)
-    except expat.ExpatError as err:
-        raise ReportError(f"is no XML: {err}") from err
     except (ValueError, LookupError) as err:
         if isinstance(err, ReportError):
             raise

@@ -599,6 +599,15 @@ def test_the_record_that_mends_spf_lets_all_own_addresses_pass() -> None:
     assert checked(made.put("", "TXT", mended)).findings == []
 
 
+def test_a_wildcard_that_says_that_names_send_no_mail_is_no_key() -> None:
+    made = silent(World().tell(selectors=(), dkim_keys=()))
+    for selector in ("", *_check_dkim.USUAL, _check_dkim.NO_SUCH_SELECTOR):
+        made.put(f"{selector}._domainkey".lstrip("."), "TXT", "v=spf1 -all")
+    report = checked(made)
+    assert report.findings == []
+    assert "dkim.present" in {item.id for item in report.unknowns}
+
+
 def test_each_of_two_spf_records_is_read() -> None:
     made = silent(World().put("", "TXT", SPF, "v=spf1 nclude:_spf.example.net -all"))
     assert {(item.id, item.severity) for item in checked(made).findings} == {("spf.single", "F"), ("spf.syntax", "F")}

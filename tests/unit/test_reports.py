@@ -214,8 +214,10 @@ def forwarded(content: bytes) -> bytes:
 FORMS = {
     "bare": XML.encode(),
     "with a byte order mark": b"\xef\xbb\xbf" + XML.encode(),
+    "with a name in Latin-1": XML.replace("<org_name>", "<org_name>\u00dc", 1).encode("latin-1"),
     "gzip": gzip.compress(XML.encode()),
     "zip": zipped(**{"a.xml": XML.encode()}),
+    "zip with a note": zipped(**{"a.xml": XML.encode(), "readme.txt": b"This is a report."}),
     "message with gzip": mailed(gzip.compress(XML.encode())),
     "message with zip": mailed(zipped(x=XML.encode()), subtype="zip"),
     "message with xml": mailed(XML.encode(), subtype="xml"),
