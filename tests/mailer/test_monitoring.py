@@ -253,6 +253,28 @@ def test_a_spool_that_is_none(tmp_path: Path) -> None:
 POSTQUEUE = '{"queue_name": "%s", "queue_id": "4bXc", "recipients": []}'
 
 
+@pytest.mark.parametrize("readable", [True, False])
+def test_corrupt_ones_are_counted_where_their_folder_may_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, readable: bool
+) -> None:
+    """postqueue does not tell them."""
+    (tmp_path / "postqueue").write_text(f"#!/bin/sh\necho '{POSTQUEUE % 'hold'}'\n")
+    (tmp_path / "postqueue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    (tmp_path / "corrupt").mkdir()
+    (tmp_path / "corrupt" / "C1").touch()
+    number = gauges._number
+
+    def closed(folder: Path) -> int:
+        if folder.name != "corrupt" or not readable:
+            raise PermissionError
+        return number(folder)
+
+    monkeypatch.setattr(gauges, "_number", closed)
+    counts = {"incoming": 0, "active": 0, "deferred": 0, "hold": 1, **({"corrupt": 1} if readable else {})}
+    assert run(gauges.of_postfix(tmp_path)) == {f"postfix_{name}_queue_messages": n for name, n in counts.items()}
+
+
 @pytest.mark.parametrize(
     ("script", "expected"),
     [

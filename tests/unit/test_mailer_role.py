@@ -12,9 +12,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles/mailer"
-OPTIONS: dict[str, dict[str, Any]] = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text(encoding="utf-8"))[
-    "argument_specs"
-]["main"]["options"]
+SPECS: dict[str, Any] = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
+OPTIONS: dict[str, dict[str, Any]] = SPECS["main"]["options"] | SPECS["monitoring"]["options"]
 
 
 def test_defaults_are_those_of_the_specification() -> None:

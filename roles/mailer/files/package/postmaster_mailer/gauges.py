@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections import Counter
@@ -62,12 +63,15 @@ async def of_redis(queue: Queue, shown: Mapping[str, list[str]]) -> dict[str, fl
 async def of_postfix(spool: Path) -> dict[str, float]:
     """How many messages lie in each of Postfix's queues. Raises :class:`PostfixQueueError`.
 
-    Root counts files. Others, as members of the group postdrop, ask postqueue(1), which knows of no corrupt ones.
+    Root counts files. Others, as members of the group postdrop, ask postqueue(1), which knows of no corrupt ones: these
+    are counted where that folder may be read.
     """
     try:
         counted: Mapping[str, int] = await asyncio.to_thread(_files, spool)
     except PermissionError:
         counted = await _asked()
+        with contextlib.suppress(OSError):
+            counted = {**counted, "corrupt": await asyncio.to_thread(_number, spool / "corrupt")}
     except OSError as err:
         raise PostfixQueueError(f"{spool} is no spool of Postfix: {err.strerror}") from err
     return {f"postfix_{queue}_queue_messages": number for queue, number in counted.items()}
