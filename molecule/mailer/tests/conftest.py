@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab.plays import Played, play
@@ -23,11 +25,12 @@ class First:
     foreseen: Played  # check mode on bare hosts
     left: str  # what it left there all the same
     done: Played
+    checked: dict[str, Any]  # what the check of mail domains says of the records
     second: Played
 
 
 @pytest.fixture(scope="session", autouse=True)
-def first(lab: Lab) -> First:
+def first(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> First:
     """From bare hosts, of which one was given a key as the seed of all this makes it."""
     key = "/etc/ssl/private/shop.example.pem"
     lab.run("mail-12", f"umask 077; openssl genrsa -traditional -out {key} 2048")
@@ -39,5 +42,6 @@ def first(lab: Lab) -> First:
     traces = "ls -d /etc/postmaster-mailer /opt/postmaster* /etc/redis /etc/postfix* 2>/dev/null"
     left = "".join(lab.run(mailer, traces, check=False).stdout for mailer in MAILERS)
     done = converge(lab)
-    play(lab, SCENARIO / "dns.yml", inventories=[ESTATE])
-    return First(foreseen, left, done, converge(lab))
+    report = tmp_path_factory.mktemp("check") / "report.json"
+    play(lab, SCENARIO / "dns.yml", inventories=[ESTATE], extra={"report_file": str(report)})
+    return First(foreseen, left, done, json.loads(report.read_text()), converge(lab))

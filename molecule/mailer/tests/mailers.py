@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,9 @@ def variables() -> dict[str, Any]:
 
 
 def remote(lab: Lab, host: str, script: str, options: Mapping[str, Any], *, timeout: float = 600) -> Any:
-    """Run a script of the folder remote on a host, with a JSON argument; the JSON that it prints."""
+    """Run a script of the folder remote on a host, with options that it reads as JSON; the JSON that it prints."""
     program = (REMOTE / script).read_text(encoding="utf-8")
-    argument = base64.b64encode(json.dumps(options).encode()).decode()
-    return json.loads(lab.run(host, ["python3", "-", argument], input=program, timeout=timeout).stdout)
+    return json.loads(lab.run(host, ["python3", "-c", program], input=json.dumps(options), timeout=timeout).stdout)
 
 
 # -- the application ----------------------------------------------------------------------------------
@@ -155,6 +155,20 @@ def arrived(lab: Lab, mailer: str, uuid: str) -> Message:
     message = lab.wait_for_message(uuid)
     assert events(lab, mailer, uuid)[0]["event"] == "delivered"
     return message
+
+
+@contextlib.contextmanager
+def room(lab: Lab) -> Iterator[None]:
+    """For whose mailbox was full."""
+    before = lab.run("outside", ["postconf", "-h", "smtpd_recipient_restrictions"]).stdout.strip()
+    restrict = ["postconf", "-e", f"smtpd_recipient_restrictions = {before.replace('452 4.2.2 full', 'OK')}"]
+    lab.run("outside", restrict)
+    lab.run("outside", "postfix reload")
+    try:
+        yield
+    finally:
+        lab.run("outside", [*restrict[:2], f"smtpd_recipient_restrictions = {before}"])
+        lab.run("outside", "postfix reload")
 
 
 # -- what the world answers ---------------------------------------------------------------------------

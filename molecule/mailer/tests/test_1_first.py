@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from conftest import First
 from lab.probe import Lab
-from mailers import MAILERS, STAGES, unit, variables
+from mailers import DOMAINS, MAILERS, STAGES, unit, variables
 
 
 def test_check_mode_on_bare_hosts_foresees_the_first_run(first: First) -> None:
@@ -19,6 +19,21 @@ def test_check_mode_on_bare_hosts_foresees_the_first_run(first: First) -> None:
 
 def test_the_second_run_changes_nothing(first: First) -> None:
     assert (first.done.failures, first.second.changed) == ({}, {})
+
+
+def test_the_check_finds_no_fault_in_the_records(first: First) -> None:
+    """Domains of authors have no mailboxes here, so no MX. What is left else is advice that concerns no mailer."""
+    found, advice = first.checked["findings"], {"mtasts.dns+policy", "tlsrpt", "caa/bimi/ipv6"}
+    graver = [(one["domain"], one["id"]) for one in found if one["severity"] != "I"]
+    assert graver == [(domain, "mx.exists") for domain in DOMAINS.values()], graver
+    assert {one["id"] for one in found if one["severity"] == "I"} <= advice
+    assert all("CAA" in one["seen"] for one in found if one["id"] == "caa/bimi/ipv6")
+    right = {
+        **dict.fromkeys(DOMAINS.values(), ("spf.covers-ip", "dkim.present", "dkim.match", "dmarc.policy")),
+        **{f"rp.{domain}": ("mx.exists", "mx.target", "tls.starttls", "spf.all") for domain in DOMAINS.values()},
+    }
+    for domain, ids in right.items():
+        assert {first.checked["verdicts"][domain][one] for one in ids} == {"ok"}, domain
 
 
 def test_all_stages_run_and_start_with_the_host(lab: Lab) -> None:

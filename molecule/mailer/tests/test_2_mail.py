@@ -24,6 +24,7 @@ from mailers import (
     fresh,
     letter,
     posts,
+    room,
     signed,
     start_endpoint,
     tags,
@@ -141,15 +142,8 @@ def test_what_is_put_off_is_told_and_tried_again(lab: Lab, token: str) -> None:
         assert answer(lab, mailer, uuid, [FULL])[0] == 250
         event = events(lab, mailer, uuid)[0]
         assert (event["event"], event["type"], "452 4.2.2" in event["reason"]) == ("bounce", "soft", True)
-    before = lab.run("outside", ["postconf", "-h", "smtpd_recipient_restrictions"]).stdout.strip()
-    room = before.replace("452 4.2.2 full", "OK")
-    lab.run("outside", ["postconf", "-e", f"smtpd_recipient_restrictions = {room}"])
-    lab.run("outside", "postfix reload")
-    try:
+    with room(lab):
         lab.wait_for_messages(fresh(token), len(MAILERS))
-    finally:
-        lab.run("outside", ["postconf", "-e", f"smtpd_recipient_restrictions = {before}"])
-        lab.run("outside", "postfix reload")
     for mailer, uuid in uuids.items():
         ready.wait("the delivery", lambda: events(lab, mailer, uuid)[-1]["event"] == "delivered")  # noqa: B023
 

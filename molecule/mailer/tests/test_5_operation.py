@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from typing import Any
 
 import pytest
-from lab import control, plays
+from lab import control, plays, ready
 from lab.probe import Lab
 from mailers import (
     CONVERGE,
     DOMAINS,
     ESTATE,
+    FULL,
     MAILERS,
     PASSWORDS,
     STAGES,
@@ -27,13 +30,15 @@ from mailers import (
     wait_for_stages,
 )
 
-# The names of the seed, but those of Postfix's own queues, which only root or a member of postdrop can count.
+# The names of the seed.
 NAMES = {
     "redis": "primary_queue_messages default_queue_messages event_queue_messages queue_to_postfix_messages",
     "receiver": "nbr_emails_enqueued_total nbr_recipients_total nbr_dropped_emails_total",
     "http-receiver": "nbr_emails_enqueued_total nbr_recipients_total nbr_dropped_emails_total",
     "transformer": "transformer_polled_primary_total transformer_polled_default_total transformer_pushed_total",
-    "postfix": "postfix_emails_polled_total postfix_emails_to_postfix_total",
+    "postfix": "postfix_incoming_queue_messages postfix_active_queue_messages postfix_deferred_queue_messages "
+    "postfix_corrupt_queue_messages postfix_hold_queue_messages "
+    "postfix_emails_polled_total postfix_emails_to_postfix_total",
     "mxserver": "mxserver_received_unsubscribe_total mxserver_received_unclassified_total",
     "backdata": "delivered_events_total bounced_events_total error_events_total spam_report_events_total "
     "unsubscribe_events_total malformed_events_total number_of_events_currently_posting "
@@ -60,6 +65,37 @@ def test_metrics_have_the_names_of_the_seed_and_count(lab: Lab, token: str, mail
         ("backdata", "successfully_pushed_events_total"),
     ):
         assert grown[stage][name] == before[stage][name] + 1, name
+
+
+@pytest.mark.parametrize("mailer", MAILERS)
+def test_what_postfix_holds_is_counted(lab: Lab, token: str, mailer: str) -> None:
+    """By a stage that is neither root nor Postfix's own user, and may read no message of its queue."""
+    uuid, kept = fresh(token), f"/var/spool/postfix/corrupt/{token}"
+    lab.run(mailer, f"umask 077; echo secret > {kept}; chown postfix {kept}")
+    assert answer(lab, mailer, uuid, [FULL])[0] == 250
+    assert events(lab, mailer, uuid)[0]["type"] == "soft"
+    ids = [one["queue_id"] for one in queued(lab, mailer)]
+    for command, state in (("-H", "deferred"), ("-h", "hold")):
+        lab.run(mailer, ["postsuper", command, *ids], check=False)
+
+        def counted() -> bool:
+            there, shown = Counter(one["queue_name"] for one in queued(lab, mailer)), metrics(lab, mailer, "postfix")
+            there["corrupt"] = 1
+            names = ("incoming", "active", "deferred", "corrupt", "hold")
+            found = [shown.get(f"postfix_{name}_queue_messages") for name in names]
+            return found == [there[name] for name in names] and there[state] > 0  # noqa: B023
+
+        ready.wait(f"the counts of Postfix's queues on {mailer}", counted)
+    runuser = ["runuser", "-u", "postmaster-mailer-postfix", "--"]
+    assert lab.run(mailer, [*runuser, "ls", kept]).stdout.strip() == kept
+    assert lab.run(mailer, [*runuser, "cat", kept], check=False).returncode == 1
+    lab.run(mailer, ["rm", kept])
+    lab.run(mailer, ["postsuper", "-d", "-"], input="\n".join(ids) + "\n")
+
+
+def queued(lab: Lab, mailer: str) -> list[dict[str, Any]]:
+    """What Postfix holds, as it tells root."""
+    return [json.loads(line) for line in lab.run(mailer, ["postqueue", "-j"]).stdout.splitlines()]
 
 
 @pytest.mark.parametrize("mailer", MAILERS)
@@ -107,15 +143,14 @@ def test_a_broken_value_is_named_and_all_runs_on(lab: Lab, token: str) -> None:
     started = {
         mailer: lab.run(mailer, ["systemctl", "show", "-p", "MainPID", *map(unit, STAGES)]).stdout for mailer in MAILERS
     }
-    cases = {what: given for what, (given, dummy) in BROKEN.items()}
-    said = plays.refusals(lab, CONVERGE, cases, inventories=[ESTATE], must_pass=False)
-    for what, (dummy, expected) in BROKEN.items():
-        for mailer in MAILERS:
-            assert expected in said[what].get(mailer, "nothing"), (what, said[what])
+    for at, mailer in enumerate(MAILERS):  # one half each
+        cases = {what: given for what, (given, dummy) in [*BROKEN.items()][at :: len(MAILERS)]}
+        said = plays.refusals(lab, CONVERGE, cases, inventories=[ESTATE], must_pass=False, limit=mailer)
+        for what in cases:
+            assert BROKEN[what][1] in said[what].get(mailer, "nothing"), (what, said[what])
     for mailer in MAILERS:
         assert lab.run(mailer, ["systemctl", "show", "-p", "MainPID", *map(unit, STAGES)]).stdout == started[mailer]
         arrived(lab, mailer, fresh(token, mailer[-2:]))
-    assert converge(lab).changed == {}
 
 
 def test_drift_is_mended(lab: Lab, token: str) -> None:

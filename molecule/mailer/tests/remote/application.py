@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-options = json.loads(base64.b64decode(sys.argv[1]))
+options = json.load(sys.stdin)
 deadline = time.monotonic() + options["patience"]
 lock = threading.Lock()
 report: dict[str, Any] = {"answers": {}, "again": 0, "silent": 0}

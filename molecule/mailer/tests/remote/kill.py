@@ -7,7 +7,6 @@ peace; Redis alone, which has to be asked, is killed right after that. Then it m
 one's turn. Prints of each kill the victim and what was unfinished.
 """
 
-import base64
 import json
 import re
 import subprocess
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-options = json.loads(base64.b64decode(sys.argv[1]))
+options = json.load(sys.stdin)
 T = TypeVar("T")
 QUEUES = ("incoming", "active", "deferred")
 # Not those of an endpoint, which may be down all the time.
