@@ -13,7 +13,9 @@ import yaml
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
-pytestmark = pytest.mark.parametrize("role", ["certificate", "mail_web", "edge", "queue_monitor", "python_program", "restricted_list"])
+pytestmark = pytest.mark.parametrize(
+    "role", ["certificate", "mail_web", "edge", "queue_monitor", "python_program", "restricted_list"]
+)
 
 
 def load(role: str, path: str) -> Any:
