@@ -39,16 +39,25 @@ class Cause:
     compiled: tuple[re.Pattern[str], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "compiled", tuple(re.compile(one, re.IGNORECASE) for one in self.patterns))
+        object.__setattr__(self, "compiled", tuple(re.compile(_small(one)) for one in self.patterns))
 
-    def explains(self, reply: str) -> bool:
-        """Whether one of the patterns is found in a reply."""
-        return any(pattern.search(reply) for pattern in self.compiled)
+    def explains(self, small: str) -> bool:
+        """Whether one of the patterns is found in a reply in small letters, where they are found much faster."""
+        return any(pattern.search(small) for pattern in self.compiled)
+
+
+_LETTERS = re.compile(r"\\.|\(\?P|[A-Z]+", re.DOTALL)
+
+
+def _small(pattern: str) -> str:
+    """A pattern in small letters; what stands behind a backslash stays."""
+    return _LETTERS.sub(lambda found: found[0] if found[0][0] in "\\(" else found[0].lower(), pattern)
 
 
 def find(reply: str, catalogue: Mapping[str, Cause]) -> str:
     """The name of the first cause that explains a reply, or ``unknown``."""
-    return next((name for name, cause in catalogue.items() if cause.explains(reply)), UNKNOWN)
+    small = reply.lower()
+    return next((name for name, cause in catalogue.items() if cause.explains(small)), UNKNOWN)
 
 
 class CauseError(ValueError):

@@ -397,6 +397,13 @@ def test_a_cause_of_ones_own_comes_first() -> None:
     assert (group["cause"], group["title"], group["mend"], group["by"]) == ("owls", "owls", "feed them", "")
 
 
+@pytest.mark.parametrize("pattern", ["XGW-77", r"xgw\W77", r"(?P<Code>XGW)-\d+", "[A-Z]GW-[0-9]+$"])
+def test_a_pattern_is_found_in_either_case(pattern: str) -> None:
+    cause = {**OWN, "pattern": pattern}
+    assert causes_of(explain(text="550 no, Xgw-77", causes=(cause,))) == {"owls": 1}
+    assert "owls" not in causes_of(explain(text="550 no, Xg-77", causes=(cause,)))
+
+
 # --- bad input, each with a twin that is well ------------------------------------------------------
 
 
