@@ -36,16 +36,17 @@ class LogError(Exception):
     """A log cannot be read; the message names it and the remedy."""
 
 
-def split_lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines of what comes in pieces; of one without end its beginning."""
+def split_lines(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """The lines of what comes in pieces, those of a piece together; of one without end its beginning."""
     rest = b""
     for piece in pieces:
         *whole, rest = (rest + piece).split(b"\n")
-        yield from whole
+        if whole:
+            yield whole
         if len(rest) > PIECE:
             rest = rest[: 4 * ml.LINE_LIMIT]
     if rest:
-        yield rest
+        yield [rest]
 
 
 def _pieces(stream: IO[bytes]) -> Iterator[bytes]:

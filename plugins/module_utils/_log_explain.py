@@ -132,21 +132,31 @@ class Explainer:
 
     # --- lines -------------------------------------------------------------------------------
 
-    def read(self, raws: Iterable[bytes], parse: Parse) -> None:
-        """Take lines as they lie in a file. Most tell of nothing that failed, and are only counted."""
-        for raw in raws:
-            self.lines += 1
-            if b"status=" in raw or b"result=" in raw:
-                if _DELIVERED.search(raw):
-                    self._end(raw, parse)
-                    continue
-            elif not mf.may_tell(raw):
+    def read(self, groups: Iterable[Sequence[bytes]], parse: Parse) -> None:
+        """Take lines as they lie in a file, many at a time. Most tell of nothing that failed, and are only counted."""
+        for raws in groups:
+            self.lines += len(raws)
+            text = b"\n".join(raws)
+            marks = [mark for mark in mf.MARKS if mark in text]  # few of them are, and none need be sought in each line
+            for raw in raws:
+                self._look(raw, marks, parse)
+
+    def _look(self, raw: bytes, marks: Sequence[bytes], parse: Parse) -> None:
+        if b"status=" in raw or b"result=" in raw:
+            if _DELIVERED.search(raw):
+                self._end(raw, parse)
+                return
+        else:
+            for mark in marks:
+                if mark in raw:
+                    break
+            else:
                 if b" => " in raw or b" -> " in raw:
                     self._end(raw, parse)
-                continue
-            line = parse(raw.decode("utf-8", "replace"))
-            if line is not None:
-                self.take(line)
+                return
+        line = parse(raw.decode("utf-8", "replace"))
+        if line is not None:
+            self.take(line)
 
     def _end(self, raw: bytes, parse: Parse) -> None:
         """What became of a message that waited."""

@@ -26,6 +26,12 @@ from ansible_collections.postmaster.mail.plugins.module_utils._mail_log import (
 REPLY_LIMIT = 1000  # characters of a reply that are looked at
 REFUSED, ERROR = "refused", "error"  # by this host's own server; in a program of this host
 
+# A line that tells of no attempt of Postfix or OpenSMTPD, and has none of these, tells of no failure. The last two are
+# the journal's, for what is no plain text.
+MARKS = (
+    b" == ", b" ** ", b"reject", b"fatal", b"panic", b"error", b"warn", b"fail", b"refused", b"annot ", b"nable to",
+    b"Failed", b"Warning", b"ALERT", b"PANIC", b'"MESSAGE":[', b'"MESSAGE" : [',
+)  # fmt: skip
 _POSTFIX_REJECT = re.compile(rf"(?:NOQUEUE|({POSTFIX_ID})): (?:milter-)?reject: .{{1,80}}? from (\S+?):? (.*)$")
 _ENVELOPE = re.compile(r"; from=<[^<>]*>,? to=<([^<>]*)>.*$|; (?:from|to|client|proto|helo|sasl_username)=.*$")
 _EXIM_REJECT = re.compile(
@@ -42,30 +48,6 @@ _RECIPIENT = re.compile(r"(?i)RCPT(?: TO:)? ?<([^<>]{0,320})>")
 _LOGIN = re.compile(r"warning: (\S+\[[0-9A-Fa-f.:]+\]): SASL \S+ authentication failed")
 _TROUBLE = re.compile(r"(?:fatal|panic|error|warning|warn|crit): ")
 _EXPIRED = re.compile(rf"({POSTFIX_ID}): from=<[^<>]*>, status=(?:force-)?expired, (.*)$")
-
-
-def may_tell(raw: bytes) -> bool:
-    """Whether a line that tells of no attempt of Postfix or OpenSMTPD is worth a look: a quick one, for millions."""
-    return (
-        b" == " in raw
-        or b" ** " in raw
-        or b"reject" in raw
-        or b"fatal" in raw
-        or b"panic" in raw
-        or b"error" in raw
-        or b"warn" in raw
-        or b"fail" in raw
-        or b"refused" in raw
-        or b"annot " in raw
-        or b"nable to" in raw
-        or b"Failed" in raw
-        or b"Warning" in raw
-        or b"ALERT" in raw
-        or b"PANIC" in raw
-        or b"Unrouteable" in raw
-        or b'"MESSAGE":[' in raw  # the journal's, where it is no plain text
-        or b'"MESSAGE" : [' in raw
-    )
 
 
 def failure(line: Line) -> Event | None:
