@@ -24,7 +24,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _exim as ex
 from ansible_collections.postmaster.mail.plugins.module_utils import _mail_host as mh
 from ansible_collections.postmaster.mail.plugins.module_utils import _mail_log as ml
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
-from ansible_collections.postmaster.mail.plugins.module_utils._diagnose_client import SatelliteHost
+from ansible_collections.postmaster.mail.plugins.module_utils._diagnose_client import FILE_LIMIT, SatelliteHost
 from ansible_collections.postmaster.mail.plugins.module_utils._preflight import explain_socket_error
 from ansible_collections.postmaster.mail.plugins.module_utils._preflight_client import LocalHost
 
@@ -179,7 +179,7 @@ class MailHost:
     """The host this process runs on; ``root`` lets a test point at a made-up tree. ``timeout`` is for each answer."""
 
     def __init__(self, *, timeout: float = 5, root: str = "/", runner: Runner | None = None) -> None:
-        self._timeout = timeout
+        self._timeout, self._root = timeout, root
         self._runner = runner or Runner()
         self._local = LocalHost(root=root, runner=self._runner)
         self._satellite = SatelliteHost(timeout=timeout, root=root, runner=self._runner)
@@ -209,9 +209,12 @@ class MailHost:
     def read(self, path: str) -> str | None:
         """The text of a file, None where there is none or it may not be read, which is noted."""
         try:
-            return self._satellite._read(path)  # pylint: disable=protected-access
-        except dg.Unseen as err:
-            self.note(str(err))
+            with open(os.path.join(self._root, path.lstrip("/")), "rb") as handle:
+                return handle.read(FILE_LIMIT).decode("utf-8", "replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as err:
+            self.note(f"{path} cannot be read: {(err.strerror or '').lower()}")
             return None
 
     # --- listeners ---------------------------------------------------------------------------
