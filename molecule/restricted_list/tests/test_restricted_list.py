@@ -87,6 +87,8 @@ def test_500_of_everything_arrive_though_it_is_killed(lab: Lab, host: str, word:
         assert time.monotonic() < deadline, "it never went out"
     lab.run(host, ["systemctl", "kill", "--signal=KILL", UNIT])
     copies = lab.wait_for_messages(word, 500, timeout=400)
+    if len({copy.recipient for copy in copies}) < 500:  # one of them came twice
+        copies = lab.wait_for_messages(word, 501, timeout=200)
     found = Counter(copy.recipient for copy in copies if copy.recipient.startswith("member"))
     assert len(found) == 500 and sum(found.values()) <= 501
     assert all(copy.verdicts == PASS for copy in copies)
@@ -95,9 +97,13 @@ def test_500_of_everything_arrive_though_it_is_killed(lab: Lab, host: str, word:
 @each_host
 def test_http_makes_tokens_for_those_who_may(lab: Lab, host: str, word: str) -> None:
     body = '{"sender": "anna@corp.example", "groups": ["few"]}'
-    ask = f"curl -s -w '%{{http_code}}' -d '{body}' -H 'Authorization: Bearer {{}}' http://127.0.0.1:8026/tokens"
-    assert lab.run(host, ask.format("nobody")).stdout.endswith("401")
-    made = lab.run(host, ask.format("bearer of the office")).stdout
+
+    def ask(bearer: str) -> str:
+        words = ["curl", "-s", "-w", "%{http_code}", "-d", body, "-H", f"Authorization: Bearer {bearer}"]
+        return lab.run(host, [*words, "http://127.0.0.1:8026/tokens"]).stdout
+
+    assert ask("nobody").endswith("401")
+    made = ask("bearer of the office")
     assert made.endswith("201")
     path = re.search(r'"download":"https://[^/]*(/[^"]*)"', made)
     assert path
