@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from lab.probe import Lab
-from lists import ANNA, HOSTS, LIST, UNIT, converge, mail, send, token
+from lists import ANNA, HOSTS, UNIT, converge, http, mail, send, token
 
 each_host = pytest.mark.parametrize("host", HOSTS)
 PASS = {"spf": "pass", "dkim": "pass", "dmarc": "pass"}
@@ -96,27 +96,22 @@ def test_500_of_everything_arrive_though_it_is_killed(lab: Lab, host: str, word:
 
 @each_host
 def test_http_makes_tokens_for_those_who_may(lab: Lab, host: str, word: str) -> None:
-    body = '{"sender": "anna@corp.example", "groups": ["few"]}'
-
-    def ask(bearer: str) -> str:
-        words = ["curl", "-s", "-w", "%{http_code}", "-d", body, "-H", f"Authorization: Bearer {bearer}"]
-        return lab.run(host, [*words, "http://127.0.0.1:8026/tokens"]).stdout
-
-    assert ask("nobody").endswith("401")
-    made = ask("bearer of the office")
-    assert made.endswith("201")
+    wish = '{"sender": "anna@corp.example", "groups": ["few"]}'
+    assert http(lab, host, "/tokens", wish, bearer="nobody")[0] == 401
+    status, made = http(lab, host, "/tokens", wish, bearer="bearer of the office")
+    assert status == 201
     path = re.search(r'"download":"https://[^/]*(/[^"]*)"', made)
     assert path
-    file = lab.run(host, ["curl", "-sf", f"http://127.0.0.1:8026{path[1]}"]).stdout
+    file = http(lab, host, path[1])[1]
     assert send(lab, host, mail(word, file), port=8025, starttls=True).accepted
-    links = [copy.parsed["List-Unsubscribe"] for copy in lab.wait_for_messages(word, 2, timeout=120)]
-    link = re.search(r"<https://[^/]*(/unsubscribe/[^>]*)>", links[0])
+    copies = lab.wait_for_messages(word, 2, timeout=120)
+    links = {copy.recipient: copy.parsed["List-Unsubscribe"] for copy in copies}
+    link = re.search(r"<https://[^/]*(/unsubscribe/[^>]*)>", links["one@outside.test"])
     assert link
-    lab.run(host, ["curl", "-sf", "-d", "List-Unsubscribe=One-Click", f"http://127.0.0.1:8026{link[1]}"])
+    assert http(lab, host, link[1], "List-Unsubscribe=One-Click")[0] == 200
     said = lab.run(host, ["restricted-list", "token", "--sender", ANNA, "--group", "few"])
     assert f"one mail of {ANNA} to 1 recipients" in said.stderr
-    for member in ("one@outside.test", "two@outside.test"):
-        lab.run(host, ["restricted-list", "opt-in", member], check=False)
+    lab.run(host, ["restricted-list", "opt-in", "one@outside.test"])
 
 
 def test_a_broken_configuration_leaves_the_list_as_it_is(lab: Lab) -> None:
@@ -133,4 +128,3 @@ def test_a_broken_configuration_leaves_the_list_as_it_is(lab: Lab) -> None:
 def test_the_journal_has_no_complaints(lab: Lab, host: str) -> None:
     lines = lab.journal(host, UNIT).splitlines()
     assert [line for line in lines if line.startswith(("ERROR", "CRITICAL", "Traceback"))] == []
-    assert LIST
