@@ -166,7 +166,9 @@ def test_the_tables_of_mail_from_outside_are_read_but_not_the_one_with_keys(tmp_
         "/etc/postfix/inbound_header_checks": "/^Subject: a b/ REJECT no\n",
         "/etc/postfix/inbound_dnsbls": "0.0.0.0/0 reject_rbl_client the-key-of-it.dq.example.net=127.0.0.2\n",
     }
-    clients = "check_client_access cidr:/etc/postfix/inbound_clients, check_client_access cidr:/etc/postfix/inbound_dnsbls"
+    clients = (
+        "check_client_access cidr:/etc/postfix/inbound_clients, check_client_access cidr:/etc/postfix/inbound_dnsbls"
+    )
     main = {
         "relay_domains": "example.org", "relayhost": "[mx.example.net]", "mynetworks": "127.0.0.0/8 192.0.2.0/28",
         "myhostname": "mx.example.org", "smtpd_client_restrictions": f"permit_mynetworks, {clients}",

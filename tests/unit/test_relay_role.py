@@ -226,8 +226,8 @@ def test_tables(said: dict[str, dict[str, Any]]) -> None:
     asked = f"reject_rbl_client {KEY}.dq.example.net=127.0.0.[2..254]"
     assert entries(known, "inbound_dnsbls") == [{"key": "0.0.0.0/0", "value": asked}, {"key": "::/0", "value": asked}]
     (reply,) = entries(known, "inbound_dnsbl_replies")
-    pattern = reply["key"].strip("/")
-    for asked in (f"{KEY}.dq.example.net", f"{KEY}.dq.example.net=127.0.0.[2..254]"):  # as Postfix 3.10 and 3.7 look for it
+    pattern = reply["key"].strip("/")  # as Postfix 3.10 and 3.7 look for it
+    for asked in (f"{KEY}.dq.example.net", f"{KEY}.dq.example.net=127.0.0.[2..254]"):
         assert re.search(pattern, asked)
     assert not re.search(pattern, "dq.example.net")
     assert reply["value"].startswith("$$rbl_code 5.7.1 ") and "on the list dq.example.net" in reply["value"]
