@@ -11,12 +11,11 @@ from listhosts import ADMIN, DOMAINS, HOSTS, browse
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_pages_come_by_https_and_the_inner_ones_do_not_come(lab: Lab, host: str) -> None:
-    site, talk, news = lab.fqdn(host), f"talk@{DOMAINS[host]}", f"news@{DOMAINS[host]}"
+    site, talk = lab.fqdn(host), f"talk@{DOMAINS[host]}"
     urls = {
         f"http://{site}/postorius/lists/": 301,
         f"https://{site}/postorius/lists/": 200,
         f"https://{site}/hyperkitty/list/{talk}/": 200,
-        f"https://{site}/hyperkitty/list/{news}/": 403,  # private
         f"https://{site}/mailman3/static/postorius/css/style.css": 200,
         f"https://{site}/hyperkitty/api/mailman/urls?mlist={talk}": 404,
         f"https://{site}/admin/": 302,
