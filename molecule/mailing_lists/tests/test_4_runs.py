@@ -60,7 +60,10 @@ def test_a_change_of_a_list_touches_that_list_alone(lab: Lab) -> None:
 )
 def test_what_a_daemon_does_not_take_changes_nothing(lab: Lab, given: dict[str, Any], said: str) -> None:
     host = "mail-13"
-    state = "cat /etc/mailman3/*.cfg /etc/mailman3/*.py /etc/nginx/conf.d/* /etc/postfix/main.cf | sha256sum"
+    files = (
+        "/etc/mailman3/*.cfg /etc/mailman3/*.py /etc/nginx/conf.d/* /etc/postfix/main.cf /etc/postfix/mailing_lists_*"
+    )
+    state = f"cat {files} | sha256sum"
     before = (pids(lab, host), lab.run(host, state).stdout)
     played = converge(lab, limit=host, extra=given, must_pass=False)
     assert said in played.failures[host]
