@@ -92,8 +92,8 @@ class Session:
         return self._encrypted(replace(known, tls="starttls"))
 
     def _encrypted(self, known: mh.Answer) -> mh.Answer:
-        assert isinstance(self._socket, ssl.SSLSocket)
-        return replace(known, version=self._socket.version() or "")
+        version = self._socket.version() if isinstance(self._socket, ssl.SSLSocket) else None
+        return replace(known, version=version or "")
 
     def certificate(self) -> bytes:
         """The server's, as DER, empty without TLS."""

@@ -246,6 +246,11 @@ table:
   returned: success
   type: list
   elements: str
+problem:
+  description: Why nothing could be checked at all, empty otherwise. Everything is V(unknown) then.
+  returned: success
+  type: str
+  sample: nothing could be checked, as no resolver answers (192.0.2.53); name one that does in resolver
 domains:
   description: The domains that were checked.
   returned: success
@@ -295,8 +300,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
 }
 
 
-async def run(params: dict[str, Any]) -> Report:
-    """The report on all domains. Raises :class:`CheckError`."""
+async def run(params: dict[str, Any]) -> tuple[Report, str]:
+    """The report on all domains, and what kept it from saying anything, or nothing. Raises :class:`CheckError`."""
     named = request.resolvers(params["resolver"]) or client.system_resolvers()
     trusted = params["trust_ad"]
     if trusted is None:
@@ -304,10 +309,10 @@ async def run(params: dict[str, Any]) -> Report:
     options = request.build(params, trust_ad=trusted)
     async with client.Collector(named, timeout=params["query_timeout"], ca_file=params["ca_file"] or "") as collector:
         report = await check(params["domains"], collector, options, ignore=params["ignore"], timeout=params["timeout"])
-    if not collector.is_answered:
-        asked = ", ".join(address for address, dummy in named)
-        raise CheckError(f"nothing could be checked, as no resolver answers ({asked}); name one that does in resolver")
-    return report
+    if collector.is_answered:
+        return report, ""
+    asked = ", ".join(address for address, dummy in named)
+    return report, f"nothing could be checked, as no resolver answers ({asked}); name one that does in resolver"
 
 
 def main() -> None:
@@ -316,14 +321,16 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("dnspython"), exception=client.DNSPYTHON_IMPORT_ERROR)
     params = module.params
     try:
-        report = asyncio.run(run(params))
+        report, problem = asyncio.run(run(params))
         result = report.as_dict()
         if params["report_file"] and not module.check_mode:
             write_atomic(params["report_file"], json.dumps(result, indent=2) + "\n", mode=0o644)
     except (CheckError, FileError) as err:
         module.fail_json(msg=str(err))
+    if problem:
+        module.warn(problem)
     failing = [item.as_dict() for item in report.failing(params["fail_on"])]
-    module.exit_json(changed=False, failing=failing, table=report.table(), **result)
+    module.exit_json(changed=False, failing=failing, table=report.table(), problem=problem, **result)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ import asyncio, json, sys, time
 from ansible_collections.postmaster.mail.plugins.modules.mail_check import ARGUMENT_SPEC, run
 params = {name: spec.get("default") for name, spec in ARGUMENT_SPEC.items()} | json.loads(sys.argv[1])
 start = time.monotonic()
-report = asyncio.run(run(params))
+report, problem = asyncio.run(run(params))
 print(time.monotonic() - start, len(report.findings), sum("not answer" in one.seen for one in report.unknowns))
 """
 PEER = """

@@ -175,9 +175,10 @@ def test_that_nothing_could_be_checked_is_no_success(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(client, "Collector", Same)
     result = ran(monkeypatch, {"domain": "example.org", "resolver": ["192.0.2.53", "192.0.2.54@5353"], "smtp": False})
     if answer.usable:
-        assert result["failing"][0]["seen"] == "the domain does not exist"
+        assert result["failing"][0]["seen"] == "the domain does not exist" and result["problem"] == ""
     else:
-        assert result["failed"] and result["msg"] == (
+        assert not result["failing"] and "wrong" not in result["verdicts"]["example.org"].values()
+        assert result["problem"] == (
             "nothing could be checked, as no resolver answers (192.0.2.53, 192.0.2.54); name one that does in resolver"
         )
 

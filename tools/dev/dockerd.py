@@ -61,7 +61,8 @@ def _daemon(shell: Shell) -> Iterator[None]:
         finally:
             # A scenario that was cut short leaves networks, and a daemon that ends leaves their bridges on the machine.
             with contextlib.suppress(subprocess.SubprocessError, OSError):
-                subprocess.run(["docker", "network", "prune", "--force"], stdout=said, stderr=said, timeout=WAIT)
+                argv = ["docker", "network", "prune", "--force"]
+                subprocess.run(argv, stdout=said, stderr=said, timeout=WAIT, check=False)
             daemon.terminate()
             try:
                 daemon.wait(30)
