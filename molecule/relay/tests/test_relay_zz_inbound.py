@@ -33,6 +33,10 @@ LISTS = {"open": "bl.stranger.test", "keyed": f"{KEY}.keyed.stranger.test"}
 SINK = "lmtp:inet:127.0.0.1:2424"
 FILTERS = {"relay1": "spamassassin", "relay2": "rspamd"}
 SWAPPED = {"relay1": "rspamd", "relay2": "spamassassin"}
+LISTENS = {
+    "rspamd": "ss -Hlnt | grep -q '127.0.0.1:11336 '",
+    "spamassassin": "ss -Hlnt | grep -q '127.0.0.1:783 ' && ss -Hlnx | grep -q spamass.sock",
+}
 SQUATTER = "import socket, sys, time; held = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(3600)"
 UNITS = {"rspamd": {"rspamd-inbound"}, "spamassassin": {"spamass-milter", "postgrey"}}
 
@@ -135,7 +139,9 @@ def insist(lab: Lab, relay: str, **options: Any) -> Dialogue:
 
 def forget(lab: Lab, relay: str) -> None:
     """Postfix knows no client any more: postscreen keeps those it let in, and smtpd what lists said."""
-    lab.run(relay, "systemctl stop postfix && rm -f /var/lib/postfix/postscreen_cache* && systemctl start postfix")
+    # On Debian 12 systemd is done before the last process is gone, and a new master would not start beside it.
+    gone = "for i in $(seq 600); do postfix status 2>/dev/null || break; sleep 0.1; done"
+    lab.run(relay, f"systemctl stop postfix; {gone}; rm -f /var/lib/postfix/postscreen_cache*; systemctl start postfix")
 
 
 def received(lab: Lab, relay: str, token: str) -> str:
@@ -156,6 +162,7 @@ def both_ways(lab: Lab, token: str, filters: dict[str, str]) -> None:
     """Ham arrives with the filter's word on it, spam is refused by the filter, whichever it is."""
     for relay, kind in filters.items():
         assert active(lab, relay) == UNITS[kind]
+        lab.run(relay, f"for i in $(seq 600); do {LISTENS[kind]} && exit; sleep 0.1; done; exit 1")
         assert insist(lab, relay, token=f"ham-{relay}-{token}").accepted
         arrived = received(lab, relay, f"ham-{relay}-{token}")
         assert "RCPT TO:<joe@post.example>" in arrived and "X-Spam-Status: No" in arrived
