@@ -48,14 +48,21 @@ class RedisServer:
         # As it inherits that SIGXFSZ is ignored, a limit on its files is to it as a full disk.
         self.process = subprocess.Popen([self._program, *words], restore_signals=False)
         deadline = time.monotonic() + 60
-        while not self._listens():
+        while not self._answers():
             assert time.monotonic() < deadline, (self._folder / "log").read_text()
             time.sleep(0.02)
 
-    def _listens(self) -> bool:
-        """The socket is there a moment before anybody listens on it."""
+    def _answers(self) -> bool:
+        """The socket is there a moment before anybody listens on it, and then for a while it reads what it has on disk."""
         with socket.socket(socket.AF_UNIX) as one:
-            return one.connect_ex(str(self.socket)) == 0
+            one.settimeout(5)
+            try:
+                one.connect(str(self.socket))
+                one.sendall(b"PING\r\n")
+                said = one.recv(100)
+            except OSError:
+                return False
+        return bool(said) and not said.startswith(b"-LOADING")
 
     @property
     def where(self) -> dict[str, Any]:
