@@ -18,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule" / "shared"))
 
-from lab import engine, hosts, probe, render, state, zones
+from lab import control, engine, hosts, probe, render, state, zones
 from lab.credentials import CA_NAME, Credentials, ZoneKey, openssl_hash
 
 PLAN = hosts.Plan("unit", 31)
@@ -266,3 +266,48 @@ def test_the_limit_of_inotify_instances_is_raised_once(tmp_path) -> None:
         engine.make_room(engine.Podman(), said.append, setting=setting)
     assert setting.read_text(encoding="ascii") == "2048\n"
     assert len(said) == 1
+
+
+class SlowToDie(engine.Engine):
+    """Two hosts, of which one outlives ``refusals`` orders to go."""
+
+    name = "podman"
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.refusals = refusals
+        self.left = ["pml-x-sat1", "pml-x-sat2"]
+
+    def containers(self, lab: str) -> list[dict[str, str]]:
+        return [{"name": name, "status": "Up"} for name in self.left]
+
+    def remove(self, names) -> None:
+        self.left = ["pml-x-sat2"] if self.refusals else []
+        if self.refusals:
+            self.refusals -= 1
+            raise engine.LabError("podman rm -f failed: given PIDs did not die within timeout")
+
+    def networks(self, lab: str = "") -> list[str]:
+        return []
+
+
+@pytest.fixture
+def _at_once(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(control, "PAUSE", 0)
+    monkeypatch.setattr(state, "CACHE", tmp_path)
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_a_host_that_is_slow_to_die_is_told_again() -> None:
+    slow, said = SlowToDie(3), []
+    control.clear("x", slow, say=said.append)
+    assert not slow.left
+    assert [line for line in said if line.startswith("removing")] == ["removing 2 containers of lab x"] + 3 * [
+        "removing 1 containers of lab x"
+    ]
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_a_host_that_never_dies_is_told_of() -> None:
+    with pytest.raises(engine.LabError, match="did not die"):
+        control.clear("x", SlowToDie(99), say=lambda text: None)

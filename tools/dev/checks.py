@@ -110,7 +110,7 @@ def _pytest(name: str, env: Mapping[str, str], *, where: str = "tests/unit", wor
 
     def action(shell: Shell) -> None:
         # Through the symlink, as pytest derives the import names from the path.
-        shell.run(argv, cwd=COLLECTION, timeout=4 * 3600 if "MAIL_TEST_FULL" in env else 1800)
+        shell.run(argv, cwd=COLLECTION, timeout=4 * 3600 if "MAIL_TEST_FULL" in env else 3600)
 
     return Step(name, action, env, junit=_junit(name))
 

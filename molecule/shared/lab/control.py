@@ -19,6 +19,7 @@ from .images import Images, Say, base_tag, internet_tag
 from .render import ACME_PORT, Renderer, pack
 
 WORKERS = 4
+REMOVALS, PAUSE = 5, 10  # how often an engine is told to remove a lab's hosts, and seconds between
 FORWARDING = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
 
 
@@ -86,15 +87,29 @@ def down(name: str, *, engine_name: str, say: Say) -> None:
 
 def clear(name: str, engine: Engine, *, say: Say) -> None:
     """Remove the containers and networks of a lab, whatever state they are in."""
-    left = [container["name"] for container in engine.containers(name)]
-    if left:
-        say(f"removing {len(left)} containers of lab {name}")
-        engine.remove(left)
+    _remove_containers(name, engine, say=say)
     engine.remove_networks(engine.networks(name))
     own = state.folder(name) / "packages"
     if own.is_dir():
         packages.share(own, state.CACHE / "packages")
     state.forget(name)
+
+
+def _remove_containers(name: str, engine: Engine, *, say: Say) -> None:
+    """On a busy machine a killed host's last process may need longer to go than an engine waits: it is told again."""
+    for last in (*[False] * (REMOVALS - 1), True):
+        left = [container["name"] for container in engine.containers(name)]
+        if not left:
+            return
+        say(f"removing {len(left)} containers of lab {name}")
+        try:
+            engine.remove(left)
+            return
+        except LabError as err:
+            if last:
+                raise
+            say(str(err))
+            time.sleep(PAUSE)
 
 
 def _networks(plan: Plan, engine: Engine) -> None:
