@@ -526,7 +526,7 @@ def test_who_reads_no_further(mailerctl: Ctl, config: Path) -> None:
     os.close(reading)
     words = [sys.executable, "-m", "postmaster_mailer.ctl", "--config", config, "status"]
     env = {"PYTHONPATH": str(PACKAGE)}
-    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, env=env, check=False)
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, env=env, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
 

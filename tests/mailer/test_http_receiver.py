@@ -997,7 +997,7 @@ def test_the_guide_does_what_it_says(redis_server: RedisServer, tmp_path: Path) 
             command = ["bash", "-eu", "-c", here]
             environment = {"PASSWORD": PASSWORD, "PATH": "/usr/bin:/bin"}
             done = await asyncio.to_thread(
-                subprocess.run, command, cwd=tmp_path, env=environment, capture_output=True, text=True
+                subprocess.run, command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50
             )
             assert (done.returncode, done.stderr) == (0, "")
             said = done.stdout

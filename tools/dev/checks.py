@@ -27,6 +27,7 @@ from .places import (
 from .steps import Shell, Step, call, not_run
 
 JUNIT = CACHE / "junit"
+LONGEST = 900  # seconds for a test, on a machine where the scenarios run beside it
 # The roles that bring a program of ours, and the name of its package.
 PACKAGES = {"mailer": "postmaster_mailer", "restricted_list": "postmaster_restricted_list"}
 
@@ -99,18 +100,24 @@ def _junit(name: str) -> Path:
     return JUNIT / f"{name.replace(' ', '-')}.xml"
 
 
-def _pytest_words(name: str, *, where: str = "tests/unit", workers: int | None = None) -> list[str]:
-    """What follows ``python``."""
+def _pytest_words(
+    name: str, *, where: str = "tests/unit", workers: int | None = None, longest: int = LONGEST
+) -> list[str]:
+    """What follows ``python``; a test may take ``longest`` seconds."""
     processes = str(workers or os.cpu_count() or 1)
-    return ["-m", "pytest", "-q", "-rs", "-n", processes, f"--junit-xml={_junit(name)}", where]
+    words = ["-m", "pytest", "-q", "-rs", "-n", processes, f"--junit-xml={_junit(name)}"]
+    # Of a test that hangs the log shows where each thread stands; then its worker ends, for no other way is sure.
+    words += ["-o", f"faulthandler_timeout={longest - 30}", f"--timeout={longest}", "--timeout-method=thread"]
+    return [*words, where]
 
 
 def _pytest(name: str, env: Mapping[str, str], *, where: str = "tests/unit", workers: int | None = None) -> Step:
-    argv = ["python", *_pytest_words(name, where=where, workers=workers)]
+    whole, longest = (4 * 3600, 4 * 3600) if "MAIL_TEST_FULL" in env else (3600, LONGEST)
+    argv = ["python", *_pytest_words(name, where=where, workers=workers, longest=longest)]
 
     def action(shell: Shell) -> None:
         # Through the symlink, as pytest derives the import names from the path.
-        shell.run(argv, cwd=COLLECTION, timeout=4 * 3600 if "MAIL_TEST_FULL" in env else 3600)
+        shell.run(argv, cwd=COLLECTION, timeout=whole)
 
     return Step(name, action, env, junit=_junit(name))
 
