@@ -198,7 +198,9 @@ class Expiring(dkim.DKIM):
 
     def gen_header(self, fields: list[tuple[bytes, bytes]], *more: Any) -> bytes:
         week = [(b"t", str(self.X - 7 * 86400).encode()), (b"x", str(self.X).encode())]
-        made: bytes = super().gen_header([one for one in fields if one[0] not in (b"t", b"bh", b"b")] + week + fields[-2:], *more)
+        made: bytes = super().gen_header(
+            [one for one in fields if one[0] not in (b"t", b"bh", b"b")] + week + fields[-2:], *more
+        )
         return made
 
 
