@@ -11,13 +11,10 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import Mail
 from ansible_collections.postmaster.mail.plugins.module_utils._dkim import DkimError, DkimRecord
-
-if TYPE_CHECKING:
-    import dkim
 
 SIGNATURE_LIMIT = 8  # of one message that are verified; a hostile one may carry thousands
 EXPIRED = "it had expired (x=) when the message arrived"  # RFC 6376 section 3.5
@@ -111,8 +108,8 @@ def _judge(mail: Mail, index: int, tags: Mapping[str, str], txt: Callable[[str],
     return Signature(tags, valid, "" if valid else reason)
 
 
-def _fits(signed: dkim.DKIM, index: int, ask: Callable[..., bytes | None]) -> bool:
-    """dkimpy's verdict without that on the signature's age, which it takes by the clock of today."""
+def _fits(signed: Any, index: int, ask: Callable[..., bytes | None]) -> bool:
+    """The verdict of dkimpy's ``signed`` without that on the signature's age, which it takes by the clock of today."""
     import dkim
 
     try:
