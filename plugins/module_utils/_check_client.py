@@ -61,7 +61,7 @@ MISSES_LIMIT = 6  # questions in a row that a server may leave unanswered, once 
 LINE_LIMIT, REPLY_LIMIT = 2048, 100  # octets of a line, and lines, of an SMTP reply; RFC 5321 section 4.5.3.1.5 has 512
 BODY_LIMIT = 65536 + 8192  # octets of an HTTPS answer: RFC 8461 section 3.3, and its header
 SILENT_LIMIT = 8  # mail servers without an answer, and none with one, that show that port 25 is blocked here
-SILENCE = 2.0  # seconds without a reply that show that a server still waits for the end of data
+SILENCE = 4.0  # seconds at most without a reply that show that a server still waits for the end of data
 UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 Address = tuple[str, int]
@@ -483,7 +483,7 @@ class Collector:
                 return RelayAnswer("", step, code, text)
             talk.writer.write(b"Subject: end of data\r\n\r\nThis is a test of line ends." + question.ending)
             try:
-                async with asyncio.timeout(SILENCE):
+                async with asyncio.timeout(min(SILENCE, self._timeout)):
                     code, text = await talk.reply()
             except (TimeoutError, EOFError, OSError):
                 code, text = 0, ""

@@ -7,6 +7,8 @@ Sources: RFC 5322 (format), RFC 5321 section 4.4 (Received), RFC 6376 section 3.
 
 from __future__ import annotations
 
+import datetime
+import email.utils
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -38,6 +40,15 @@ def tags(value: str) -> dict[str, str]:
         if equals:
             found.setdefault(name.strip().lower(), "".join(content.split()))
     return found
+
+
+def moment(text: str) -> datetime.datetime | None:
+    """The time that a Date or Received field holds (RFC 5322 section 3.3), in UTC where it names no zone."""
+    try:
+        found = email.utils.parsedate_to_datetime(text.strip()[:200])
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,11 @@ class Mail:
             except ValueError:
                 continue
         return ""
+
+    @property
+    def arrived(self) -> datetime.datetime | None:
+        """When the last server took it, by the topmost Received field; None where that tells no time."""
+        return moment(self.first("received").rpartition(";")[2])
 
     @property
     def clear(self) -> bool:

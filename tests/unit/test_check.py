@@ -33,6 +33,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils._check import (
     guide_table,
     visible,
 )
+from ansible_collections.postmaster.mail.plugins.module_utils._check_host import ENDINGS
 from ansible_collections.postmaster.mail.plugins.module_utils._check_mail import Mail
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,7 +121,7 @@ def failing(made: Any, name: str, rdtype: str, server: str, answer: v.DnsAnswer)
 
 
 # 512 bits: no library makes such a key any more.
-RSA_512 = base64.b64encode(_dkim._rsa_public((1 << 511) | 1, 65537)).decode()
+RSA_512, RSA_8192 = (base64.b64encode(_dkim._rsa_public((1 << bits) | 1, 65537)).decode() for bits in (511, 8191))
 ARC = (
     "".join(
         f"{name}: i=1; a=rsa-sha256; cv=none; d=f.example; s=x; b=AAAA\r\n"
@@ -247,6 +248,13 @@ def takes_bare_newlines(made: Any) -> Any:
     return made
 
 
+def takes_nothing(made: Any) -> Any:
+    """No recipient gets as far as the end of data."""
+    for ending in ENDINGS:
+        made.endings[ending] = v.RelayAnswer("", "RCPT", 450, "later")
+    return made
+
+
 def other_key() -> bytes:
     """The public half of a key that the signer has not."""
     return bytes(world._dkim.generate("rsa", 2048).public)
@@ -332,6 +340,7 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("helo.name", "W", "HELO says relay.example.org, the PTR mx.example.org", "myhostname",
      lambda w: w.put("relay", "A", ADDRESS).tell(outbound=(v.Outbound(ADDRESS, "relay.example.org"),))),
     ("helo.name", "W", "no full name", "myhostname", lambda w: w.tell(outbound=(v.Outbound(ADDRESS, "relay"),))),
+    ("helo.name", "W", "re lay", "myhostname", lambda w: w.tell(outbound=(v.Outbound(ADDRESS, "re lay.example.org"),))),
     ("helo.name", "W", "has no address", "relay.example.org. 3600 IN A 203.0.113.25",
      lambda w: w.tell(outbound=(v.Outbound(ADDRESS, "relay.example.org"),))),
     ("helo.name", "W", "a customer's line", "PTR mx.example.org",
@@ -405,6 +414,7 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
      lambda w: sel1(w, key_text(2047 + 1, "rsa", public_key=other_key()))),
     ("dkim.keysize", "F", "the key has 512 bits", "2048", lambda w: with_key(w, f"v=DKIM1; k=rsa; p={RSA_512}").tell(bulk=False)),
     ("dkim.keysize", "W", "the key has 1024 bits", "2048", lambda w: with_key(w, key_text(1024)).tell(bulk=False)),
+    ("dkim.keysize", "W", "verifiers need not take more than 4096", "2048", lambda w: with_key(w, f"v=DKIM1; k=rsa; p={RSA_8192}").tell(bulk=False)),
     ("dkim.alg", "W", "an Ed25519 key alone", "RSA key", lambda w: with_key(w, key_text(256, "ed25519")).tell(bulk=False)),
     ("dkim.alg", "F", "an Ed25519 key alone", "RSA key", with_ed25519),
     ("dkim.alg", "F", "rsa-sha1", "rsa-sha256", lambda w: w.tell(mail=with_sha1())),
@@ -424,6 +434,8 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("dkim.rotation", "W", "the next key is another one in DNS", "old1._domainkey.example.org. 3600 IN TXT", lambda w: with_state(w, "pending", key_text())),
     ("dkim.rotation", "W", "the next key is revoked in DNS", "old1._domainkey.example.org. 3600 IN TXT", lambda w: with_state(w, "pending", "v=DKIM1; p=")),
     ("dkim.rotation", "W", "the next key cannot be read", "old1._domainkey.example.org. 3600 IN TXT", lambda w: with_state(w, "pending", "v=DKIM1; p=!")),
+    ("dkim.rotation", "W", "the next key has 2 records", "old1._domainkey.example.org. 3600 IN TXT",
+     lambda w: with_state(w, "pending", key_text(1024)).put("old1._domainkey", "TXT", key_text(1024), key_text())),
     ("dkim.rotation", "W", "still has it in full", 'old1._domainkey.example.org. 3600 IN TXT "v=DKIM1; p="',
      lambda w: with_state(w, "revoked", key_text(1024))),
     ("dkim.rotation", "W", "withdrawn, and its record still there", "delete old1._domainkey.example.org. TXT",
@@ -449,6 +461,7 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("dmarc.rua", "W", "does not say that it takes them", 'example.org._report._dmarc.other.example. 3600 IN TXT "v=DMARC1;"',
      lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject; rua=mailto:d@other.example").put("other.example.", "MX", "10 mx.example.org.")),
     ("dmarc.rua", "W", "takes no mail", "name another", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject; rua=mailto:d@gone.example.org")),
+    ("dmarc.rua", "W", "reports are sent by mail only", "mailto:", lambda w: w.put("_dmarc", "TXT", "v=DMARC1; p=reject; rua=https://r.example.org/")),
     ("dmarc.align", "F", "adkim=s wants the very domain", "d=example.org", strictly_aligned),
     ("bulk.both", "F", "SPF of example.net for 203.0.113.25 gives none", "spf.covers-ip",
      lambda w: w.tell(mail=signed(received=world.RECEIVED.replace("<news@example.org>", "<news@example.net>")))),
@@ -461,6 +474,8 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("msg.format", "F", "2 fields Subject", "leave one", lambda w: reworded(w, "Subject: Hello\r\n", "Subject: Hello\r\nSubject: again\r\n")),
     ("msg.format", "F", "no field Date", "add it", lambda w: reworded(w, "Date: Fri, 20 Nov 2026 11:00:00 +0000\r\n", "")),
     ("msg.format", "W", "the Date is 2026-11-01", "clock", lambda w: reworded(w, "Fri, 20 Nov", "Sun, 01 Nov")),
+    ("msg.format", "F", "the Date cannot be read: soon", "RFC 5322 3.3", lambda w: reworded(w, "Fri, 20 Nov 2026 11:00:00 +0000", "soon")),
+    ("msg.format", "F", "From is in gmail.com", "a domain of your own", lambda w: reworded(w, "<news@example.org>", "<news@gmail.com>")),
     ("msg.format", "F", "a line has 1200 octets", "quoted-printable", lambda w: w.tell(mail=signed(LETTER + "x" * 1200 + "\r\n"))),
     ("msg.format", "F", "CR without LF", "CR LF", lambda w: w.tell(mail=signed(LETTER + "a\rb\r\n"))),
     ("tls.starttls", "F", "STARTTLS is not offered", "smtpd_tls_security_level", lambda w: smtp(no_dane(w), starttls=False, tls="", certificates=())),
@@ -486,6 +501,8 @@ FAULTS: list[tuple[str, str, str, str, Fault]] = [
     ("tlsrpt", "W", "rua", "v=TLSRPTv1; rua=mailto:tls@example.org", lambda w: w.put("_smtp._tls", "TXT", "v=TLSRPTv1;")),
     ("dane", "F", "no record matches the certificate", "TLSA 3 1 1", lambda w: tlsa(w, f"3 1 1 {'11' * 32}", f"3 1 1 {'22' * 32}")),
     ("dane", "F", "usage 0 or 1", "3 1 1", lambda w: tlsa(w, f"1 1 1 {'11' * 32}", f"3 1 1 {world.key_digest()}", f"3 1 1 {'22' * 32}")),
+    ("dane", "F", "'zz'", "publish 3 1 1", lambda w: tlsa(w, "3 1 1 zz")),
+    ("dane", "F", "the certificate at", "another certificate", lambda w: smtp(w, certificates=(b"junk",))),
     ("dane", "I", "255 is for private use", "delete it",
      lambda w: tlsa(w, f"255 1 1 {'11' * 32}", f"3 1 1 {world.key_digest()}", f"3 1 1 {'22' * 32}")),
     ("dane", "I", "one record alone", "next key", lambda w: tlsa(w, f"3 1 1 {world.key_digest()}")),
@@ -546,6 +563,76 @@ def test_each_fault_is_found_and_nothing_else(row: str, severity: str, seen: str
 
 def test_every_row_has_a_fault() -> None:
     assert {case[0] for case in FAULTS} == set(BY_ID)
+
+
+def below_the_domain(made: Any) -> Any:
+    """A key for the very domain, and a signature of a name below it."""
+    return sel1(made, key_text(flags=("s",))).tell(mail=signed(identity="@sub.example.org"), bulk=True)
+
+
+def by_others(made: Any, received: str = world.RECEIVED) -> Any:
+    """Somebody else signed the message, and well."""
+    return made.put("sel1._domainkey.example.net.", "TXT", key_text()).tell(
+        mail=signed(domain="example.net", received=received)
+    )
+
+
+OTHERS = world.RECEIVED.replace("<news@example.org>", "<news@example.net>")
+
+# What one fault breaks in several rows: the row in question, a part of what it says, the other rows.
+TOGETHER: list[tuple[str, str, set[str], Fault]] = [
+    ("dkim.flags", "t=s wants i= of the signature", {"dkim.sig", "dmarc.align", "bulk.both", "bulk.oneclick"}, below_the_domain),
+    ("dkim.sig", "not signed by example.org, but by example.net", {"dmarc.align"}, by_others),
+    ("dkim.sig", "not signed by example.org, but by nobody", {"dmarc.align", "bulk.both", "bulk.oneclick"},
+     lambda w: w.tell(mail=other(LETTER))),
+    ("bulk.both", "DMARC does not pass", {"dkim.sig", "dmarc.align"},
+     lambda w: by_others(w.put("example.net.", "TXT", f"v=spf1 ip4:{ADDRESS} -all"), OTHERS)),
+    ("bulk.both", "DMARC does not pass", {"dmarc.present"}, lambda w: w.put("_dmarc", "TXT")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "seen", "others", "fault"), TOGETHER)
+def test_a_fault_that_several_rows_show(row: str, seen: str, others: set[str], fault: Fault) -> None:
+    report = checked(fault(World()))
+    assert {item.id for item in report.findings} == {row} | others, report.table()
+    assert any(seen in item.seen for item in report.findings if item.id == row)
+
+
+# What cannot be judged: the row, a part of why, a part of what it takes.
+OPEN: list[tuple[str, str, str, Fault]] = [
+    ("helo.name", "is not told", "helo:", lambda w: w.tell(outbound=(v.Outbound(ADDRESS, ""),))),
+    ("egress.ip", "names no address", "as the receiver stored it", lambda w: w.tell(mail=signed(received=""), bulk=False)),
+    ("egress.ip", "no sending address", "outbound", lambda w: w.tell(outbound=())),
+    ("port25.out", "gone.example has no address", "always there", lambda w: w.tell(outbound_25="gone.example")),
+    ("dkim.match", "the key given for sel1 cannot be read", "its record's value",
+     lambda w: w.tell(dkim_keys=(v.SignerKey(DOMAIN, "sel1", "v=DKIM1; p=!"),))),
+    ("dkim.alg", "no selector and no message", "selectors", lambda w: without_message(w).put("sel1._domainkey", "TXT").tell(selectors=(), dkim_keys=())),
+    ("bulk.both", "do not tell who sent it", "as the receiver stored it", lambda w: w.tell(mail=signed(received=""))),
+    ("tls.starttls", "were not asked", "smtp: true", lambda w: w.tell(smtp=False)),
+    ("tls.starttls", "no session: boom", "port 25 is open", lambda w: smtp(w, error="boom")),
+    ("addr.role", "were not asked", "smtp: true", lambda w: w.tell(smtp=False)),
+    ("addr.role", "no mail server could be asked: boom", "port 25 is open", lambda w: smtp(w, error="boom", replies=())),
+    ("addr.role", "450 4.7.1 later", "a PTR record", lambda w: smtp(w, replies=((450, "4.7.1 later"), (250, "")))),
+    ("mtasts.dns+policy", "was not fetched", "https: true", lambda w: w.tell(https=False)),
+    ("mtasts.match", "was not fetched", "https: true", lambda w: w.tell(https=False)),
+    ("dane", "were not asked", "smtp: true", lambda w: w.tell(smtp=False)),
+    ("dane", "it shows no certificate", "port 25 is open", lambda w: smtp(w, certificates=())),
+    ("dane", "the authority's certificate is not among", "the whole chain", lambda w: tlsa(w, f"2 1 1 {'11' * 32}", f"2 1 1 {'22' * 32}")),
+    ("dnsbl.ip/domain", "no blocklist is named", "dnsbl_ip", lambda w: w.tell(dnsbl_ip=(), dnsbl_domain=())),
+    ("dnsbl.ip/domain", "the error 127.255.255.250", "a resolver of your own", lambda w: w.put("2.0.0.127.bl.example.net.", "A", "127.255.255.250")),
+    ("relay+smuggling", "gone.example has no address", "test_host", lambda w: w.tell(test_host="gone.example")),
+    ("relay+smuggling", "no session with mx.example.org: boom", "can be reached", lambda w: setattr(w, "relay", v.RelayAnswer("boom")) or w),
+    ("relay+smuggling", "RCPT is answered with 450 later", "take mail for postmaster@example.org", takes_nothing),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "seen", "remedy", "change"), OPEN)
+def test_what_cannot_be_judged_is_unknown_and_no_fault(row: str, seen: str, remedy: str, change: Fault) -> None:
+    report = checked(change(World()))
+    assert report.verdicts()[DOMAIN][row] == UNKNOWN and row not in {item.id for item in report.findings}
+    assert any(seen in item.seen and remedy in item.remedy for item in report.unknowns if item.id == row), (
+        report.unknowns
+    )
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,45 @@ def test_what_is_wrong_with_the_key_is_told() -> None:
     assert changed.valid is False and changed.reason.startswith("body hash mismatch")
 
 
+class Expiring(dkim.DKIM):
+    """Signs for a week that is over at X, years ago."""
+
+    X = 1_600_000_000
+
+    def gen_header(self, fields: list[tuple[bytes, bytes]], *more: Any) -> bytes:
+        week = [(b"t", str(self.X - 7 * 86400).encode()), (b"x", str(self.X).encode())]
+        made: bytes = super().gen_header(
+            [one for one in fields if one[0] not in (b"t", b"bh", b"b")] + week + fields[-2:], *more
+        )
+        return made
+
+
+RECEIVED = "Received: from a.example ([192.0.2.1]) by b.example; {date}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("date", "holds"),
+    [
+        ("Sun, 13 Sep 2020 12:26:40 +0000", True),
+        ("Sun, 13 Sep 2020 12:26:41 +0000", False),
+        ("Sun, 13 Sep 2020 13:26:40 +0100", True),
+        ("whenever", False),  # by the clock of today
+    ],
+)
+@pytest.mark.parametrize("algorithm", [b"rsa-sha256", b"ed25519-sha256"])
+def test_the_age_of_a_signature_counts_when_the_message_arrives(date: str, holds: bool, algorithm: bytes) -> None:
+    private, public = _key(algorithm)
+    record = f"v=DKIM1; k={'rsa' if algorithm.startswith(b'rsa') else 'ed25519'}; p={public}"
+    signed = Expiring(LETTER, signature_algorithm=algorithm).sign(b"k1", b"example.org", private) + LETTER
+    with pytest.raises(dkim.ValidationError, match="x= value is past"):
+        dkim.DKIM(signed).verify(dnsfunc=lambda name, timeout=5: record.encode())
+    received = RECEIVED.format(date=date).encode()
+    one = _sole(Mail(received + signed), record)
+    assert (one.valid, one.reason) == (holds, "" if holds else "it had expired (x=) when the message arrived")
+    changed = _sole(Mail(received + signed.replace(b"body", b"BODY")), record)
+    assert changed.valid is False and changed.reason.startswith("body hash mismatch")
+
+
 NO_NACL = "the Python library PyNaCl is not at hand, which Ed25519 needs: install python3-nacl (pip install pynacl)"
 
 
