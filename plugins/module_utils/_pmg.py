@@ -31,6 +31,14 @@ class PmgError(Exception):
     """What was asked for cannot be done, or was not; the message is a sentence that names the item."""
 
 
+class HostBits(PmgError):
+    """A network with bits beyond its prefix; ``meant`` is the one without them."""
+
+    def __init__(self, text: str, meant: str) -> None:
+        super().__init__(f"{text} has bits set beyond its prefix: did you mean {meant}?")
+        self.meant = meant
+
+
 def _comment(entry: Mapping[str, Any]) -> dict[str, str]:
     return {"comment": str(entry.get("comment") or "")}
 
@@ -138,7 +146,7 @@ TRANSPORTS = Kind("transport", "/config/transport", "domain", str.lower, _transp
 
 
 def network_key(text: str) -> str:
-    """A network as the API takes it: an address gets its prefix. Raises :class:`PmgError`."""
+    """A network as the API takes it: an address gets its prefix. Raises :class:`PmgError`, for one HostBits."""
     plain = text.strip()
     if not plain.partition("/")[2].isdecimal() and "/" in plain:
         raise PmgError(f"{text!r} has no prefix length: write it as 192.0.2.0/24, not with a mask of dots")
@@ -153,7 +161,7 @@ def network_key(text: str) -> str:
             f"{text} is wider than /{SHORTEST_PREFIX}, which no Proxmox Mail Gateway takes: name narrower ones"
         )
     if ipaddress.ip_address(plain.partition("/")[0]) != network.network_address:
-        raise PmgError(f"{text} has bits set beyond its prefix: did you mean {network}?")
+        raise HostBits(text, str(network))
     return str(network)
 
 

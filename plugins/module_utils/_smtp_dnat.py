@@ -8,7 +8,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _networks
@@ -47,15 +47,21 @@ class Entry:
     port: int = 25
     until: int | None = None
 
-    @property
-    def key(self) -> tuple[IPNetwork, Address]:
+    # Both are asked for several times, and cost more than all else where there are hundreds.
+    @cached_property
+    def text(self) -> str:
+        """The source."""
+        return str(self.source)
+
+    @cached_property
+    def key(self) -> tuple[str, str]:
         """What leads to one relay only."""
-        return self.source, self.destination
+        return self.text, _text(self.destination)
 
     def told(self) -> dict[str, Any]:
         """For people."""
         found: dict[str, Any] = {
-            "source": str(self.source),
+            "source": self.text,
             "destination": _text(self.destination),
             "relay": _text(self.relay),
             "port": self.port,

@@ -50,9 +50,9 @@ def plan(
     )
     if request.seconds is None:
         for version in versions:
-            left = any(_is_ours(entry, request, version) for entry in entries(dialect, after))
+            left = request.absent and any(_is_ours(entry, request, version) for entry in entries(dialect, after))
             for name, write in ((OUTGOING, dialect.outgoing), (FORWARD, dialect.forwarded)):
-                if request.absent and left:
+                if left:
                     continue
                 wanted = [] if request.absent else write(request, version)
                 after[name] = _with(dialect, after.get(name, []), request.relays[version], wanted)
@@ -98,6 +98,8 @@ def _incoming(
 ) -> list[str]:
     asked = {entry.key: entry for version in versions for entry in request.entries(version)}
     wanted = {} if request.absent or (saved and request.seconds is not None) else asked
+    # Written first, as a rule that was written need not be read.
+    texts = {key: dialect.translation(entry) for key, entry in wanted.items()}
     relays = [request.relays[version] for version in versions]
     kept: dict[object, str] = {}  # by what must be there once only, in the order found
     for rule in rules:
@@ -109,9 +111,8 @@ def _incoming(
         elif entry.key in wanted and entry.key not in kept:
             renewed = _renewed(entry, wanted[entry.key])
             kept[entry.key] = rule if renewed == entry else dialect.translation(renewed)
-    for key, entry in wanted.items():
-        if key not in kept:
-            kept[key] = dialect.translation(entry)
+    for key, text in texts.items():
+        kept.setdefault(key, text)
     return _with_exclusions(request, dialect, list(kept.values()), relays)
 
 

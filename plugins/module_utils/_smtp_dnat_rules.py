@@ -107,11 +107,7 @@ class Iptables:
         return self._written.get(rule) or _iptables_entry(rule)
 
     def translation(self, entry: Entry) -> str:
-        comment = "" if entry.until is None else f"-m comment --comment {quoted(f'until {entry.until}')} "
-        rule = (
-            f"-s {entry.source} -d {_host(entry.destination)} -p tcp -m tcp --dport 25 {comment}"
-            f"-j DNAT --to-destination {_socket(entry.relay, entry.port)}"
-        )
+        rule = f"-s {entry.text} {_leading(entry.destination, entry.relay, entry.port, entry.until)}"
         self._written[rule] = entry
         return rule
 
@@ -173,7 +169,7 @@ class Iptables:
         return [*(f"{one} -j RETURN" for one in (*own, *gateways)), "-p tcp -j REJECT --reject-with tcp-reset"]
 
     def belongs(self, rule: str, relay: Address) -> bool:
-        return tag(relay) in rule and tag(relay) in _iptables.words(rule)
+        return TAG in rule and tag(relay) in _iptables.words(rule)
 
     def same(self, one: str, other: str) -> bool:
         return _iptables.same(one, other)
@@ -214,6 +210,13 @@ def _comment(relay: Address) -> str:
 
 
 # Of a thousand rules most lead from one address to one other.
+@lru_cache(maxsize=64)
+def _leading(destination: Address, relay: Address, port: int, until: int | None) -> str:
+    """What a translation says behind its source."""
+    comment = "" if until is None else f"-m comment --comment {quoted(f'until {until}')} "
+    return f"-d {_host(destination)} -p tcp -m tcp --dport 25 {comment}-j DNAT --to-destination {_socket(relay, port)}"
+
+
 @lru_cache(maxsize=64)
 def _host(address: Address) -> IPNetwork:
     """An address as a network of one."""
@@ -328,7 +331,7 @@ class Nftables:
         return [*(f"{one} return" for one in (*own, *gateways)), "tcp dport 25 reject with tcp reset"]
 
     def belongs(self, rule: str, relay: Address) -> bool:
-        return tag(relay) in _NFT_COMMENT.findall(rule)
+        return TAG in rule and tag(relay) in _NFT_COMMENT.findall(rule)
 
     def same(self, one: str, other: str) -> bool:
         return one.split() == other.split()

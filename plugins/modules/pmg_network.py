@@ -36,6 +36,14 @@ options:
       comment:
         description: What the list says beside it. Without it, the comment stays as it is; an empty one is removed.
         type: str
+  host_bits:
+    description:
+      - What becomes of a network with bits beyond its prefix, such as C(192.0.2.7/24), which may stand for the host or
+        for the network.
+      - V(refuse) is an error before anything is sent. V(warn) takes the network, here C(192.0.2.0/24), and says so.
+    type: str
+    choices: [refuse, warn]
+    default: refuse
   reachable_from_outside:
     description:
       - Whether the port on which trusted hosts are served can be reached from the internet.
@@ -116,6 +124,7 @@ OPTIONS: dict[str, Any] = {
         "default": [],
         "options": {"cidr": {"type": "str", "required": True}, "comment": {"type": "str"}},
     },
+    "host_bits": {"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
     "reachable_from_outside": {"type": "bool", "default": True},
     **LIST,
     **PROGRESS,
@@ -124,15 +133,25 @@ OPTIONS: dict[str, Any] = {
 
 def run(params: dict[str, Any], api: Api, check_mode: bool) -> dict[str, Any]:
     """What the module returns; raises :class:`PmgError`."""
+    warnings: list[str] = []
+
+    def network(text: str) -> str:
+        try:
+            return _pmg.network_key(text)
+        except _pmg.HostBits as err:
+            if params["host_bits"] == "refuse":
+                raise
+            warnings.append(f"{text} has bits set beyond its prefix: it is taken for {err.meant}")
+            return err.meant
 
     def read(one: dict[str, Any]) -> _pmg.Item:
-        key = _pmg.network_key(one["cidr"])
+        key = network(one["cidr"])
         if params["state"] == "present" and params["reachable_from_outside"]:
             _pmg.check_trust(key)
         return _pmg.Item(key, comment_of(one))
 
     items = items_of(_pmg.NETWORKS, "networks", params["networks"], read)
-    return keep(_pmg.NETWORKS, items, params, api, check_mode=check_mode)
+    return {**keep(_pmg.NETWORKS, items, params, api, check_mode=check_mode), "warnings": warnings}
 
 
 def main() -> None:

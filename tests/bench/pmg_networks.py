@@ -39,7 +39,13 @@ def wanted(count: int) -> list[dict[str, Any]]:
 
 def call(port: int, pem: Path, networks: list[dict[str, Any]]) -> None:
     """What one task does, without Ansible's own start."""
-    params = {"networks": networks, "state": "present", "purge": False, "reachable_from_outside": True}
+    params = {
+        "networks": networks,
+        "state": "present",
+        "purge": False,
+        "reachable_from_outside": True,
+        "host_bits": "refuse",
+    }
     api = Api(Https("127.0.0.1", "root@pam", "secret", port=port, ca_path=str(pem)))
     pmg_network.run(params, api, False)
 

@@ -10,6 +10,7 @@ beside this one add parts (PARTS); of anything else it says that it does not kno
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import hashlib
@@ -22,7 +23,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -80,11 +81,12 @@ LISTS = {
 
 @dataclass(frozen=True)
 class Said:
-    """Status, reason phrase and body of an answer; a text is sent as it is."""
+    """Status, reason phrase and body of an answer; a text is sent as it is. One that is late waits to be released."""
 
     status: int
     reason: str
     body: Any = ""
+    late: bool = False
 
 
 def good(data: Any = None) -> Said:
@@ -116,8 +118,8 @@ class FakePmg:
     """The state, and what each request does to it.
 
     ``faults`` are taken by the next writes, one each: "596 before" and "596 after" (the write), "drop before" and "drop
-    after" (no answer at all), or a function that is called before the write and may change the state. ``read_faults``
-    are taken by the next requests that read or log in.
+    after" (no answer at all), "slow" (an answer that waits until ``released``), or a function that is called before the
+    write and may change the state. ``read_faults`` are taken by the next requests that read or log in.
     """
 
     schema: Sequence[Mapping[str, Any]]
@@ -131,6 +133,7 @@ class FakePmg:
     tickets: dict[str, tuple[str, str]] = field(default_factory=dict)  # the user and the second secret of each
     faults: deque[Any] = field(default_factory=deque)
     read_faults: deque[Any] = field(default_factory=deque)
+    released: threading.Event = field(default_factory=threading.Event)
     log: list[tuple[str, str, dict[str, str], int]] = field(default_factory=list)
     parts: dict[str, Any] = field(init=False)
 
@@ -183,6 +186,8 @@ class FakePmg:
         if fault.endswith("before"):
             return None if fault.startswith("drop") else Said(596, "Broken pipe")
         said = self._carry_out(method, entry["path"], given, user)
+        if fault == "slow":
+            return replace(said, late=True)
         if fault.endswith("after"):
             return None if fault.startswith("drop") else Said(596, "Broken pipe")
         return said
@@ -515,11 +520,15 @@ def serving(fake: FakePmg, pem: Path) -> Iterator[int]:
             self.close_connection = True
             if said is None:
                 return
+            if said.late:
+                fake.released.wait(60)
             sent = said.body.encode() if isinstance(said.body, str) else json.dumps(said.body).encode()
-            self.send_response(said.status, said.reason)
-            self.send_header("Content-Length", str(len(sent)))
-            self.end_headers()
-            self.wfile.write(sent)
+            # Who was kept waiting may have gone.
+            with contextlib.suppress(OSError) if said.late else contextlib.nullcontext():
+                self.send_response(said.status, said.reason)
+                self.send_header("Content-Length", str(len(sent)))
+                self.end_headers()
+                self.wfile.write(sent)
 
         do_GET = do_POST = do_PUT = do_DELETE = answer
 

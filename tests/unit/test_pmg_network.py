@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 from pmg_gateway import NETWORKS, RELEASES, Gateway, Node, gateway_of, needs_schema
 
 WEB = {"cidr": "192.0.2.25", "comment": "web"}
+# What a module's options are if nobody says anything.
+OTHERS = {"state": "present", "reachable_from_outside": True, "host_bits": "refuse"}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def test_a_thousand_networks(gateway: Gateway) -> None:
     another = [{**many[0], "comment": "another"}, *many[1:]]
     for networks, changes in ((many, 1000), (many, 0), (another, 1)):
         gateway.fake.log.clear()
-        params = {"networks": networks, "state": "present", "purge": True, "reachable_from_outside": True}
+        params = {"networks": networks, "purge": True, **OTHERS}
         said = pmg_network.run(params, Api(Direct(gateway.fake)), False)
         assert (len(said["changed_entries"]), said["requests"]) == (changes, 1 + changes)
         assert (gateway.fake.logins, gateway.fake.count("GET"), gateway.writes()) == (1, 1, changes)
@@ -111,6 +113,23 @@ def test_a_lost_answer_is_no_change_too_many(gateway: Gateway, fault: str) -> No
     assert gateway.networks == {"192.0.2.25/32": "web", "192.0.2.26/32": "", "192.0.2.27/32": ""}
     refused = [entry for entry in gateway.fake.log if entry[3] == 500]
     assert refused == [], "something was asked for twice"
+
+
+@needs_schema
+def test_an_answer_that_takes_too_long_may_have_been_carried_out(pem: Path) -> None:
+    """The twin has the patience."""
+    with gateway_of("9.1", pem) as gateway:
+        gateway.fake.faults.append("slow")
+        try:
+            done = gateway.run(networks=[WEB, {"cidr": "192.0.2.26"}], api_timeout=5)
+        finally:
+            gateway.fake.released.set()
+        assert done["changed_entries"] == ["192.0.2.25/32", "192.0.2.26/32"]
+        assert (gateway.networks, gateway.writes()) == ({"192.0.2.25/32": "web", "192.0.2.26/32": ""}, 2)
+        gateway.fake.log.clear()
+        gateway.fake.faults.append("slow")  # which is let go of at once now
+        assert gateway.run(networks=[WEB], state="absent")["changed"] is True
+        assert (gateway.fake.count("GET"), gateway.writes()) == (1, 1)
 
 
 @needs_schema
@@ -231,6 +250,24 @@ def test_what_is_refused_is_not_sent(gateway: Gateway, options: dict[str, Any], 
 
 
 @needs_schema
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_bits_beyond_a_prefix_are_refused_or_warned_of(gateway: Gateway, state: str) -> None:
+    given = {"networks": [{"cidr": "192.0.2.7/24"}], "state": state}
+    gateway.networks = {} if state == "present" else {"192.0.2.0/24": "", "192.0.2.9/24": ""}
+    said = gateway.run(fails=True, **given)["msg"]
+    assert said == "networks[0]: 192.0.2.7/24 has bits set beyond its prefix: did you mean 192.0.2.0/24?"
+    assert gateway.fake.log == []
+    for changed in (True, False):
+        done = gateway.run(host_bits="warn", **given)
+        assert done["changed"] is changed
+        assert "192.0.2.7/24 has bits set beyond its prefix: it is taken for 192.0.2.0/24" in str(done["warnings"])
+    assert gateway.networks == ({"192.0.2.0/24": ""} if state == "present" else {})
+    # What nobody may trust is not let in by that.
+    wide = {"networks": [{"cidr": "10.0.0.1/8"}], "host_bits": "warn"}
+    assert gateway.run(fails=True, **wide)["msg"].startswith("networks[0]: 10.0.0.0/8 is private")
+
+
+@needs_schema
 @pytest.mark.parametrize("comment", ["ü # x ;&=+%", "-x", "--", "\xb7\xff"])
 def test_comments_that_look_like_something_else(gateway: Gateway, comment: str) -> None:
     """To a form, a command line or a file of lines."""
@@ -259,7 +296,7 @@ def test_hostile_values_never_end_in_a_traceback(gateway: Gateway, cidr: str, co
 
 
 def on_the_node(node: Node, **options: Any) -> dict[str, Any]:
-    params = {"state": "present", "purge": False, "reachable_from_outside": True, **options}
+    params = {"purge": False, **OTHERS, **options}
     return pmg_network.run(params, Api(Shell(node)), False)
 
 
@@ -278,7 +315,7 @@ class Slow(Runner):
 
 @needs_schema
 def test_pmgsh_that_does_not_end_in_time_may_have_done_it(gateway: Gateway) -> None:
-    params = {"networks": [WEB], "state": "present", "purge": False, "reachable_from_outside": True}
+    params = {"networks": [WEB], "purge": False, **OTHERS}
     assert pmg_network.run(params, Api(Shell(Slow(Node(gateway.fake)))), False)["changed"] is True
     assert (gateway.networks, gateway.writes()) == ({"192.0.2.25/32": "web"}, 1)
 
@@ -312,9 +349,7 @@ def test_the_list_that_pmgsh_does_not_show(gateway: Gateway, tmp_path: Path, mon
 @needs_schema
 def test_on_the_node_itself(gateway: Gateway) -> None:
     node = Node(gateway.fake)
-    params = {
-        "networks": [WEB], "state": "present", "purge": False, "reachable_from_outside": True,
-    }  # fmt: skip
+    params = {"networks": [WEB], "purge": False, **OTHERS}
     for changed in (True, False):
         assert pmg_network.run(params, Api(Shell(node)), False)["changed"] is changed
     assert node.argvs[:2] == [

@@ -36,6 +36,7 @@ from fake_pmg_node import issue
 from pmg_gateway import AUDITOR, RELEASES, Gateway, gateway_of, needs_schema
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "pmg"
+FULL = os.environ.get("MAIL_TEST_FULL") == "1"
 HOST = "gateway.example.org"  # which nobody reaches: the API is asked from here
 PLAY = """
 - hosts: gateways
@@ -57,11 +58,11 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return certificate(tmp_path_factory.mktemp("tls"))
 
 
-@pytest.fixture
-def gateway(pem: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+@pytest.fixture(params=["9.1"])
+def gateway(request: pytest.FixtureRequest, pem: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     monkeypatch.setattr(_pmg_run, "WAITS", (0, 0, 0))
     monkeypatch.setattr(_pmg_tasks, "PAUSE", 0)
-    with gateway_of("9.1", pem) as running:
+    with gateway_of(request.param, pem) as running:
         running.node.polls = 0
         yield running
 
@@ -100,6 +101,7 @@ def play(
 
 
 @needs_schema
+@pytest.mark.parametrize("gateway", RELEASES if FULL else RELEASES[:1], indirect=True)
 def test_a_whole_gateway(gateway: Gateway, tmp_path: Path) -> None:
     """Check, apply, check, apply; nothing is written by a check, nothing is changed twice, and no secret is said."""
     foreseen, told = play(gateway, tmp_path, DESCRIBED, "--check")

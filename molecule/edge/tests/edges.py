@@ -40,9 +40,13 @@ def shut_in(lab: Lab) -> None:
 
 def publish(lab: Lab, edge: str, name: str, *, ipv6: bool = True) -> None:
     """What somebody types into DNS for an edge: name and addresses, both ways."""
+    # A service may have a name beside that of its host.
+    host = name if edge == "edge" else f"host.{name}"
+    if host != name:
+        lab.update(f"{name}.", "CNAME", [f"{host}."])
     for version, rdtype in ((4, "A"), (6, "AAAA")):
         address = lab.address(edge, version=version)
-        lab.update(f"{name}.", rdtype, [address] if version == 4 or ipv6 else [])
+        lab.update(f"{host}.", rdtype, [address] if version == 4 or ipv6 else [])
         lab.update(f"{ipaddress.ip_address(address).reverse_pointer}.", "PTR", [f"{name}."])
 
 
