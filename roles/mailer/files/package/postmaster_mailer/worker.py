@@ -115,7 +115,9 @@ class Worker:
                     await self._give(
                         await queue.claim(partition, stream, consumer, idle=reading.claim_after, count=count, size=size)
                     )
-            taken = await queue.take(partition, streams, consumer, count=count, block=reading.block, size=size)
+            taken = await queue.take(
+                partition, streams, consumer, count=count, block=reading.block, size=size, first=True
+            )
             await self._give(taken)
             if reading.rest and 0 < len(taken) < count:
                 await self._rest(reading.rest)
