@@ -52,6 +52,7 @@ enable_long_queue_ids = yes
 smtpd_forbid_bare_newline = normalize
 smtpd_forbid_unauth_pipelining = yes
 smtpd_client_connection_count_limit = 0
+max_use = 1000
 smtpd_command_filter = regexp:$config_directory/commands
 notify_classes =
 """

@@ -7,46 +7,53 @@
 A message of 10 kB is handed in over SMTP (the mailer: with STARTTLS and AUTH, and 250 once Redis has it on the disk),
 signed with RSA-2048 and delivered over SMTP to a sink by a real Postfix. All stages, Redis, the sender and the sink
 share the processors; its Postfix is set as the role does. Beside it, in turns: Postfix alone, as Debian sets it and as
-the role does, Postfix with OpenDKIM or rspamd as its milter, and the design that the mailer replaces. Needs root and Debian's packages, see
-``_mailer_room.py``.
+the role does, Postfix with OpenDKIM or rspamd as its milter, and the design that the mailer replaces. Where no number of
+rounds is given, there are as many as four minutes hold. Needs root and Debian's packages, see ``_mailer_room.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import statistics
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import _mailer_room as room
 
-MESSAGES, ROUNDS, SIZE, CONNECTIONS = 2000, 3, 10_000, 20
+MESSAGES, SIZE, CONNECTIONS = 800, 10_000, 20
+SECONDS = 240.0  # of all rounds; what is begun is finished
 GOAL = 0.6
 BARE, SET, OLD = "Postfix alone", "Postfix alone, as the role has it", "the design it replaces"
 OURS, TWICE, ONE = "the mailer", "the mailer, two of each stage", "the mailer, one partition"
 NAMES = (BARE, SET, OURS, TWICE, ONE, "Postfix + OpenDKIM", "Postfix + rspamd", OLD)
 
 
-def measure(folder: Path, messages: int, rounds: int) -> dict[str, list[float]]:
+def measure(folder: Path, messages: int, rounds: int | None) -> dict[str, list[float]]:
     """Messages a second of each, in rounds that take turns, so that other load on the machine meets all."""
     from _mailer_load import Load
     from _mailer_stages import make_key
 
     load, key = Load(), make_key(folder / "key.pem")
     rates: dict[str, list[float]] = {name: [] for name in NAMES}
+    begun = time.monotonic()
     with load.sink():
-        for turn in range(rounds):
+        for turn in itertools.count() if rounds is None else range(rounds):
             for at, name in enumerate(NAMES):
+                if rounds is None and time.monotonic() - begun > SECONDS:
+                    return rates
                 place = folder / f"{turn}-{at}"
                 place.mkdir()
-                count = messages // 4 if name == OLD else messages
+                slow = 10 if name == OLD else 1
                 with _open(name, place, key) as doors:
                     if doors is None:
                         continue
-                    load.rate(doors, 100, SIZE)  # processes are started, connections are open
-                    rates[name].append(load.rate(doors, count, SIZE))
+                    load.rate(doors, 100 // slow, SIZE)  # processes are started, connections are open
+                    rates[name].append(load.rate(doors, messages // slow, SIZE))
+                print(f"round {turn + 1}, {time.monotonic() - begun:3.0f} s: {name} {rates[name][-1]:.0f}")
                 shutil.rmtree(place)
     return rates
 
@@ -83,9 +90,9 @@ def report(rates: dict[str, list[float]]) -> None:
     """A table, with ratios to the Postfix of the same round."""
     for name, found in rates.items():
         if not found:
-            print(f"{name}: not run (the program is missing)")
+            print(f"{name}: not run (its program is missing, or the time was over)")
             continue
-        ratio = statistics.median(one / bare for one, bare in zip(found, rates[BARE], strict=True))
+        ratio = statistics.median(one / bare for one, bare in zip(found, rates[BARE], strict=False))
         goal = f" (goal: {GOAL}): {'met' if ratio >= GOAL else 'missed'}" if name == OURS else ""
         print(f"{name:36}{statistics.median(found):6.0f} messages a second, {ratio:.2f} of {BARE}{goal}")
 
@@ -96,8 +103,8 @@ def main() -> None:
     if folder is None:
         return
     given = [int(one) for one in sys.argv[1:]]
-    messages, rounds = [*given, *(MESSAGES, ROUNDS)[len(given) :]]
-    print(f"{room.about()}; {messages} messages of {SIZE // 1000} kB over {CONNECTIONS} connections, {rounds} rounds")
+    messages, rounds = given[0] if given else MESSAGES, given[1] if given[1:] else None
+    print(f"{room.about()}; {messages} messages of {SIZE // 1000} kB over {CONNECTIONS} connections")
     try:
         report(measure(folder, messages, rounds))
     finally:

@@ -125,3 +125,46 @@ def test_what_is_worked_on_at_a_time_is_bounded(kind: type[Worker], sizes: list[
             assert set(seen) == {sum(sizes)}
 
     run(go())
+
+
+class Brought(Scripted):
+    """A queue whose reads bring so many entries."""
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        super().__init__([])
+        self.counts = list(counts)
+
+    async def own(self, *words: Any, **more: Any) -> list[Taken]:
+        return []
+
+    async def take(self, *words: Any, **more: Any) -> list[Taken]:
+        await asyncio.sleep(0)
+        return ENTRIES[: self.counts.pop(0)] if self.counts else []
+
+
+@pytest.mark.parametrize(
+    ("counts", "left"),
+    [
+        ([3, 3, 0, 3, 2, 1], [1]),  # a read that brought some, but not all that it may, is the last before the rest
+        ([3, 3, 0, 3, 3, 1], []),
+    ],
+)
+def test_who_rests_does_so_after_a_read_that_was_not_full(counts: list[int], left: list[int]) -> None:
+    async def go() -> None:
+        queue, short = Brought(counts), asyncio.Event()
+
+        async def work(taken: Sequence[Taken]) -> None:
+            if len(taken) < 3:
+                short.set()
+
+        worker = Worker(queue, Reading(("events",), "one", count=3, rest=3600.0), work)
+        running = asyncio.ensure_future(worker.run())
+        async with asyncio.timeout(60):
+            await short.wait()
+            for dummy in range(20):
+                await asyncio.sleep(0)
+            assert queue.counts == left
+            worker.stop()  # which ends the rest
+            await running
+
+    run(go())

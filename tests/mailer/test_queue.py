@@ -213,6 +213,37 @@ def test_who_waits_gets_what_comes(redis_server: RedisServer) -> None:
     run(go())
 
 
+@pytest.mark.parametrize(("left", "more"), [(0, 1), (1, 3)])
+def test_where_nothing_was_left_there_is_no_look_before_the_wait(
+    redis_server: RedisServer, left: int, more: int
+) -> None:
+    """What is left behind by the last move has the next take bring all there is, not the first alone."""
+
+    async def go() -> None:
+        queue = Queue(Redis(unix_socket_path=str(redis_server.socket), protocol=3), partitions=1)
+        await queue.prepare(["default"])
+
+        async def take(count: int) -> list[Taken]:
+            return await queue.take(0, ["default"], "one", count=count, block=60, first=True)
+
+        async def add(number: int) -> None:
+            await queue.add("default", Envelope(f"u{number}", ("b@example.com",)), b"m")
+
+        for number in range(1 + left):
+            await add(number)
+        (one,) = await take(1)
+        await queue.move([Move(one)])
+        for number in range(2, 5 - left):
+            await add(number)
+        found = await take(9)
+        assert len(found) == more
+        await queue.move([Move(each) for each in found])
+        rest = await take(9) if more == 1 else []
+        assert len(found) + len(rest) == 3  # nothing stays behind
+
+    run(go())
+
+
 @pytest.mark.parametrize(
     ("sizes", "batches"),
     [([10] * 100, [64, 36]), ([3 << 20] * 5, [3, 2]), ([9 << 20, 10, 9 << 20], [1, 2])],

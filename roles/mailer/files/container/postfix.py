@@ -56,6 +56,7 @@ OURS = {
     "mailbox_size_limit": "0",
     "smtpd_client_connection_count_limit": "0",
     "smtpd_junk_command_limit": "1000",
+    "max_use": "1000",
     "smtp_tls_security_level": "may",
     "smtp_tls_CApath": "/etc/ssl/certs",
     "maximal_queue_lifetime": "12h",

@@ -35,6 +35,7 @@ from .worker import Reading, Worker
 log = logging.getLogger(__name__)
 
 POSTED = 50  # events in one request
+REST = 0.25  # seconds in which events gather: each batch costs a dozen questions to Redis, and flushes to its disk
 RETRIED = 86_400.0  # seconds that an event is tried for
 LEAST_FAILING = 900.0  # seconds that an endpoint must have failed before what is older than RETRIED is given up
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_ASKED = 1.0, 300.0, 3600.0  # seconds between two attempts
@@ -342,7 +343,7 @@ class BackData:
         self._queue, self._dead = queue, dead
 
         def reading(stream: str) -> Reading:
-            return Reading((stream,), consumer, count=POSTED, block=block, claim_after=claim_after)
+            return Reading((stream,), consumer, count=POSTED, block=block, claim_after=claim_after, rest=REST)
 
         self._workers = [
             Worker(queue, reading(names.told), self.ledger.work),

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 LINES = 500  # that are worked on at a time
 PAUSE = 0.05  # seconds between two looks at a file
+FEW, REST = 100, 0.2  # lines of a group after which others may gather, and for how many seconds
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,8 @@ class LogFollower:
                     if group:
                         await self.work(group)
                         pause = 0.1
+                        if len(group) < FEW:  # each group has Redis flush twice to its disk
+                            await asyncio.wait([stopping], timeout=REST)
             except (RedisError, OSError) as err:
                 log.warning("the log cannot be followed for now, the next attempt is in %.1f s: %s", pause, err)
                 await asyncio.wait([stopping], timeout=pause)
@@ -208,9 +211,8 @@ class LogFollower:
         async with self._redis.pipeline(transaction=True) as pipe:
             if gone:
                 pipe.hdel(self._key, *(f"id:{one}" for one in gone))
-            for id_, uuid in come.items():
-                pipe.hset(self._key, f"id:{id_}", uuid)
-            pipe.hset(self._key, "place", group[-1].place)
+            kept: dict[Any, Any] = {f"id:{one}": uuid for one, uuid in come.items()} | {"place": group[-1].place}
+            pipe.hset(self._key, mapping=kept)
             await pipe.execute()
 
     def _event(self, uuid: str, tried: Tried) -> bytes:

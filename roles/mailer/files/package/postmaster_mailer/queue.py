@@ -83,7 +83,7 @@ end
 return found
 """
 # In one step: an entry leaves its stream and what follows from it is in others. Whoever comes second with the same
-# entry, as another took it for abandoned, changes nothing.
+# entry, as another took it for abandoned, changes nothing. Else it is told how many are left, and one more.
 _MOVE = """
 if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('XDEL', KEYS[1], ARGV[2])
@@ -93,7 +93,7 @@ for i = 2, #KEYS do
   redis.call('XADD', KEYS[i], '*', unpack(ARGV, at + 1, at + n))
   at = at + 1 + n
 end
-return 1
+return redis.call('XLEN', KEYS[1]) + 1
 """
 
 
@@ -224,6 +224,7 @@ class Queue:
         self._keep = keep
         self._replicas, self._wait, self._disk = replicas, wait, disk
         self._scripts: dict[str, str] = {}
+        self._dry: set[tuple[int, str]] = set()  # partitions and streams in which the last look or move left nothing
         # In a cluster no partition waits for another one's server.
         apart = range(partitions if isinstance(redis, Cluster) else 1)
         self._adds = [_Together(lambda batch: self._run(_ADD, batch, replicas=self._replicas)) for dummy in apart]
@@ -272,14 +273,26 @@ class Queue:
                     raise
 
     async def take(
-        self, partition: int, streams: Sequence[str], consumer: str, *, count: int, block: float, size: int = SIZE
+        self,
+        partition: int,
+        streams: Sequence[str],
+        consumer: str,
+        *,
+        count: int,
+        block: float,
+        size: int = SIZE,
+        first: bool = False,
     ) -> list[Taken]:
         """Up to ``count`` new entries of each stream, in the order of the streams, and no more after ``size`` bytes.
 
-        Waits ``block`` seconds where there is none, and then comes back with the first of each stream.
+        Waits ``block`` seconds where there is none, and then comes back with the first of each stream. ``first``: that
+        will do as well where there was nothing a moment ago, and spares a question.
         """
-        if found := await self._entries(_READ, partition, streams, consumer, count, size, b">"):
-            return found
+        places = {(partition, stream) for stream in streams}
+        if not (first and places <= self._dry):
+            if found := await self._entries(_READ, partition, streams, consumer, count, size, b">"):
+                return found
+            self._dry |= places
         keys: dict[Any, Any] = {stream_key(partition, stream): ">" for stream in streams}
         answer = await self.redis.xreadgroup(GROUP, consumer, keys, count=1, block=max(1, int(block * 1000)))
         return _read(answer, partition, streams)
@@ -330,9 +343,10 @@ class Queue:
             for dummy, fields in one.follows:
                 words += [2 * len(fields), *itertools.chain.from_iterable(fields.items())]
             asked.append(self._moves[partition % len(self._moves)].ask(words))
-        for answer in await asyncio.gather(*asked, return_exceptions=True):
+        for one, answer in zip(moves, await asyncio.gather(*asked, return_exceptions=True), strict=True):
             if isinstance(answer, BaseException):
                 raise answer
+            (self._dry.add if answer == 1 else self._dry.discard)((one.done.partition, one.done.stream))
 
     async def put(self, stream: str, entries: Sequence[tuple[str, Fields]]) -> None:
         """Put entries, each with the uuid that says where, into a stream. Raises RedisError."""

@@ -91,11 +91,11 @@ class Transformer:
             for one, envelope in zip(taken, envelopes, strict=True)
         ]
         await self._queue.move(moves)
-        for move in moves:
+        for move, envelope in zip(moves, envelopes, strict=True):
             first = move.done.stream == self._primary
             self.counts["transformer_polled_primary" if first else "transformer_polled_default"] += 1
             self.counts["transformer_pushed"] += sum(stream == self._outgoing for stream, dummy in move.follows)
-            LATENCY.labels("transformer").observe(self._now() - move.done.envelope.received)
+            LATENCY.labels("transformer").observe(self._now() - envelope.received)
 
     def _follows(
         self, taken: Taken, envelope: Envelope, suppressed: Mapping[tuple[str, str | None], Entry]

@@ -9,6 +9,7 @@ name, and others claim it when it does not come back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,7 +31,8 @@ class Reading:
     """What a stage reads: its streams in the order they go first, and how much at a time.
 
     ``consumer`` is the same after a restart. ``claim_after`` is in seconds, ``size`` in bytes: what is read of all
-    partitions together, but for one entry of each of their streams, and what is worked on at a time.
+    partitions together, but for one entry of each of their streams, and what is worked on at a time. ``rest`` is how
+    many seconds pass after a read that found fewer than ``count``: of what is in no hurry more is then done at a time.
     """
 
     streams: tuple[str, ...]
@@ -39,6 +41,7 @@ class Reading:
     size: int = 1 << 25
     block: float = 2.0
     claim_after: float = 60.0
+    rest: float = 0.0
 
 
 class Room:
@@ -112,9 +115,12 @@ class Worker:
                     await self._give(
                         await queue.claim(partition, stream, consumer, idle=reading.claim_after, count=count, size=size)
                     )
-            await self._give(
-                await queue.take(partition, streams, consumer, count=count, block=reading.block, size=size)
+            taken = await queue.take(
+                partition, streams, consumer, count=count, block=reading.block, size=size, first=True
             )
+            await self._give(taken)
+            if reading.rest and 0 < len(taken) < count:
+                await self._rest(reading.rest)
 
         async def anew() -> None:
             nonlocal begun
@@ -186,10 +192,13 @@ class Worker:
                 return
             except (RedisError, OSError, TimeoutError) as err:
                 log.warning("the queue is away, the next attempt is in %.1f s: %s", pause, err)
-            try:
-                await asyncio.wait_for(self._stopping.wait(), pause)
-            except TimeoutError:
-                pause = min(2 * pause, LONGEST_PAUSE)
+            await self._rest(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _rest(self, seconds: float) -> None:
+        """Do nothing for so long, or until the order to stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
 
 class Flow(Worker):
