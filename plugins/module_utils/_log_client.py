@@ -64,7 +64,7 @@ def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _unpacked(stream: IO[bytes], make: Callable[[], _Decoder]) -> Iterator[bytes]:
-    """What a file of xz or bzip2 holds, which may be several one after the other. Raises EOFError where an end misses."""
+    """What a file of xz or bzip2 holds, even several of them joined. Raises EOFError where an end misses."""
     decoder, rest = None, b""
     while True:
         if decoder is None or decoder.needs_input:
