@@ -20,6 +20,7 @@ RSPAMD, SPAMASSASSIN = "rspamd", "spamassassin"
 REQUIRED = 5.0  # points from which SpamAssassin marks by itself
 DELAY = 300  # seconds for which postgrey lets somebody new wait by itself
 POSTGREY = re.compile(r":(10023|[^\s,{}]*postgrey[^\s,{}]*)(?=[\s,{}]|\Z)")  # where Postfix asks it
+LINE_LIMIT = 4096  # characters of a daemon's command line
 NEVER = 10_000  # points that no message gets
 
 
@@ -46,22 +47,27 @@ def options(units: Iterable[str], default: str, name: str) -> list[str]:
     for line in default.splitlines():
         match = re.match(rf"\s*{name}=(.*)", line)
         words = _words(match[1]) if match else []
-        said = re.sub(r"\$\{?" + name + r"\}?", said, words[0]) if words else said
+        said = _filled(words[0], name, said) if words else said
     started = re.findall(r"^ExecStart=(.+)$", "\n".join(units).replace("\\\n", " "), re.MULTILINE)
-    line = started[-1] if started else f"daemon ${name}"
-    return _words(re.sub(r"\$\{?" + name + r"\}?", said, line))[1:]
+    return _words(_filled(started[-1] if started else f"daemon ${name}", name, said))[1:]
+
+
+def _filled(text: str, name: str, value: str) -> str:
+    """With the value of a variable in its places; it may stand in its own value, time and again."""
+    return re.sub(r"\$\{?" + name + r"\}?", lambda _match: value, text)[:LINE_LIMIT]
 
 
 def _words(line: str) -> list[str]:
+    shown = line[:LINE_LIMIT]
     try:
-        return shlex.split(line, comments=True)
+        return shlex.split(shown, comments=True)
     except ValueError:
-        return line.split()
+        return shown.split()
 
 
 def spamassassin(configurations: Sequence[str], words: Sequence[str]) -> Scores:
     """``configurations`` are the texts of /etc/spamassassin/*.cf in their order, ``words`` those of spamass-milter."""
-    found = re.findall(r"^\s*required_(?:score|hits)\s+(\d+(?:\.\d+)?)", "\n".join(configurations), re.MULTILINE)
+    found = re.findall(r"^[ \t]*required_(?:score|hits)[ \t]+(\d+(?:\.\d+)?)", "\n".join(configurations), re.MULTILINE)
     tag = float(found[-1]) if found else REQUIRED
     own = list(words[: words.index("--")] if "--" in words else words)  # the rest is spamc's
     reject = _number(_value(own, "-r"))
