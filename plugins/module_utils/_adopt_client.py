@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from ansible_collections.postmaster.mail.plugins.module_utils import _adopt as ad
 from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_dkim as dk
 from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_exim, _adopt_inbound, _adopt_postfix, _files
+from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_filter as af
 from ansible_collections.postmaster.mail.plugins.module_utils import _exim as ex
 from ansible_collections.postmaster.mail.plugins.module_utils import _postfix as pf
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
@@ -38,6 +39,7 @@ _TABLES = (
 )
 _STOCK_MASTER = ("/usr/share/postfix/master.cf.dist", "/usr/share/postfix/master.cf.debian")
 _RSPAMD_ROLE = "/etc/rspamd/relay.conf"
+_RSPAMD_INBOUND = "/etc/rspamd/inbound.conf"
 _RSPAMD_OWN = frozenset({"dkim_signing.conf", "worker-proxy.inc", "worker-proxy.conf"})
 
 
@@ -135,7 +137,9 @@ class MailHost:
         except CommandError as err:
             raise AdoptError(f"Postfix's configuration cannot be read: {ad.show(err)}") from err
         milters = f"{values.get('smtpd_milters', '')} {values.get('non_smtpd_milters', '')}"
+        asked = " ".join([milters, *(values.get(name, "") for name in _adopt_inbound.LISTS)])
         socket = dk.parse_opendkim(self.read("/etc/opendkim.conf")).get("socket", "")
+        signer = dk.signer_of(milters, socket)
         return _adopt_postfix.PostfixFound(
             given=given,
             values=values,
@@ -144,8 +148,29 @@ class MailHost:
             login_keys=self._login_keys(values.get("smtp_sasl_password_maps", "")),
             master=self.read("/etc/postfix/master.cf"),
             master_stock=next((text for text in map(self.read, _STOCK_MASTER) if text), ""),
-            signer=dk.signer_of(milters, socket),
+            signer=signer,
+            filters=self._filters(asked, signer),
         )
+
+    def _filters(self, asked: str, signer: str) -> af.FilterFacts:
+        """The daemons that Postfix asks about mail from outside."""
+        whole = signer == dk.RSPAMD and not os.path.exists(self._path(_RSPAMD_ROLE))
+        scores: dict[str, af.Scores] = {}
+        if "spamass" in asked:
+            folder, unit = "/etc/spamassassin", "/etc/systemd/system/spamass-milter.service"
+            texts = [self.read(f"{folder}/{name}") for name in self._names(folder) if name.endswith(".cf")]
+            scores[af.SPAMASSASSIN] = af.spamassassin(texts, self._options(unit, "spamass-milter", "OPTIONS"))
+        if whole or ":11336" in asked:
+            more = ["-c", _RSPAMD_INBOUND] if ":11336" in asked else []
+            if found := af.rspamd(self._say("rspamadm", "configdump", *more, "-j", "actions")):
+                scores[af.RSPAMD] = found
+        greylist = self._options("/etc/systemd/system/postgrey.service", "postgrey", "POSTGREY_OPTS")
+        return af.FilterFacts(scores, af.postgrey(greylist) if af.POSTGREY.search(asked) else None, whole)
+
+    def _options(self, unit: str, default: str, name: str) -> list[str]:
+        """The words of a daemon that has an own unit, or a file beside the package's that says more."""
+        units = [unit, *(f"{unit}.d/{one}" for one in self._names(f"{unit}.d"))]
+        return af.options(map(self.read, units), self.read(f"/etc/default/{default}"), name)
 
     def _tables(self, values: Mapping[str, str]) -> dict[str, dict[str, str]]:
         found = {}
@@ -224,7 +249,7 @@ class MailHost:
         directory = os.path.dirname(pattern) if pattern.startswith("/") else ""
         plain = directory and "$" not in directory
         files = [f"{directory}/{name}" for name in self._names(directory)] if plain else []
-        if not ours:
+        if not ours and draft.variables.get("relay_inbound_filter") != af.RSPAMD:
             self._note_rspamd(draft)
         return dk.rspamd_signings(draft, dump, maps={path: self.read(path) for path in paths}, files=files)
 

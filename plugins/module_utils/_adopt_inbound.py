@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _adopt as ad
-from ansible_collections.postmaster.mail.plugins.module_utils import _dnsbl
+from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_filter, _dnsbl
 from ansible_collections.postmaster.mail.plugins.module_utils._adopt import words
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _is_sound(draft: _Draft, item: Mapping[str, str]) -> bool:
 
 def _greylist(draft: _Draft, found: PostfixFound, said: list[tuple[str, str, str]]) -> None:
     services = [value for _list, word, value in said if word == "check_policy_service"]
-    ours = [value for value in services if re.search(r":(10023|\S*postgrey\S*)\Z", value)]
+    ours = [value for value in services if _adopt_filter.POSTGREY.search(value)]
     draft.put("relay_inbound_greylist", bool(ours))
     action = found.values.get("smtpd_policy_service_default_action", "").upper()
     own = [re.search(r"default_action\s*=\s*(\w+)", found.values.get(name, "")) for name in LISTS]
@@ -231,9 +231,11 @@ def _own_tables(draft: _Draft, found: PostfixFound) -> None:
 
 def _filter(draft: _Draft, found: PostfixFound) -> None:
     milters = found.values.get("smtpd_milters", "")
-    kind = "spamassassin" if "spamass" in milters else "rspamd" if ":11336" in milters else "none"
+    marks = "spamass|:11336" + ("|:11332|rspamd" if found.filters.whole_rspamd else "")
+    kind = "spamassassin" if "spamass" in milters else "rspamd" if re.search(marks, milters) else "none"
     draft.put("relay_inbound_filter", kind)
-    own = re.search(r"\{[^{}]*(?:spamass|:11336)[^{}]*default_action\s*=\s*(\w+)", milters)
+    _adopt_filter.describe(draft, kind, found.filters)
+    own = re.search(rf"\{{[^{{}}]*(?:{marks})[^{{}}]*default_action\s*=\s*(\w+)", milters)
     action = own[1] if own else found.values.get("milter_default_action", "")
     draft.put("relay_inbound_filter_failure", "tempfail" if kind != "none" and action == "tempfail" else "accept")
 

@@ -19,6 +19,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_inbo
 from ansible_collections.postmaster.mail.plugins.module_utils import _networks
 from ansible_collections.postmaster.mail.plugins.module_utils import _postfix as pf
 from ansible_collections.postmaster.mail.plugins.module_utils._adopt import Description, HostFacts, words
+from ansible_collections.postmaster.mail.plugins.module_utils._adopt_filter import FilterFacts
 
 SATELLITE_MAPS = "/etc/postfix/satellite_domain"
 SATELLITE_FIXED: Mapping[str, str] = {
@@ -137,6 +138,7 @@ class PostfixFound:
     master: str = ""
     master_stock: str = ""
     signer: str = ""  # rspamd or opendkim, if one of them is what the milter's address leads to
+    filters: FilterFacts = field(default_factory=FilterFacts)
 
 
 @dataclass

@@ -3,19 +3,21 @@
 """Port: logs of mail as lines, out of files, rotated ones too, and of the journal. Private to this collection.
 
 Nothing is read into memory as a whole: a file is taken in pieces, packed or not, and of a line that has no end the
-beginning counts.
+beginning counts. What unpacks gets UNPACK_MEMORY, which is what the strongest level of each program makes it need.
 """
 
 from __future__ import annotations
 
+import bz2
 import glob
 import gzip
+import lzma
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import IO
+from typing import IO, TypeAlias
 
 from ansible_collections.postmaster.mail.plugins.module_utils import _mail_log as ml
 from ansible_collections.postmaster.mail.plugins.module_utils._command import CommandError, Runner
@@ -26,10 +28,17 @@ OWN_FILES = ("exim4/mainlog",)
 JOURNAL = ("journalctl", "-o", "json", "--output-fields=MESSAGE,SYSLOG_IDENTIFIER", "--no-pager", "--quiet")
 MAIL_FACILITY = "SYSLOG_FACILITY=2"  # syslog(3)
 PIECE = 1 << 20  # bytes that are read at a time
-JOURNAL_TIME = 1800  # seconds
+READ_TIME = 1800  # seconds that a program may take to print a log
+UNPACK_MEMORY = 128 << 20  # bytes
+ZSTD = ("zstd", "--decompress", "--stdout", "--quiet", f"--memory={UNPACK_MEMORY >> 20}MB", "--")
 _ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-_GZIP = b"\x1f\x8b"
-_PACKED = {b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
+_BEFORE = "what stood before that has been read"
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_Decoder: TypeAlias = "bz2.BZ2Decompressor | lzma.LZMADecompressor"
+_DECODERS: Mapping[bytes, Callable[[], _Decoder]] = {
+    b"\xfd7zXZ": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=UNPACK_MEMORY),
+    b"BZh": bz2.BZ2Decompressor,
+}
 
 
 class LogError(Exception):
@@ -52,6 +61,23 @@ def split_lines(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
 def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
     while piece := stream.read(PIECE):
         yield piece
+
+
+def _unpacked(stream: IO[bytes], make: Callable[[], _Decoder]) -> Iterator[bytes]:
+    """What a file of xz or bzip2 holds, even several of them joined. Raises EOFError where an end misses."""
+    decoder, rest = None, b""
+    while True:
+        if decoder is None or decoder.needs_input:
+            rest = rest or stream.read(PIECE)
+            if not rest:
+                break
+        decoder = decoder or make()
+        yield decoder.decompress(rest, PIECE)
+        rest = b""
+        if decoder.eof:
+            rest, decoder = decoder.unused_data.lstrip(b"\0"), None  # zeros fill an xz file up
+    if decoder is not None:
+        raise EOFError("Compressed file ended before the end-of-stream marker was reached")
 
 
 @dataclass
@@ -107,20 +133,37 @@ class LogHost:
         """Hand all lines of a file on. Raises :class:`LogError`."""
         try:
             with open(path, "rb") as stream:
-                magic = stream.read(6)
-                stream.seek(0)
-                for start, name in _PACKED.items():
-                    if magic.startswith(start):
-                        raise LogError(f"{path} is packed with {name}: unpack it first; gzip is read as it is")
                 # What has no year was written before the file was last changed.
                 written = min(datetime.fromtimestamp(_mtime(path)).astimezone(), self.now())
-                opened: IO[bytes] = gzip.GzipFile(fileobj=stream) if magic.startswith(_GZIP) else stream  # type: ignore[assignment]
-                explainer.read(split_lines(_pieces(opened)), _parser(written))
-        except (EOFError, zlib.error, gzip.BadGzipFile) as err:
-            raise LogError(f"{path} is broken: {err}; what stood before that has been read") from err
+                explainer.read(split_lines(self._opened(path, stream)), _parser(written))
+        except (EOFError, zlib.error, lzma.LZMAError) as err:
+            raise LogError(f"{path} is broken: {err}; {_BEFORE}") from err
         except OSError as err:
+            if err.errno is None:  # as gzip and bz2 say that a file is none of theirs
+                raise LogError(f"{path} is broken: {err}; {_BEFORE}") from err
             raise LogError(f"{path} cannot be read: {(err.strerror or str(err)).lower()}") from err
         self.sources.append(path)
+
+    def _opened(self, path: str, stream: IO[bytes]) -> Iterator[bytes]:
+        """What a file holds, unpacked, in pieces. Raises :class:`LogError` where a program for that is not there."""
+        magic = stream.read(6)
+        stream.seek(0)
+        if magic.startswith(_ZSTD):
+            return self._zstd(path)
+        for start, make in _DECODERS.items():
+            if magic.startswith(start):
+                return _unpacked(stream, make)
+        return _pieces(gzip.GzipFile(fileobj=stream) if magic.startswith(_GZIP) else stream)  # type: ignore[arg-type]
+
+    def _zstd(self, path: str) -> Iterator[bytes]:
+        """Python has it from 3.14 on only, so that the program of that name unpacks."""
+        try:
+            result = yield from self.runner.stream([*ZSTD, path], env=_ENV, timeout=READ_TIME)
+        except CommandError as err:
+            raise LogError(f"{path} is packed with zstd, and {err}: install zstd, or unpack the file") from err
+        if result.code:
+            reason = result.stderr.strip().removeprefix(f"{path} : ").removeprefix("zstd: ")
+            raise LogError(f"{path} is broken: {' '.join(reason.split())[:200]}; {_BEFORE}")
 
     def read_journal(self, since: datetime | None, explainer: Explainer) -> None:
         """Hand on what the journal has on mail. Raises :class:`LogError`."""
@@ -128,7 +171,7 @@ class LogHost:
         outcome: list[str] = []
 
         def pieces() -> Iterator[bytes]:
-            result = yield from self.runner.stream(argv, env=_ENV, timeout=JOURNAL_TIME)
+            result = yield from self.runner.stream(argv, env=_ENV, timeout=READ_TIME)
             if result.code or "not seeing messages" in result.stderr or "ermission" in result.stderr:
                 outcome.append(" ".join(result.stderr.split())[:200] or f"journalctl ended with {result.code}")
 

@@ -27,7 +27,7 @@ PORTS = {
     2525: "smtp", 4190: "managesieve",
 }  # fmt: skip
 TLS_FIRST = frozenset((465, 993, 995))
-# Programs by the name of their process.
+# Programs by the name of their process or of its service.
 PROGRAMS = {
     "master": "Postfix", "exim4": "Exim", "exim": "Exim", "smtpd": "OpenSMTPD", "dovecot": "Dovecot",
     "rspamd": "rspamd", "opendkim": "OpenDKIM", "spamd": "SpamAssassin", "postgrey": "Postgrey", "nginx": "nginx",
@@ -120,7 +120,7 @@ class Door:
 
 
 def _program(holder: Holder) -> str:
-    known = next((PROGRAMS[name] for name in holder.names if name in PROGRAMS), "")
+    known = next((PROGRAMS[name] for name in (*holder.names, *holder.known_as) if name in PROGRAMS), "")
     return known or next(iter(holder.names), "")
 
 
@@ -294,8 +294,8 @@ def postfix_from(user: str, values: Mapping[str, str], mailname: str | None, loo
 
 
 def words(value: str) -> list[str]:
-    """A list of postconf(5): parts by commas and white space, braces kept together."""
-    return [word for word in re.findall(r"(?:\{[^{}]*\}|[^\s,{}])+", value) if word]
+    """A list of postconf(5): parts by commas and white space, braces kept together, and those of inline: in them."""
+    return [word for word in re.findall(r"(?:\{(?:[^{}]|\{[^{}]*\})*\}|[^\s,{}])+", value) if word]
 
 
 def _mapped(address: str, table: str, origin: str, lookup: Lookup) -> str | None:

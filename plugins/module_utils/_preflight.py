@@ -78,6 +78,11 @@ class Holder:
     exe: str = ""
     unit: str = ""
 
+    @property
+    def known_as(self) -> set[str]:
+        """Its names and its service's: what starts itself anew in place may go by its interpreter's from then on."""
+        return {*self.names, re.split(r"[@.]", self.unit)[0]} - {""}
+
 
 @dataclass(frozen=True)
 class Space:
@@ -395,7 +400,7 @@ def judge_port(
         if not clashes(wanted, listener):
             continue
         suspects = holders.get(listener.inode, ())
-        if any(set(holder.names) & set(wanted.programs) or holder.exe in replaceable for holder in suspects):
+        if any(holder.known_as & set(wanted.programs) or holder.exe in replaceable for holder in suspects):
             continue
         return Check("port", OBSTACLE, f"{where} is taken by {_describe(suspects)}")
     return Check("port", OK, f"{where} is free or ours.")

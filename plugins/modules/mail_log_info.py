@@ -11,7 +11,7 @@ short_description: Say why mail did not arrive, by the logs of Postfix, Exim and
 version_added: 0.1.0
 author: The postmaster.mail authors (@postmaster-mail)
 description:
-  - Reads what a mail server has logged, in files (those put aside and packed with gzip too) and in the journal, and
+  - Reads what a mail server has logged, in files (those put aside and packed too) and in the journal, and
     groups what failed by its cause. Attempts that were put off or refused, what the server itself refused, and errors
     of its programs.
   - Says of each cause what it means and what mends it, how often and when it was met, for which domains, and shows
@@ -19,6 +19,8 @@ description:
     Proofpoint, Mimecast and others are known; O(causes) adds your own.
   - Follows a message that was put off until the log tells what became of it.
   - What is refused in unknown words is grouped by these words, without numbers, addresses and ids.
+  - Files packed with gzip, xz and bzip2 are read as they are, those packed with zstd where the host has the program
+    C(zstd).
   - Takes a gigabyte of log in little memory. Changes nothing. Passwords in logs are never returned.
 extends_documentation_fragment:
   - postmaster.mail.action_group.mail

@@ -53,7 +53,7 @@ options:
         description: The address to listen on. All addresses if left out.
         type: str
       program:
-        description: Names of programs that may hold it already, as the kernel or their file names them.
+        description: Names of programs that may hold it already, as the kernel, their file or their service names them.
         type: list
         elements: str
         default: []

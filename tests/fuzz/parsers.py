@@ -19,6 +19,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import (
     _adopt_client,
     _adopt_dkim,
     _adopt_exim,
+    _adopt_filter,
     _archive,
     _bimi,
     _caa,
@@ -459,6 +460,20 @@ PARSERS: dict[str, Parser] = {
     ),
     "opendkim table": Parser(
         _adopt_dkim.table_lines, ("*@example.org  mail._domainkey.example.org\n# x\n",), (":", "%")
+    ),
+    "options of a filter": Parser(
+        lambda text: _adopt_filter.spamassassin([text], _adopt_filter.options([text], text, "OPTIONS")),
+        (
+            'OPTIONS="-u x -r 15"\nOPTIONS="${OPTIONS} -m"\n',
+            "ExecStart=/usr/sbin/x -r 9 $OPTIONS\n",
+            "required_score 6.5\n",
+        ),
+        ("OPTIONS=", '"', "${OPTIONS}", "\\\n", "-r ", "ExecStart=", "required_hits "),
+    ),
+    "rspamd's actions": Parser(
+        _adopt_filter.rspamd,
+        ('{"actions": {"reject": 15, "add_header": 6.5, "greylist": null}}',),
+        ('"reject"', "[", "1e9"),
     ),
     "dpkg conffiles": Parser(
         lambda text: _adopt_client.parse_conffiles(text, "postfix"),

@@ -179,3 +179,48 @@ def test_the_tables_of_mail_from_outside_are_read_but_not_the_one_with_keys(tmp_
     assert said.variables["relay_inbound_header_checks"] == [{"pattern": "/^Subject: a b/", "action": "REJECT no"}]
     assert "the-key-of-it" not in str(said.as_dict())
     assert "cidr:/etc/postfix/inbound_dnsbls" in [note.item for note in said.notes]
+
+
+INBOUND = {
+    "relay_domains": "example.org", "relayhost": "[mx.example.net]", "mynetworks": "127.0.0.0/8 192.0.2.0/28",
+    "myhostname": "mx.example.org",
+}  # fmt: skip
+
+
+def test_spamassassin_and_postgrey_as_debian_s_packages_have_them(tmp_path: Path) -> None:
+    """Then with what the role has written beside them, which comes first."""
+    files = {
+        "/var/lib/dpkg/status": POSTFIX,
+        "/etc/spamassassin/65_debian.cf": "required_score 9\n",
+        "/etc/spamassassin/local.cf": "# required_score 5.0\nrequired_score 4.5\n",
+        "/etc/spamassassin/v310.pre": "required_score 1\n",
+        "/etc/default/spamass-milter": 'OPTIONS="-u spamass-milter -i 127.0.0.1"\nOPTIONS="${OPTIONS} -r 12"\n',
+        "/etc/default/postgrey": 'POSTGREY_OPTS="--inet=10023 --delay=60"\n',
+    }
+    main = {
+        **INBOUND,
+        "smtpd_milters": "unix:/spamass/spamass.sock",
+        "smtpd_relay_restrictions": "permit_mynetworks, reject_unauth_destination, check_policy_service inet:127.0.0.1:10023",
+    }
+    names = ("filter", "tag_score", "reject_score", "greylist", "greylist_delay")
+    said = host(tmp_path, files, postconf(main)).describe().variables
+    assert [said[f"relay_inbound_{name}"] for name in names] == ["spamassassin", 4.5, 12, True, 60]
+    ours = {
+        "/etc/spamassassin/relay.cf": "required_score 6\n",
+        "/etc/systemd/system/spamass-milter.service": "[Service]\nExecStart=/usr/sbin/spamass-milter -p x -m -r 15\n",
+        "/etc/systemd/system/postgrey.service.d/relay.conf": "[Service]\nExecStart=\nExecStart=/usr/sbin/postgrey --delay=300\n",
+    }
+    said = host(tmp_path, ours, postconf(main)).describe().variables
+    assert [said[f"relay_inbound_{name}"] for name in names] == ["spamassassin", 6, 15, True, 300]
+
+
+@pytest.mark.parametrize(("port", "more"), [("11332", ()), ("11336", ("-c", "/etc/rspamd/inbound.conf"))])
+def test_scores_of_the_rspamd_that_postfix_asks(tmp_path: Path, port: str, more: tuple[str, ...]) -> None:
+    """One that people have installed, whose own files the role goes on reading, and the role's filter."""
+    files = {"/var/lib/dpkg/status": POSTFIX, "/etc/rspamd/local.d/actions.conf": "reject = 9;\n"}
+    actions = {("rspamadm", "configdump", *more, "-j", "actions"): '{"reject": 9, "add_header": 4, "greylist": null}'}
+    main = {**INBOUND, "smtpd_milters": f"inet:127.0.0.1:{port}"}
+    said = host(tmp_path, files, {**postconf(main), **actions}).describe()
+    names = ("filter", "tag_score", "reject_score")
+    assert [said.variables[f"relay_inbound_{name}"] for name in names] == ["rspamd", 4, 9]
+    assert [note for note in said.notes if "no longer read" in note.reason] == []

@@ -4,55 +4,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils import _adopt as ad
+from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_filter as af
 from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_postfix as postfix
 from ansible_collections.postmaster.mail.plugins.module_utils import _postfix as pf
 from ansible_collections.postmaster.mail.plugins.plugin_utils import _adopt_inventory
 
 # As a students' association published it, word for word.
-GUIDE = """\
-smtpd_tls_cert_file=/etc/ssl/abakus/star.abakus.no.bundle.crt
-smtpd_tls_key_file=/etc/ssl/abakus/star.abakus.no.key
-smtpd_use_tls=yes
-smtpd_tls_session_cache_database = btree:${data_directory}/smtpd_scache
-smtp_tls_session_cache_database = btree:${data_directory}/smtp_scache
-smtp_sasl_auth_enable = yes
-smtp_sasl_security_options = noanonymous
-header_size_limit = 4096000
-smtp_tls_policy_maps = hash:/etc/postfix/tls_policy
-transport_maps = hash:/etc/postfix/transport
-smtpd_relay_restrictions =
-    permit_mynetworks
-    permit_sasl_authenticated
-    defer_unauth_destination
-    reject_invalid_hostname
-    reject_non_fqdn_sender
-    reject_unknown_sender_domain
-    reject_unknown_recipient_domain
-    reject_unauth_pipelining
-    reject_rbl_client bl.spamcop.net
-    reject_rbl_client sbl-xbl.spamhaus.org
-    reject_rbl_client cbl.abuseat.org
-    reject_rbl_client b.barracudacentral.org
-    check_policy_service inet:127.0.0.1:10023  # PostGrey
-
-mydestination = luke.abakus.no, localhost.abakus.no, localhost, abakus.no, nyitrondheim.no, hs.abakus.no
-
-mynetworks = 127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128 129.241.208.0/23
-mailbox_size_limit = 0
-recipient_delimiter = +
-inet_interfaces = all
-inet_protocols = ipv4
-
-# Spamassassin Milter
-milter_protocol = 2
-milter_default_action = accept
-smtpd_milters = unix:/spamass/spamass.sock
-milter_connect_macros = i j {daemon_name} v {if_name} _
-"""
+GUIDE = (Path(__file__).parents[1] / "integration" / "postconf" / "guide.cf").read_text(encoding="utf-8")
 TABLES = {
     "hash:/etc/postfix/tls_policy": {"[smtp-relay.gmail.com]:587": "encrypt"},
     "hash:/etc/postfix/transport": {"restricted@abakus.no": "lmtp:[127.0.0.1]:8024", "*": "smtp:[smtp-relay.gmail.com]:587"},
@@ -183,3 +146,98 @@ def test_what_no_variable_says_is_told() -> None:
         ("smtpd_recipient_restrictions", "reject_unknown_client", "the role says reject_unknown_client_hostname"),
         ("smtpd_recipient_restrictions", "reject_unknown_client", "no variable says this"),
     ]
+
+
+# ---------------------------------------------------------------- what the daemons are told
+
+STARTED = [
+    ("", 'OPTIONS="-u spamass-milter -i 127.0.0.1"\n#OPTIONS="${OPTIONS} -r 15"\n', ["-u", "spamass-milter", "-i", "127.0.0.1"]),
+    ("", 'OPTIONS="-u x"\n# Refuse it.\nOPTIONS="${OPTIONS} -r 15"  # all of it\n', ["-u", "x", "-r", "15"]),
+    ("[Service]\nExecStart=\nExecStart=/usr/sbin/x -r 9\n", 'OPTIONS="-r 15"\n', ["-r", "9"]),
+    ("[Service]\nExecStart=/usr/sbin/x \\\n -m $OPTIONS\n", 'OPTIONS="-r 15"\n', ["-m", "-r", "15"]),
+    ("", "OPTIONS=\"-r 15\n", ['"-r']),
+    ("", "", []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("unit", "default", "expected"), STARTED)
+def test_words_that_a_daemon_is_started_with(unit: str, default: str, expected: list[str]) -> None:
+    assert af.options([unit], default, "OPTIONS") == expected
+
+
+SPAMASSASSIN = [
+    ([], "", (5, None)),
+    (["# required_score 3\n", "required_hits 4\nrequired_score 6.5\n"], "-r 15", (6.5, 15)),
+    (["required_score 7\n"], "-r -1", (7, 7)),
+    (["required_score seven\n"], "-r15 -- -r 99", (5, 15)),
+    (["  required_score 7  # points\n"], "-r", (7, None)),
+]
+
+
+@pytest.mark.parametrize(("texts", "words", "expected"), SPAMASSASSIN)
+def test_scores_of_spamassassin(texts: list[str], words: str, expected: tuple[float, float | None]) -> None:
+    found = af.spamassassin(texts, words.split())
+    assert (found.tag, found.reject) == expected
+
+
+RSPAMD = [
+    ('{"reject": 12, "add_header": 4.5, "greylist": 3}', af.Scores(4.5, 12)),
+    ('{"actions": {"reject": null, "add_header": 7}}', af.Scores(7, None)),
+    ('{"actions": {"reject": {"x": 1}, "add_header": true}}', af.Scores(None, None)),
+    ("{}", None), ("", None), ("no JSON", None), ("[1]", None), ('{"actions": []}', None), ("[" * 5000, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dump", "expected"), RSPAMD)
+def test_scores_of_rspamd(dump: str, expected: af.Scores | None) -> None:
+    assert af.rspamd(dump) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--inet=10023", 300),
+        ("--inet=10023 --delay=60", 60),
+        ("--delay 90 -d", 90),
+        ("--delay=soon", 300),
+        ("--delay=0", 0),
+    ],
+)
+def test_how_long_the_greylist_lets_wait(words: str, expected: int) -> None:
+    assert af.postgrey(words.split()) == expected
+
+
+TAKEN = "the role marks from fewer points on than it refuses, and refuses from a whole number on"
+NOTHING = "{} refused nothing by its score; 10000 points are more than a message gets"
+SCORES = [
+    (af.Scores(6, 15), (6, 15), []),
+    (af.Scores(6.5, 15), (6.5, 15), []),
+    (af.Scores(5, 12.5), (5, 13), [("5, 12.5", TAKEN)]),
+    (af.Scores(7, 7), (6, 7), [("7, 7", TAKEN)]),
+    (af.Scores(None, 7), (6, 7), [("none, 7", TAKEN)]),
+    (af.Scores(5, None), (5, 10_000), [("5, none", NOTHING)]),
+]
+
+
+@pytest.mark.parametrize("kind", ["spamassassin", "rspamd"])
+@pytest.mark.parametrize(("scores", "expected", "told"), SCORES)
+def test_scores_become_variables(
+    kind: str, scores: af.Scores, expected: tuple[float, int], told: list[tuple[str, str]]
+) -> None:
+    milter = {"spamassassin": "unix:spamass/spamass.sock", "rspamd": "inet:127.0.0.1:11336"}[kind]
+    text = f"relay_domains = example.net\nrelayhost = [mx.example.net]\nsmtpd_milters = {milter}\n"
+    said = described(text, filters=af.FilterFacts({kind: scores}))
+    assert (said.variables["relay_inbound_tag_score"], said.variables["relay_inbound_reject_score"]) == expected
+    notes = [(note.value, note.reason) for note in said.notes if note.item.endswith("_score")]
+    assert notes == [(value, reason.format(kind)) for value, reason in told]
+
+
+def test_an_rspamd_that_filters_and_signs_becomes_the_two() -> None:
+    """The twin is one that signs and does nothing else, as the role has it."""
+    text = "relay_domains = example.net\nrelayhost = [mx.example.net]\nsmtpd_milters = inet:localhost:11332\n"
+    text += "milter_default_action = tempfail\n"
+    for whole, expected in ((True, ("rspamd", "tempfail", "rspamd", 4)), (False, ("none", "accept", "rspamd", None))):
+        facts = af.FilterFacts({"rspamd": af.Scores(4, 9)}, whole_rspamd=whole)
+        said = described(text, signer="rspamd", filters=facts).variables
+        names = ("inbound_filter", "inbound_filter_failure", "signer", "inbound_tag_score")
+        assert tuple(said.get(f"relay_{name}") for name in names) == expected

@@ -68,6 +68,20 @@ def test_of_several_who_may_hold_a_port_of_mail_the_only_one_of_mail_does() -> N
         assert door.program == program
 
 
+@pytest.mark.parametrize(
+    ("holder", "expected"),
+    [
+        (Holder(9, ("perl", "spamd child"), "/usr/bin/perl", "spamd.service"), "SpamAssassin"),
+        (Holder(9, ("postgrey --inet", "perl"), "/usr/bin/perl", "postgrey.service"), "Postgrey"),
+        (Holder(9, ("rspamd",), "/usr/bin/rspamd", "rspamd-inbound.service"), "rspamd"),
+        (Holder(9, ("python3",), "/usr/bin/python3", "postfix-policyd.service"), "python3"),
+        (Holder(9, ("python3",)), "python3"),
+    ],
+)
+def test_a_program_has_the_name_of_its_process_or_of_its_unit(holder: Holder, expected: str) -> None:
+    assert mh.Door(10023, ("127.0.0.1",), (holder,)).program == expected
+
+
 CERTIFICATE = mh.Certificate(("mail.example.org", "*.example.net"), NOW + timedelta(days=60), "CN = a", "CN = b")
 
 
@@ -176,6 +190,7 @@ TABLES = {
     ("hash:/etc/postfix/canonical", "root@web1.example.org"): "admin@web1.example.org",
     ("hash:/etc/postfix/local", "root"): "boss",
     ("hash:/etc/postfix/domain", "@web1.example.org"): "@example.org",
+    ("inline:{ {@web1.example.org = @example.org} }", "@web1.example.org"): "@example.org",
     ("hash:/etc/postfix/generic", "root@web1.example.org"): "web1@provider.example",
 }
 BASE = {"myorigin": "web1.example.org"}
@@ -194,6 +209,8 @@ BASE = {"myorigin": "web1.example.org"}
          ["root@web1.example.org", "admin@web1.example.org"]),
         ({**BASE, "sender_canonical_maps": "hash:/etc/postfix/local"}, None, ["root@web1.example.org", "boss@web1.example.org"]),
         ({**BASE, "canonical_maps": "hash:/etc/postfix/domain"}, None, ["root@web1.example.org", "root@example.org"]),
+        ({**BASE, "sender_canonical_maps": "hash:/etc/postfix/none, inline:{ {@web1.example.org = @example.org} }"}, None,
+         ["root@web1.example.org", "root@example.org"]),
         ({**BASE, "smtp_generic_maps": "hash:/etc/postfix/generic"}, None, ["root@web1.example.org", "web1@provider.example"]),
     ],
 )  # fmt: skip

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import bz2
 import dataclasses
 import gzip
 import importlib.util
 import json
+import lzma
 import os
 import re
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -436,18 +439,67 @@ def test_files_that_are_named_must_be_there_and_whole(tmp_path: Path) -> None:
     whole.write_bytes(gzip.compress(f"{postfix('550 5.1.1 User unknown')}\n".encode() * 1000))
     assert explain(paths=(str(whole),))["failures"] == 1000
     (tmp_path / "broken.gz").write_bytes(whole.read_bytes()[:-9])
-    (tmp_path / "mail.xz").write_bytes(b"\xfd7zXZ\x00....")
     for name, message in {
         "none.log": f"paths: {tmp_path}/none.log is not there: give a file of this host, or a pattern that fits one",
         "none*": f"paths: {tmp_path}/none* is not there: give a file of this host, or a pattern that fits one",
         "": f"paths: {tmp_path}/ is a folder: name the files in it, such as {tmp_path}/*.log",
         "broken.gz": f"{tmp_path}/broken.gz is broken: Compressed file ended before the end-of-stream marker was reached; what stood before"
         " that has been read",
-        "mail.xz": f"{tmp_path}/mail.xz is packed with xz: unpack it first; gzip is read as it is",
     }.items():
         with pytest.raises(lc.LogError) as caught:
             explain(paths=(f"{tmp_path}/{name}",))
         assert str(caught.value) == message
+
+
+class Zstd(Journal):
+    """A zstd that unpacks everything to what it is given."""
+
+
+PACKED = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress, "zst": lambda _data: b"\x28\xb5\x2f\xfd...."}
+ENDS = "Compressed file ended before the end-of-stream marker was reached"
+BROKEN = {
+    "gz": f"is broken: {ENDS}; what stood before that has been read",
+    "xz": f"is broken: {ENDS}; what stood before that has been read",
+    "bz2": f"is broken: {ENDS}; what stood before that has been read",
+    "zst": "is broken: Read error (39) : premature end; what stood before that has been read",
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_a_packed_log_is_read_as_it_is(tmp_path: Path, kind: str) -> None:
+    """Two files one after the other, as people join them; and the twin that has lost its end."""
+    log = tmp_path / f"mail.log.{kind}"
+    text = f"{postfix('550 5.1.1 User unknown')}\n" * 500
+    log.write_bytes(PACKED[kind](text.encode()) * 2)
+    unpacks = Zstd(text * 2)
+    assert explain(paths=(str(log),), host=Host(runner=unpacks))["failures"] == 1000
+    assert unpacks.argv == ([*lc.ZSTD, str(log)] if kind == "zst" else [])
+    log.write_bytes(log.read_bytes()[:-5])
+    cut = Zstd(text, code=1, stderr=f"{log} : Read error (39) : premature end \n")
+    with pytest.raises(lc.LogError) as caught:
+        explain(paths=(str(log),), host=Host(runner=cut))
+    assert str(caught.value) == f"{log} {BROKEN[kind]}"
+
+
+def test_what_unpacks_is_bounded_and_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("xz", "bz2", "zst"):
+        (tmp_path / kind).write_bytes(PACKED[kind](b"x\n"))
+    (tmp_path / "xz").write_bytes(lzma.compress((b"x" * 4095 + b"\n") * 8192, preset=0))
+    tracemalloc.start()
+    assert explain(paths=(str(tmp_path / "xz"),))["lines"] == 8192
+    assert tracemalloc.get_traced_memory()[1] < 10 * lc.PIECE, "32 MB were not held as a whole"
+    tracemalloc.stop()
+    monkeypatch.setattr(lc, "UNPACK_MEMORY", 1 << 10)
+    (tmp_path / "bz2").write_bytes(b"BZh9" + b"no block of it" * 10)
+    none = Zstd(error="zstd cannot be started: No such file or directory")
+    for kind, message in {
+        "xz": "is broken: Memory usage limit exceeded; what stood before that has been read",
+        "bz2": "is broken: Invalid data stream; what stood before that has been read",
+        "zst": "is packed with zstd, and zstd cannot be started: No such file or directory: install zstd, or unpack the file",
+    }.items():
+        with pytest.raises(lc.LogError) as caught:
+            explain(paths=(str(tmp_path / kind),), host=Host(runner=none))
+        assert str(caught.value) == f"{tmp_path}/{kind} {message}"
 
 
 # --- where logs are --------------------------------------------------------------------------------

@@ -273,6 +273,8 @@ EXIM = {"exim4-daemon-light": pf.Package("4.98", ("mail-transport-agent",))}
 DBUS_HOLDER = pf.Holder(51, ("dbus-daemon",), "/usr/bin/dbus-daemon", "dbus.service")
 EXIM_HOLDER = pf.Holder(411, ("exim4",), "/usr/sbin/exim4", "exim4.service")
 PORT_25 = (pf.wanted_port(25, "127.0.0.1", ["master"]),)
+PORT_SPAMD = (pf.wanted_port(25, "127.0.0.1", ["spamd"]),)
+SPAMD_HOLDER = pf.Holder(9, ("perl",), "/usr/bin/perl", "spamd.service")
 PTR = pf.Ptr(("192.0.2.25",), "Relay.example.org.")
 PTR_NAME = ("25.2.0.192.in-addr.arpa", "PTR")
 
@@ -291,6 +293,15 @@ OBSTACLES = [
         "Another mail transport agent is installed (exim4-daemon-light): remove it with"
         " `apt-get purge exim4-daemon-light`, or have it replaced by postfix"
         " with `satellite_replace_mta: true` (on a relay `relay_replace_mta: true`).",
+    ),
+    (
+        {"ports": PORT_SPAMD},
+        {
+            "sockets": [listener("127.0.0.1")],
+            "processes": {1: [pf.Holder(9, ("perl",), "/usr/bin/perl", "other.service")]},
+        },
+        "Port 25 on 127.0.0.1 is taken by perl (process 9): stop it with `systemctl disable --now other.service`,"
+        " or give it another port or address.",
     ),
     (
         {"ports": PORT_25},
@@ -439,6 +450,8 @@ def test_obstacle_as_a_warning(request_: dict, host: dict, message: str) -> None
         ({"mta": "postfix", "replace_mta": True}, {"installed": EXIM}),
         ({"ports": PORT_25}, {}),
         ({"ports": PORT_25}, {"sockets": [listener("127.0.0.1")], "processes": {1: [pf.Holder(9, ("master",))]}}),
+        # A Perl daemon that was told to read its configuration again.
+        ({"ports": PORT_SPAMD}, {"sockets": [listener("127.0.0.1")], "processes": {1: [SPAMD_HOLDER]}}),
         (
             {"ports": PORT_25, "mta": "postfix", "replace_mta": True},
             {

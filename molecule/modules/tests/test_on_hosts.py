@@ -54,7 +54,12 @@ FIREWALL = Suite(
     "IPTABLES_THROW_AWAY_HOST=1",
 )
 # What is seen of the daemons that those before have left.
-VIEW = Suite(("tests/integration/mail_host_info",), ("ssl-cert",), "MAIL_HOST_THROW_AWAY_HOST=1", least=9)
+VIEW = Suite(
+    ("tests/integration/mail_host_info",),
+    ("ssl-cert", "xz-utils", "bzip2", "zstd"),
+    "MAIL_HOST_THROW_AWAY_HOST=1",
+    least=13,
+)
 RUNS = {
     "sat-postfix-12": (POSTCONF, LIBRARIES, FIREWALL, VIEW),
     "sat-postfix-13": (POSTCONF, LIBRARIES, FIREWALL, VIEW),

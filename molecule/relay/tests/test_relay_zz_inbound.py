@@ -4,16 +4,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import ready
+from lab import plays, ready
 from lab.probe import Dialogue, Lab
 from relays import (
     CLIENTS,
+    RESTORE,
     SIGNERS,
     VICTIM,
     answers,
@@ -33,12 +35,17 @@ LISTS = {"open": "bl.stranger.test", "keyed": f"{KEY}.keyed.stranger.test"}
 SINK = "lmtp:inet:127.0.0.1:2424"
 FILTERS = {"relay1": "spamassassin", "relay2": "rspamd"}
 SWAPPED = {"relay1": "rspamd", "relay2": "spamassassin"}
-LISTENS = {
-    "rspamd": "ss -Hlnt | grep -q '127.0.0.1:11336 '",
-    "spamassassin": "ss -Hlnt | grep -q '127.0.0.1:783 ' && ss -Hlnx | grep -q spamass.sock",
+BLOCKED = {
+    "rspamd": (".", 554, "5.7.1 Gtube pattern"),
+    "spamassassin": (".", 550, "5.7.1 Blocked by SpamAssassin"),
 }
 SQUATTER = "import socket, sys, time; held = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(3600)"
 UNITS = {"rspamd": {"rspamd-inbound"}, "spamassassin": {"spamass-milter", "postgrey"}}
+# What Postfix waits for when it starts, what is stopped in turn (spamd takes its milter along), and Postfix's own unit.
+BEFORE = {"rspamd": {"rspamd-inbound"}, "spamassassin": {"spamd", "spamass-milter", "postgrey"}}
+DOWN = {"rspamd": ("rspamd-inbound",), "spamassassin": ("spamd", "postgrey")}
+PROGRAMS = {"rspamd": {("11336", "rspamd")}, "spamassassin": {("783", "SpamAssassin"), ("10023", "Postgrey")}}
+SERVICES = {"relay1": "postfix", "relay2": "postfix@-"}
 
 
 def arrangement(filters: dict[str, str], **more: Any) -> dict[str, Any]:
@@ -162,17 +169,11 @@ def both_ways(lab: Lab, token: str, filters: dict[str, str]) -> None:
     """Ham arrives with the filter's word on it, spam is refused by the filter, whichever it is."""
     for relay, kind in filters.items():
         assert active(lab, relay) == UNITS[kind]
-        lab.run(relay, f"for i in $(seq 600); do {LISTENS[kind]} && exit; sleep 0.1; done; exit 1")
         assert insist(lab, relay, token=f"ham-{relay}-{token}").accepted
         arrived = received(lab, relay, f"ham-{relay}-{token}")
         assert "RCPT TO:<joe@post.example>" in arrived and "X-Spam-Status: No" in arrived
         assert ("X-Spam-Checker-Version: SpamAssassin" in arrived) == (kind == "spamassassin")
-        refused = insist(lab, relay, token=f"spam-{relay}-{token}", body=GTUBE).refusal
-        said = {
-            "rspamd": (".", 554, "5.7.1 Gtube pattern"),
-            "spamassassin": (".", 550, "5.7.1 Blocked by SpamAssassin"),
-        }
-        assert refused == said[kind]
+        assert insist(lab, relay, token=f"spam-{relay}-{token}", body=GTUBE).refusal == BLOCKED[kind]
         assert f"spam-{relay}-{token}" not in lab.run(relay, ["cat", "/run/lmtp-sink"]).stdout
 
 
@@ -245,13 +246,47 @@ def test_our_own_mail_is_not_filtered(lab: Lab, inbound: None, token: str, relay
 
 @pytest.mark.from_any_state
 def test_without_the_daemons_mail_is_taken(lab: Lab, inbound: None, token: str) -> None:
-    """As the variables say by default. SECOND says otherwise."""
+    """As the variables say by default, SECOND says otherwise. From the moment that they are started they are asked."""
     for relay, kind in FILTERS.items():
-        for unit in UNITS[kind]:
+        for unit in DOWN[kind]:
+            name = f"{unit}-{relay}-{token}"
             with stopped(lab, relay, unit):
-                name = f"{unit}-{relay}-{token}"
                 assert insist(lab, relay, token=name).accepted
                 assert ("X-Spam-Status" in received(lab, relay, name)) == (unit == "postgrey")
+            lab.run(relay, ["systemctl", "start", *BEFORE[kind]])
+        assert insist(lab, relay, token=f"back-{name}", body=GTUBE).refusal == BLOCKED[kind]
+
+
+@pytest.mark.from_any_state
+@pytest.mark.parametrize("relay", FILTERS)
+def test_a_boot_starts_them_before_postfix(lab: Lab, inbound: None, relay: str) -> None:
+    waits = lab.run(relay, ["systemctl", "show", "-P", "After", SERVICES[relay]]).stdout.split()
+    assert {f"{unit}.service" for unit in BEFORE[FILTERS[relay]]} <= set(waits)
+
+
+@pytest.mark.from_any_state
+def test_host_and_log_tell_of_it(lab: Lab, inbound: None) -> None:
+    """The playbooks host and explain, in one run: who listens on each relay, and whom it has refused and why."""
+    for relay in FILTERS:
+        assert answers(knock(lab, relay, recipients=["nobody@post.example", VICTIM]), "RCPT") == [550, 554]
+    explain = str(RESTORE.parent / "explain.yml")
+    said = plays.play(
+        lab, RESTORE.parent / "host.yml", inventories=(), options=[explain], extra={"explain_outcomes": ["refused"]}
+    )
+    assert said.changed == {}
+    for relay, kind in FILTERS.items():
+        title = f"{re.escape(lab.fqdn(relay))}: "
+        log, host = re.findall(rf"^{title}.*?(?=^\S+\.example: |^ok: )", said.output, re.MULTILINE | re.DOTALL)
+        listens = re.findall(r"^  (\d+) .* (\S+) \([\w@.-]+\.service\)", host, re.MULTILINE)
+        assert PROGRAMS[kind] <= set(listens)
+        assert re.search(
+            rf"^  25 .* Postfix \({SERVICES[relay]}\.service\) +smtp +starttls TLSv1\.3", host, re.MULTILINE
+        )
+        assert re.search(r"^  root@corp\.example +sender_canonical_maps: inline:", host, re.MULTILINE)
+        assert "not seen" not in host + log
+        for cause, domain in (("no_such_user", "post.example"), ("relay_denied", "outside.test")):
+            assert re.search(rf"^ +\d+ x {cause}: ", log, re.MULTILINE)
+            assert re.search(rf"^ +\d+  {domain} .*{cause}", log, re.MULTILINE)
 
 
 @pytest.mark.from_any_state
@@ -278,6 +313,10 @@ def test_the_other_way_round(lab: Lab, inbound: None, token: str) -> None:
     for relay in SWAPPED:
         forget(lab, relay)
     both_ways(lab, token, SWAPPED)
+    new = {"sender": f"{token}@stranger.test"}
+    assert knock(lab, "relay1", **new).refusal is None
+    asked = [knock(lab, "relay2", **new).refusal, insist(lab, "relay2", **new).refusal]
+    assert asked[0] is not None and asked[0][:2] == ("RCPT", 450) and "Greylisted" in asked[0][2] and asked[1] is None
     for relay, kind in SWAPPED.items():
         assert insist(lab, relay, recipients="ann@post.example").refusal is None
         refused = insist(lab, relay, recipients="bob@post.example").refusal
@@ -288,7 +327,7 @@ def test_the_other_way_round(lab: Lab, inbound: None, token: str) -> None:
         assert own is not None and own[:2] == ("RCPT", 554), "a sender that our hosts may not have"
         assert post(lab, relay, "", message=None).refusal is None
         assert "own_senders" in postconf(lab, relay, "smtpd_restriction_classes")
-        for unit in UNITS[kind]:
+        for unit in DOWN[kind]:
             with stopped(lab, relay, unit):
                 # Postfix offers TLS and puts that off, too.
                 later = knock(lab, relay, token="down", starttls=False).refusal

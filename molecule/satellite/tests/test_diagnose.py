@@ -210,6 +210,7 @@ def test_mail_that_waits_is_found_in_the_queue(lab: Lab, sound: Played, token: s
             lab.run(host, UNBLOCK.format(**way))
     found = verdicts(played := diagnose(lab, must_pass=True))
     late = diagnose(lab, diagnose_queue_age=0)
+    told = looked_at(lab)
     for host in HOSTS:
         lab.run(host, again[program(host)])
     lab.wait_for_messages(token, len(HOSTS))
@@ -217,6 +218,34 @@ def test_mail_that_waits_is_found_in_the_queue(lab: Lab, sound: Played, token: s
     assert played.output.count("1 message waits, the oldest for 0 min") >= len(HOSTS)
     assert {lab.fqdn(host) for host in late.failures} == {lab.fqdn(host) for host in HOSTS}
     assert all("Mail waits on" in conclusion for conclusion in late.failures.values())
+    for host in HOSTS:
+        for pattern in (*LOOKS, f"{program(host).capitalize()} "):
+            assert re.search(pattern, told[host], re.MULTILINE), (host, pattern, told[host])
+
+
+def looked_at(lab: Lab) -> dict[str, str]:
+    """What the playbooks host and explain, in one run, tell of each host."""
+    extra = {"explain_hosts": "satellites", "explain_recipients": ["outside.test"]}
+    explain = str(PLAYBOOK.with_name("explain.yml"))
+    said = play(lab, PLAYBOOK.with_name("host.yml"), inventories=[ESTATE], options=[explain], extra=extra)
+    assert said.changed == {}
+    found = {}
+    for host in HOSTS:
+        title = f"{re.escape(lab.fqdn(host))}: "
+        found[host] = "".join(
+            re.findall(rf"^{title}.*?(?=^\S+\.example: |^ok: )", said.output, re.MULTILINE | re.DOTALL)
+        )
+    return found
+
+
+# Who listens, what waits and why, and what the log says of it.
+LOOKS = (
+    r"^  25 +127\.0\.0\.1\S* .* smtp ",
+    "^Queue: 1 waiting, the oldest for ",
+    "^  1 x unreachable: ",
+    r"^ +\d+ x unreachable: .*\n +\d+ deferred; .* still wait",
+    r"^  root@corp\.example ",
+)
 
 
 def test_after_all_of_it_a_sound_host_is_sound_again(lab: Lab, sound: Played) -> None:

@@ -139,6 +139,22 @@ def test_the_log_says_so_too() -> None:
     assert found.unseen == ()
 
 
+@pytest.mark.parametrize("packer", ["gzip", "xz", "bzip2", "zstd"])
+def test_a_log_that_the_host_s_own_programs_packed(packer: str, tmp_path: Path) -> None:
+    line = f"2026-11-29T11:00:00+00:00 mail postfix/smtp[1]: 4bXkQz1nTzz2x: to=<sam@{DOMAIN}>, relay=none, delay=1, dsn=4.4.1, "
+    (tmp_path / "mail.log").write_text(
+        f"{line}status=deferred (connect to mx[192.0.2.1]:25: Connection refused)\n" * 1000
+    )
+    packed = tmp_path / "mail.log.packed"
+    sh(f"{packer} -c {tmp_path}/mail.log > {packed}")
+    found = lr.explain(lr.Request(paths=(str(packed),)), LogHost()).report.as_dict()
+    assert (found["lines"], found["groups"][0]["cause"], found["groups"][0]["count"]) == (
+        1000,
+        "connection_refused",
+        1000,
+    )
+
+
 def test_from_of_a_local_mail() -> None:
     steps = view(probe=False)["sender"]
     assert [one["address"] for one in steps] == ["root@host.corp.example", "root@corp.example"]
