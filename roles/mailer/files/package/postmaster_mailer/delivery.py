@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from . import events
 from .connection import connection, is_socket
@@ -166,9 +166,12 @@ class Delivery:
         self.counts["postfix_emails_polled"] += 1
         envelope, text = taken.envelope, taken.fields[MESSAGE]
         sender = taken.fields[SENDER].decode()
+        several = len(envelope.recipients) > 1
+        had = await self._queue.noted(taken) if several else set()
+        left = [(number, one) for number, one in enumerate(envelope.recipients) if number not in had]
         follows: list[tuple[str, Fields]] = []
         waits = []
-        for at, recipient in enumerate(envelope.recipients):
+        for at, (number, recipient) in enumerate(left):
             try:
                 way = await self._ways.find(envelope)
             except FullError:
@@ -181,16 +184,25 @@ class Delivery:
                 if at == 0:
                     return None
                 # Those before got it, and shall not get it again after the next start.
-                follows.append(self._left(taken, envelope, envelope.recipients[at:], taken.stream))
+                follows.append(self._left(taken, envelope, [one for dummy, one in left[at:]], taken.stream))
                 break
             if refusal is None:
                 self.counts["postfix_emails_to_postfix"] += 1
+                if at < len(left) - 1:  # after the last one the entry goes
+                    await self._note(taken, number)
             else:
                 follows.append((self._told, {EVENT: self._refused(envelope, recipient, refusal)}))
         if waits:
             follows.append(self._left(taken, envelope, waits, self._waiting))
         LATENCY.labels("postfix").observe(self._now() - envelope.received)
-        return Move(taken, follows)
+        return Move(taken, follows, noted=several)
+
+    async def _note(self, taken: Taken, number: int) -> None:
+        """Note who has it, so that after a death he does not get it again."""
+        try:
+            await self._queue.note(taken, number)
+        except ResponseError as err:  # if Redis is there the others need not wait, nor he get it again
+            log.warning("cannot note to whom a message was handed over: %s", err)
 
     def _left(self, taken: Taken, envelope: Envelope, left: Sequence[str], stream: str) -> tuple[str, Fields]:
         return stream, {**taken.fields, ENVELOPE: dataclasses.replace(envelope, recipients=tuple(left)).dumps()}
