@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -201,9 +201,23 @@ class Replicated:
 
     def fail_over(self) -> None:
         """Kill the primary, and wait for another one that has a replica; then the one that was is back as a replica."""
-        old = self.primary()
+        self._replace(self.primary(), [])
+
+    def fail_over_with_a_lag(self) -> None:
+        """The same, while one replica has stood still since long before; it goes on when the other is the primary."""
+        old, (one, dummy) = self.primary(), self.replicas()
+        one.signal(signal.SIGSTOP)
+        written = old.info("replication")["master_repl_offset"]
+        until(lambda: old.info("replication")["master_repl_offset"] > written + 100_000, old.log)
+        self._replace(old, [one])
+
+    def _replace(self, old: Node, lagging: Sequence[Node]) -> None:
         old.kill()
-        until(lambda: (new := self.primary()) is not old and new.info("replication")["connected_slaves"] == 1, self.log)
+        until(lambda: self.primary() is not old, self.log)
+        for one in lagging:
+            assert self.primary() is not one
+            one.signal(signal.SIGCONT)
+        until(lambda: self.primary().info("replication")["connected_slaves"] == 1, self.log)
         old.start()
         until(lambda: old.info("replication")["role"] == "slave", self.log)
         until(lambda: old.info("replication")["master_link_status"] == "up", self.log)
