@@ -116,7 +116,9 @@ class Estate:
 
     def __init__(self, folder: Path, redis: Servers, *, host: str = "", **more: Mapping[str, Any]) -> None:
         self.folder, self.redis = folder, redis
-        named = f"import socket; socket.gethostname = lambda: '{host}'; from postmaster_mailer.__main__ import main; main()"
+        named = (
+            f"import socket; socket.gethostname = lambda: '{host}'; from postmaster_mailer.__main__ import main; main()"
+        )
         self._program = ["-c", named] if host else ["-m", "postmaster_mailer"]
         self.log = folder / "mail.log"
         self.postfix = FakePostfix(self.log)

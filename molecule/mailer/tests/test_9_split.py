@@ -1,11 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The postmaster.mail authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stages on two hosts that share a Redis, with TLS, certificates and the user that the documentation describes."""
+"""The stages on two hosts that share a Redis, with TLS, certificates and the user that the documentation describes.
+
+Sentinel watches it, and makes its replica the primary when it dies.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -13,26 +17,66 @@ import yaml
 from lab import ready
 from lab.plays import Played, play
 from lab.probe import Lab
-from mailers import CONVERGE, ESTATE, FULL, SCENARIO, STAGES, answer, bounce, events, fresh, letter, room, unit
+from mailers import (
+    APPLICATION,
+    CONVERGE,
+    ESTATE,
+    FULL,
+    RCPT,
+    SCENARIO,
+    STAGES,
+    answer,
+    arrivals,
+    bounce,
+    events,
+    fresh,
+    hand_in,
+    letter,
+    room,
+    told,
+    unit,
+)
 
+LANES = 20  # that the stage has to Postfix
 SPLIT = SCENARIO / "split"
 FRONT, BACK = "mail-12", "mail-13"
 SHARED = yaml.safe_load((SPLIT / "hosts.yml").read_text(encoding="utf-8"))["all"]["children"]["mailers"]
+SERVERS = {"first": 6391, "second": 6392}
+SENTINELS = {"one": 6401, "two": 6402, "three": 6403}
+WATCHER = "of-the-sentinels-themselves"
 SERVICE = """[Service]
-ExecStart=/usr/bin/redis-server /run/shared/redis.conf
-Restart=always
+ExecStart=/usr/bin/redis-server /run/shared/%i/redis.conf {option}
 """
-REDIS = f"""port 0
-tls-port {SHARED["vars"]["mailer_redis_port"]}
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+COMMON = """port 0
+tls-replication yes
 tls-cert-file /etc/ssl/certs/lab-host.pem
 tls-key-file /etc/ssl/private/lab-host.key
-tls-ca-cert-file /etc/ssl/certs/mailer-client.pem
+tls-ca-cert-file /run/shared/ca.pem
 tls-auth-clients yes
-dir /run/shared
+"""
+# What a Redis of others has to have beside the user of the mailer: one for those that follow it and watch it.
+REDIS = f"""{COMMON}
 appendonly yes
 appendfsync always
 maxmemory-policy noeviction
 aclfile /run/shared/users.acl
+masteruser watcher
+masterauth {WATCHER}
+min-replicas-to-write 1
+min-replicas-max-lag 60
+"""
+USERS = f"""user default off
+user watcher on >{WATCHER} allchannels -@all +psync +replconf +multi +slaveof +ping +exec +subscribe +config|rewrite \
++role +publish +info +client|setname +client|kill +script|kill
+""".replace("\\\n", "")
+WATCH = f"""{COMMON}
+user mailer on >{SHARED["vars"]["mailer_redis_sentinel_password"]} -@all +sentinel|masters +ping
+sentinel monitor mailer {{address}} {SERVERS["first"]} 2
+sentinel auth-user mailer watcher
+sentinel auth-pass mailer {WATCHER}
+sentinel down-after-milliseconds mailer 10000
+sentinel failover-timeout mailer 30000
 """
 CERTIFICATE, KEY = SHARED["vars"]["mailer_redis_tls_certificate"], SHARED["vars"]["mailer_redis_tls_key"]
 MAKE = f"""umask 077; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 \
@@ -56,17 +100,59 @@ class Split:
     second: Played
 
 
+def asked(lab: Lab, port: int, command: str) -> list[str]:
+    """What a server or a sentinel says to who watches it."""
+    login = f"--user watcher --pass {WATCHER} --no-auth-warning" if port in SERVERS.values() else ""
+    tls = f"--tls --cacert {AUTHORITIES} --cert {CERTIFICATE} --key {KEY}"
+    done = lab.run(FRONT, f"redis-cli -h {lab.fqdn(FRONT)} -p {port} {tls} {login} {command}", check=False)
+    return done.stdout.splitlines()
+
+
+def primary(lab: Lab) -> int:
+    """The port of the server that the sentinels name."""
+    return int(asked(lab, SENTINELS["one"], "sentinel get-master-addr-by-name mailer")[1])
+
+
+def followed(lab: Lab, port: int) -> bool:
+    """Whether a server has the other one as its replica."""
+    return "connected_slaves:1" in asked(lab, port, "info replication")
+
+
+def watched(lab: Lab, port: int) -> bool:
+    """Whether a sentinel knows all there is."""
+    said = asked(lab, port, "sentinel master mailer")
+    known = dict(zip(said[::2], said[1::2], strict=False))
+    return (known.get("flags"), known.get("num-slaves"), known.get("num-other-sentinels")) == ("master", "1", "2")
+
+
+def start_servers(lab: Lab) -> None:
+    """A primary, its replica, and three sentinels that watch them, on one host."""
+    user, address = " ".join(documented_user().split()), lab.address(FRONT)
+    lab.run(FRONT, f"install -d -m 700 /run/shared && cat {CERTIFICATE} {AUTHORITIES} > /run/shared/ca.pem")
+    lab.run(FRONT, "cat > /run/shared/users.acl", input=f"{USERS}{user}\n")
+    following = {"second": f"replicaof {address} {SERVERS['first']}\n"}
+    texts = {name: REDIS + following.get(name, "") for name in SERVERS} | dict.fromkeys(
+        SENTINELS, WATCH.format(address=address)
+    )
+    for name, port in (SERVERS | SENTINELS).items():
+        place = f"tls-port {port}\ndir /run/shared/{name}\n"
+        lab.run(FRONT, f"mkdir -p /run/shared/{name} && cat > /run/shared/{name}/redis.conf", input=texts[name] + place)
+    for unit_, option in (("redis", ""), ("sentinel", "--sentinel")):
+        lab.run(FRONT, f"cat > /run/systemd/system/shared-{unit_}@.service", input=SERVICE.format(option=option))
+    lab.run(FRONT, ["systemctl", "daemon-reload"])
+    lab.run(FRONT, ["systemctl", "restart", *(f"shared-redis@{name}" for name in SERVERS)])
+    ready.wait("a replica", lambda: followed(lab, SERVERS["first"]))
+    lab.run(FRONT, ["systemctl", "restart", *(f"shared-sentinel@{name}" for name in SENTINELS)])
+    ready.wait("the sentinels", lambda: all(watched(lab, port) for port in SENTINELS.values()))
+
+
 @pytest.fixture(scope="module")
 def split(lab: Lab) -> Split:
     """From two mailers that had all stages each."""
-    user = " ".join(documented_user().split())
     lab.run(FRONT, MAKE)
     for path in (CERTIFICATE, KEY):
         lab.run(BACK, f"umask 077; cat > {path}", input=lab.run(FRONT, ["cat", path]).stdout)
-    lab.run(FRONT, "install -d -m 700 /run/shared && cat > /run/shared/redis.conf", input=REDIS)
-    lab.run(FRONT, "cat > /run/shared/users.acl", input=f"user default off\n{user}\n")
-    lab.run(FRONT, "cat > /run/systemd/system/shared-redis.service", input=SERVICE)
-    lab.run(FRONT, "systemctl daemon-reload && systemctl restart shared-redis")
+    start_servers(lab)
     runs = [play(lab, CONVERGE, inventories=[ESTATE, SPLIT]) for dummy in range(2)]
     return Split(*runs)
 
@@ -128,7 +214,7 @@ def test_a_host_that_is_taken_out_keeps_no_mail(lab: Lab, split: Split, token: s
 
 def test_redis_takes_who_shows_all_three(lab: Lab, split: Split) -> None:
     """TLS, a certificate, and the user, who may do no more than the mailer does."""
-    port = SHARED["vars"]["mailer_redis_port"]
+    port = SERVERS["first"]
     lab.run(BACK, "umask 077; cat > /run/password", input=SHARED["vars"]["mailer_redis_password"])
 
     def ask(options: str, command: str) -> str:
@@ -146,3 +232,32 @@ def test_redis_takes_who_shows_all_three(lab: Lab, split: Split) -> None:
         assert "PONG" not in ask(options, "PING"), options
     for command in ("FLUSHALL", "KEYS '*'", "CONFIG SET appendonly no", "GET secret"):
         assert "NOPERM" in ask(full, command), command
+
+
+def test_nothing_is_lost_when_the_primary_dies(lab: Lab, split: Split, token: str) -> None:
+    """While mail comes in at one host and goes out at the other, and all of it is told of."""
+    mark, end = fresh(token), f"/run/{token}"
+    known = {"endless": end, "least": 50, "clients": 5, "pause": 0.1, "patience": 600, "timeout": 900}
+    known |= {"token": mark, "recipients": [RCPT], "content": letter(FRONT, "{uuid}")}
+    old = primary(lab)
+    name = next(name for name, port in SERVERS.items() if port == old)
+    with ThreadPoolExecutor(1) as pool:
+        application = pool.submit(lambda: hand_in(lab, FRONT, **known))
+        try:
+            ready.wait("mail", lambda: bool(arrivals(lab, mark)))
+            lab.run(FRONT, ["systemctl", "kill", "--signal=KILL", f"shared-redis@{name}"])
+            ready.wait("another primary", lambda: primary(lab) != old)
+            before = set(arrivals(lab, mark))
+            lab.run(FRONT, ["systemctl", "restart", f"shared-redis@{name}"])
+            ready.wait("a replica", lambda: followed(lab, primary(lab)))
+            ready.wait("more mail", lambda: len(set(arrivals(lab, mark)) - before) > 20)
+        finally:
+            lab.run(APPLICATION, ["touch", end])
+        answers = application.result()["answers"]
+    assert {code for code, dummy in answers.values()} == {250}
+    ready.wait(f"{len(answers)} messages", lambda: set(arrivals(lab, mark)) >= set(answers))
+    found = arrivals(lab, mark)
+    twice = found.total() - len(found)
+    print(f"{len(answers)} messages, a failover, {twice} more than once")
+    assert set(found) == set(answers) and twice <= LANES
+    ready.wait("the events", lambda: {one.get("uuid") for one in told(lab, BACK)} >= set(answers))
