@@ -47,11 +47,14 @@ WATCHER = "of-the-sentinels-themselves"
 SERVICE = """[Service]
 ExecStart=/usr/bin/redis-server /run/shared/%i/redis.conf {option}
 """
+CERTIFICATE, KEY = SHARED["vars"]["mailer_redis_tls_certificate"], SHARED["vars"]["mailer_redis_tls_key"]
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
-COMMON = """port 0
+COMMON = f"""port 0
 tls-replication yes
 tls-cert-file /etc/ssl/certs/lab-host.pem
 tls-key-file /etc/ssl/private/lab-host.key
+tls-client-cert-file {CERTIFICATE}
+tls-client-key-file {KEY}
 tls-ca-cert-file /run/shared/ca.pem
 tls-auth-clients yes
 """
@@ -78,7 +81,6 @@ sentinel auth-pass mailer {WATCHER}
 sentinel down-after-milliseconds mailer 10000
 sentinel failover-timeout mailer 30000
 """
-CERTIFICATE, KEY = SHARED["vars"]["mailer_redis_tls_certificate"], SHARED["vars"]["mailer_redis_tls_key"]
 MAKE = f"""umask 077; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 \
 -subj /CN=mailer -addext extendedKeyUsage=clientAuth \
 -keyout {KEY} -out {CERTIFICATE} 2>/dev/null; chmod 644 {CERTIFICATE}"""
