@@ -72,7 +72,7 @@ min-replicas-max-lag 60
 USERS = f"""user default off
 user watcher on >{WATCHER} allchannels -@all +psync +replconf +multi +slaveof +ping +exec +subscribe +config|rewrite \
 +role +publish +info +client|setname +client|kill +script|kill
-""".replace("\\\n", "")
+"""
 WATCH = f"""{COMMON}
 user mailer on >{SHARED["vars"]["mailer_redis_sentinel_password"]} -@all +sentinel|masters +ping
 sentinel monitor mailer {{address}} {SERVERS["first"]} 2
