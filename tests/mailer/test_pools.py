@@ -19,6 +19,7 @@ from postmaster_mailer.envelope import Envelope
 from postmaster_mailer.pools import Address, Counts, FullError, Pool, Pools, Ways
 from postmaster_mailer.queue import ENVELOPE, MESSAGE, SENDER, Queue, Taken, stream_key
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from .conftest import RedisServer, run
 from .stages import FakePostfix
@@ -280,6 +281,43 @@ def test_a_death_in_the_middle_doubles_what_was_under_way_alone(
         assert await queue.noted(entries[0]) == set()
         for one in lanes:
             one.close()
+        await postfix.stop()
+
+    with_queue(redis_server, steps)
+
+
+class Killing(FakePostfix):
+    """While it takes its second message Redis dies."""
+
+    redis: RedisServer
+
+    async def take(self, dialogue: Any, raw: bytes) -> str:
+        said = await super().take(dialogue, raw)
+        if self.delivered.total() == 2:
+            self.redis.kill()
+        return said
+
+
+@pytest.mark.parametrize("people", [("a", "b", "c"), ("a", "b"), ("refused", "a", "b")])
+def test_when_redis_dies_nobody_gets_again_what_he_has(
+    redis_server: RedisServer, tmp_path: Path, people: tuple[str, ...]
+) -> None:
+    async def steps(queue: Queue) -> None:
+        postfix = Killing(tmp_path / "log")
+        postfix.redis = redis_server
+        await postfix.start()
+        lane = Lane("127.0.0.1", postfix.port, "host.example.org")
+        delivery = Delivery(queue, [lane], told="told", ways=Ways(Pools(), Counts(queue)))
+        entries = await taken(queue, Envelope("u", tuple(f"{one}@example.com" for one in people)))
+        with pytest.raises(RedisError):
+            await delivery.work(entries)
+        redis_server.start()
+        await delivery.work(await queue.own(0, ["outgoing"], "me", count=9))
+        assert postfix.delivered == {f"u {one}@example.com": 1 for one in people if one != "refused"}
+        assert await queue.redis.xlen(stream_key(0, "outgoing")) == 0
+        assert await queue.redis.xlen(stream_key(0, "told")) == ("refused" in people)
+        assert delivery._had == {}
+        lane.close()
         await postfix.stop()
 
     with_queue(redis_server, steps)

@@ -152,6 +152,8 @@ class Delivery:
     ) -> None:
         self._queue, self._told, self._stopping, self._now = queue, told, stopping, now
         self._ways, self._waiting = ways, waiting
+        # Who got it, of entries that are not yet done with: when Redis is back from a death Postfix is not given it again.
+        self._had: dict[tuple[int, bytes, bytes], set[int]] = {}
         self._lanes: asyncio.LifoQueue[Lane] = asyncio.LifoQueue()
         for lane in lanes:
             self._lanes.put_nowait(lane)
@@ -160,14 +162,19 @@ class Delivery:
     async def work(self, taken: Sequence[Taken]) -> None:
         """Have Postfix take all of it. At a stop, what it has not taken stays where it is."""
         results = await asyncio.gather(*(self._deliver(one) for one in taken))
-        await self._queue.move([move for move in results if move is not None])
+        moves = [move for move in results if move is not None]
+        await self._queue.move(moves)
+        for move in moves:
+            self._had.pop(_known(move.done), None)
 
     async def _deliver(self, taken: Taken) -> Move | None:
         self.counts["postfix_emails_polled"] += 1
         envelope, text = taken.envelope, taken.fields[MESSAGE]
         sender = taken.fields[SENDER].decode()
         several = len(envelope.recipients) > 1
-        had = await self._queue.noted(taken) if several else set()
+        had = self._had.setdefault(_known(taken), set())
+        if several:
+            had |= await self._queue.noted(taken)
         left = [(number, one) for number, one in enumerate(envelope.recipients) if number not in had]
         follows: list[tuple[str, Fields]] = []
         waits = []
@@ -188,6 +195,7 @@ class Delivery:
                 break
             if refusal is None:
                 self.counts["postfix_emails_to_postfix"] += 1
+                had.add(number)
                 if at < len(left) - 1:  # after the last one the entry goes
                     await self._note(taken, number)
             else:
@@ -224,6 +232,11 @@ class Delivery:
 
     def _refused(self, envelope: Envelope, recipient: str, refusal: str) -> bytes:
         return events.bounce(events.HARD, uuid=envelope.uuid, now=self._now(), reason=refusal, rcpt=recipient)
+
+
+def _known(taken: Taken) -> tuple[int, bytes, bytes]:
+    """What an entry is known by. After a failover an id may be used again, but not for the same message."""
+    return taken.partition, taken.id, taken.fields[ENVELOPE]
 
 
 class Waiting:
