@@ -152,7 +152,7 @@ class Delivery:
     ) -> None:
         self._queue, self._told, self._stopping, self._now = queue, told, stopping, now
         self._ways, self._waiting = ways, waiting
-        # Who got it, of entries that are not yet done with: when Redis is back from a death Postfix is not given it again.
+        # Who got it, of entries that are not done with: when Redis is back from a death they are not handed over again.
         self._had: dict[tuple[int, bytes, bytes], set[int]] = {}
         self._lanes: asyncio.LifoQueue[Lane] = asyncio.LifoQueue()
         for lane in lanes:
