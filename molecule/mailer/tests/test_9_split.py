@@ -198,6 +198,47 @@ def test_each_stream_leaves_by_its_pool(lab: Lab, split: Split, token: str, stre
     assert (client["address"], client["helo"]) == (lab.address(BACK, version=version), f"out{version}.corp.example")
 
 
+def test_slow_destinations_have_a_way_of_their_own(lab: Lab, split: Split, token: str) -> None:
+    """Of the pool's two ways they take the slow one; here nobody knows either of the domains."""
+    pool = "out4-corp-example"
+    for domain, way in (("orange.fr", f"{pool}-slow"), ("orange.test", pool)):
+        uuid = fresh(token, way[-4:])
+        content = letter(FRONT, uuid, to=f"x@{domain}").replace("X-Stream-Id: orders", "X-Stream-Id: news")
+        assert answer(lab, FRONT, uuid, [f"x@{domain}"], content=content)[0] == 250
+        assert events(lab, BACK, uuid)[0]["event"] == "bounce"
+        (line,) = logged(lab, f"to=<x@{domain}>")
+        assert f" postfix/{way}/smtp[" in line
+    names = ["concurrency_limit", "recipient_limit", "rate_delay", "concurrency_failed_cohort_limit"]
+    limits = ["postconf", "-h", *(f"{pool}-slow_destination_{name}" for name in names), "maximal_queue_lifetime"]
+    assert lab.run(BACK, limits).stdout.split() == ["3", "20", "5s", "10", "12h"]
+
+
+def test_a_policy_for_tls_is_heeded(lab: Lab, split: Split, token: str) -> None:
+    """Where the certificate is of another name than it says, mail waits."""
+    setting = "smtp_tls_policy_maps"
+    before = lab.run(BACK, ["postconf", "-h", setting]).stdout.strip()
+    uuid = fresh(token, "kept")
+    lab.run(BACK, ["postconf", "-e", f"{setting} = inline:{{ {{ outside.test = secure match=mx.stranger.test }} }}"])
+    lab.run(BACK, "postfix reload")
+    try:
+        assert answer(lab, FRONT, uuid)[0] == 250
+        event = events(lab, BACK, uuid)[0]
+        assert event["type"] == "soft" and "certificate not verified" in event["reason"], event
+    finally:
+        lab.run(BACK, ["postconf", "-e", f"{setting} = {before}"])
+        lab.run(BACK, "postfix reload")
+    lab.run(BACK, "postqueue -f")
+    assert lab.wait_for_message(uuid).recipient == RCPT
+    assert any(
+        "Verified TLS connection established to mx.outside.test" in line for line in logged(lab, "TLS connection")
+    )
+
+
+def logged(lab: Lab, text: str) -> list[str]:
+    """Lines of Postfix's log that have a text in them."""
+    return lab.run(BACK, ["journalctl", "-q", "-u", "postfix*", "--grep", re.escape(text)]).stdout.splitlines()
+
+
 def test_a_host_that_is_taken_out_keeps_no_mail(lab: Lab, split: Split, token: str) -> None:
     """What its Postfix could not send is in the queue again, and is sent by who delivers next."""
     uuid, delivery = fresh(token), unit("postfix")
