@@ -80,7 +80,6 @@ async def lossless(*estates: Estate, fail_over: Sequence[Callable[[], None]]) ->
     assert [one.denied() for one in nodes] == [set()] * len(nodes)
     assert all(estate.postfix.delivered for estate in estates)
     twice = delivered().total() - len(delivered())
-    assert twice <= 20 * len(estates) * len(fail_over)  # what was on its way to Postfix
     return f"{len(taken)} messages, {len(fail_over)} failovers, {twice} more than once"
 
 
