@@ -203,10 +203,11 @@ def test_slow_destinations_have_a_way_of_their_own(lab: Lab, split: Split, token
     pool = "out4-corp-example"
     for domain, way in (("orange.fr", f"{pool}-slow"), ("orange.test", pool)):
         uuid = fresh(token, way[-4:])
-        content = letter(FRONT, uuid, to=f"x@{domain}").replace("X-Stream-Id: orders", "X-Stream-Id: news")
-        assert answer(lab, FRONT, uuid, [f"x@{domain}"], content=content)[0] == 250
+        somebody = f"{uuid}@{domain}"
+        content = letter(FRONT, uuid, to=somebody).replace("X-Stream-Id: orders", "X-Stream-Id: news")
+        assert answer(lab, FRONT, uuid, [somebody], content=content)[0] == 250
         assert events(lab, BACK, uuid)[0]["event"] == "bounce"
-        (line,) = logged(lab, f": to=<x@{domain}>, ")
+        (line,) = logged(lab, f": to=<{somebody}>, ")
         assert f" postfix/{way}/smtp[" in line
     names = ["concurrency_limit", "recipient_limit", "rate_delay", "concurrency_failed_cohort_limit"]
     limits = ["postconf", "-h", *(f"{pool}-slow_destination_{name}" for name in names), "maximal_queue_lifetime"]
