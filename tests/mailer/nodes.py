@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,15 @@ def documented_user(*, cluster: bool = False, sentinel: bool = False) -> list[st
     if sentinel:
         rules = re.findall(r"On sentinels: `([^`]+)`", text)[0]
     return ["--user", *rules.replace("PASSWORD", USER["password"]).split()[1:]]
+
+
+def as_the_role_writes_it(kind: str, nodes: Sequence[Node]) -> dict[str, Any]:
+    """The section that the role mailer writes, with these servers and their password in it."""
+    way: dict[str, Any] = json.loads((Path(__file__).parent / "redis_of_the_role.json").read_text())[kind]
+    password = nodes[0].folder.parent / "password"
+    password.write_text(USER["password"] + "\n")
+    files = {key: str(password) for key, value in way.items() if key.endswith("password-file") and value}
+    return {**way, **files, kind: [one.place for one in nodes]}
 
 
 def free_port() -> int:
@@ -169,8 +179,7 @@ class Replicated:
     @property
     def where(self) -> dict[str, Any]:
         """What the configuration says of it."""
-        asking = {f"sentinel-{name}": value for name, value in USER.items()}
-        return {"sentinels": [one.place for one in self.sentinels], **asking, **USER}
+        return as_the_role_writes_it("sentinels", self.sentinels)
 
     def start(self) -> None:
         """Start all of it, and wait until each knows the others."""
@@ -201,9 +210,23 @@ class Replicated:
 
     def fail_over(self) -> None:
         """Kill the primary, and wait for another one that has a replica; then the one that was is back as a replica."""
-        old = self.primary()
+        self._replace(self.primary(), [])
+
+    def fail_over_with_a_lag(self) -> None:
+        """The same, while one replica has stood still since long before; it goes on when the other is the primary."""
+        old, (one, dummy) = self.primary(), self.replicas()
+        one.signal(signal.SIGSTOP)
+        written = old.info("replication")["master_repl_offset"]
+        until(lambda: old.info("replication")["master_repl_offset"] > written + 100_000, old.log)
+        self._replace(old, [one])
+
+    def _replace(self, old: Node, lagging: Sequence[Node]) -> None:
         old.kill()
-        until(lambda: (new := self.primary()) is not old and new.info("replication")["connected_slaves"] == 1, self.log)
+        until(lambda: self.primary() is not old, self.log)
+        for one in lagging:
+            assert self.primary() is not one
+            one.signal(signal.SIGCONT)
+        until(lambda: self.primary().info("replication")["connected_slaves"] == 1, self.log)
         old.start()
         until(lambda: old.info("replication")["role"] == "slave", self.log)
         until(lambda: old.info("replication")["master_link_status"] == "up", self.log)
@@ -250,7 +273,7 @@ class ClusterNodes:
     @property
     def where(self) -> dict[str, Any]:
         """What the configuration says of it."""
-        return {"cluster": [one.place for one in self.nodes[:3]], **USER}
+        return as_the_role_writes_it("cluster", self.nodes[:3])
 
     def start(self) -> None:
         """Start all of it, and wait until each knows the others."""

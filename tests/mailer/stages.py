@@ -109,10 +109,17 @@ class FakePostfix:
 
 
 class Estate:
-    """A mailer on this host: its configuration, over which ``more`` is laid by section, and its processes."""
+    """A mailer on this host: its configuration, over which ``more`` is laid by section, and its processes.
 
-    def __init__(self, folder: Path, redis: Servers, **more: Mapping[str, Any]) -> None:
+    With ``host`` it takes itself for one on another host.
+    """
+
+    def __init__(self, folder: Path, redis: Servers, *, host: str = "", **more: Mapping[str, Any]) -> None:
         self.folder, self.redis = folder, redis
+        named = (
+            f"import socket; socket.gethostname = lambda: '{host}'; from postmaster_mailer.__main__ import main; main()"
+        )
+        self._program = ["-c", named] if host else ["-m", "postmaster_mailer"]
         self.log = folder / "mail.log"
         self.postfix = FakePostfix(self.log)
         self.ports = {stage: free_port() for stage in STAGES}
@@ -166,7 +173,7 @@ class Estate:
         """Start stages, under the names they always have."""
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE), os.environ.get("PYTHONPATH", "")])}
         for stage in stages:
-            words = [sys.executable, "-m", "postmaster_mailer", stage, "--config", str(self.folder / "mailer.yaml")]
+            words = [sys.executable, *self._program, stage, "--config", str(self.folder / "mailer.yaml")]
             log = (self.folder / f"{stage}.log").open("ab")
             self.processes[stage] = subprocess.Popen(words, env=env, stdout=log, stderr=log)
 

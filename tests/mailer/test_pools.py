@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from postmaster_mailer.envelope import Envelope
 from postmaster_mailer.pools import Address, Counts, FullError, Pool, Pools, Ways
 from postmaster_mailer.queue import ENVELOPE, MESSAGE, SENDER, Queue, Taken, stream_key
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from .conftest import RedisServer, run
 from .stages import FakePostfix
@@ -205,6 +207,21 @@ class Leaving(FakePostfix):
         return said
 
 
+class Dying(FakePostfix):
+    """Its second message is taken, but it is long in saying so."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__(log)
+        self.dead = asyncio.Event()
+
+    async def take(self, dialogue: Any, raw: bytes) -> str:
+        said = await super().take(dialogue, raw)
+        if self.delivered.total() == 2:
+            self.dead.set()
+            await asyncio.sleep(60)
+        return said
+
+
 def test_at_a_stop_nobody_gets_again_what_he_has(redis_server: RedisServer, tmp_path: Path) -> None:
     """Postfix goes away in the middle of a message to four, just when the stage is told to stop."""
 
@@ -228,6 +245,78 @@ def test_at_a_stop_nobody_gets_again_what_he_has(redis_server: RedisServer, tmp_
             "u d@example.com": 1,
         }
         assert await queue.redis.xlen(stream_key(0, "outgoing")) == 0
+        lane.close()
+        await postfix.stop()
+
+    with_queue(redis_server, steps)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_death_in_the_middle_doubles_what_was_under_way_alone(
+    redis_server: RedisServer, tmp_path: Path, full: bool
+) -> None:
+    """The process dies when Postfix has taken the third of five, before it was told so; the second was refused."""
+
+    async def steps(queue: Queue) -> None:
+        postfix = Dying(tmp_path / "log")
+        await postfix.start()
+        lanes = [Lane("127.0.0.1", postfix.port, "host.example.org") for dummy in range(2)]
+        first, second = (Delivery(queue, [one], told="told", ways=Ways(Pools(), Counts(queue))) for one in lanes)
+        five = tuple(f"{one}@example.com" for one in ("a", "refused", "c", "d", "e"))
+        entries = await taken(queue, Envelope("u", five))
+        if full:
+            await queue.redis.config_set("maxmemory", "1")
+        work = asyncio.create_task(first.work(entries))
+        await postfix.dead.wait()
+        work.cancel()
+        await asyncio.wait([work])
+        assert await queue.noted(entries[0]) == {0}
+        await second.work(await queue.own(0, ["outgoing"], "me", count=9))
+        assert postfix.delivered == {
+            "u a@example.com": 1, "u c@example.com": 2, "u d@example.com": 1, "u e@example.com": 1,
+        }  # fmt: skip
+        # Who was refused is told of once, and nothing is left of it.
+        assert await queue.redis.xlen(stream_key(0, "told")) == 1
+        assert await queue.redis.xlen(stream_key(0, "outgoing")) == 0
+        assert await queue.noted(entries[0]) == set()
+        for one in lanes:
+            one.close()
+        await postfix.stop()
+
+    with_queue(redis_server, steps)
+
+
+class Killing(FakePostfix):
+    """While it takes its second message Redis dies."""
+
+    redis: RedisServer
+
+    async def take(self, dialogue: Any, raw: bytes) -> str:
+        said = await super().take(dialogue, raw)
+        if self.delivered.total() == 2:
+            self.redis.kill()
+        return said
+
+
+@pytest.mark.parametrize("people", [("a", "b", "c"), ("a", "b"), ("refused", "a", "b")])
+def test_when_redis_dies_nobody_gets_again_what_he_has(
+    redis_server: RedisServer, tmp_path: Path, people: tuple[str, ...]
+) -> None:
+    async def steps(queue: Queue) -> None:
+        postfix = Killing(tmp_path / "log")
+        postfix.redis = redis_server
+        await postfix.start()
+        lane = Lane("127.0.0.1", postfix.port, "host.example.org")
+        delivery = Delivery(queue, [lane], told="told", ways=Ways(Pools(), Counts(queue)))
+        entries = await taken(queue, Envelope("u", tuple(f"{one}@example.com" for one in people)))
+        with pytest.raises(RedisError):
+            await delivery.work(entries)
+        redis_server.start()
+        await delivery.work(await queue.own(0, ["outgoing"], "me", count=9))
+        assert postfix.delivered == {f"u {one}@example.com": 1 for one in people if one != "refused"}
+        assert await queue.redis.xlen(stream_key(0, "outgoing")) == 0
+        assert await queue.redis.xlen(stream_key(0, "told")) == ("refused" in people)
+        assert delivery._had == {}
         lane.close()
         await postfix.stop()
 

@@ -5,11 +5,17 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 from postmaster_mailer.config import ConfigError, Login, QueueNames, parse
+from postmaster_mailer.connect import tls_of
 from postmaster_mailer.envelope import Envelope
 from postmaster_mailer.passwords import Passwords
 from postmaster_mailer.queue import Queue
@@ -149,3 +155,56 @@ def test_a_flood_of_guesses_is_stopped_before_it_is_hashed(
         assert await taker.login(taker_of_guesser, "shop", "right") is None
 
     run(go())
+
+
+def test_a_right_password_is_hashed_once_in_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of it is a digest by a key that each process makes anew."""
+    hashed: list[str] = []
+    monkeypatch.setattr(Passwords, "_verify", lambda self, stored, given: hashed.append(given) or given == "right")
+    now = [0.0]
+    passwords, others = (Passwords((login(),), clock=lambda: now[0]) for dummy in range(2))
+
+    async def go() -> None:
+        for given, times in (("right", 1), ("right", 1), ("wrong", 2), ("wrong", 3)):
+            assert await passwords.right("shop", given, "192.0.2.1") is (given == "right")
+            assert len(hashed) == times
+        assert (
+            await asyncio.gather(*(passwords.right("shop", "right", "192.0.2.1") for dummy in range(9))) == [True] * 9
+        )
+        now[0] = 299.0
+        assert await passwords.right("shop", "right", "192.0.2.1") and len(hashed) == 3
+        now[0] = 301.0
+        assert await passwords.right("shop", "right", "192.0.2.1") and len(hashed) == 4
+        assert await others.right("shop", "right", "192.0.2.1")
+        (one,), (other,) = passwords._right, others._right
+        assert one != other and b"right" not in one + other
+
+    run(go())
+
+
+def test_a_certificate_is_made_where_none_is_given(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is warned of, kept over a restart, and made anew when it is taken away. One that is given stays."""
+    paths = tmp_path / "cert.pem", tmp_path / "key.pem"
+    tls_of(*paths)
+    said = f"{paths[0]} is not there: a certificate signed by itself is made, which no client can verify"
+    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [("WARNING", said)]
+    made = x509.load_pem_x509_certificate(paths[0].read_bytes())
+    key = made.public_key()
+    assert isinstance(key, rsa.RSAPublicKey) and key.key_size == 4096
+    assert made.subject == made.issuer == x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    left = made.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+    assert datetime.timedelta(364) < left <= datetime.timedelta(365)
+    assert paths[1].stat().st_mode & 0o777 == 0o600
+    before = paths[0].read_bytes()
+    tls_of(*paths)
+    assert paths[0].read_bytes() == before and len(caplog.records) == 1
+    for path in paths:
+        path.unlink()
+    tls_of(*paths)
+    assert paths[0].read_bytes() != before
+
+
+def test_half_a_certificate_is_refused(tmp_path: Path, certificate: Path) -> None:
+    with pytest.raises(ConfigError, match=r"key\.pem cannot be used: "):
+        tls_of(certificate, tmp_path / "key.pem")
+    tls_of(certificate, certificate)

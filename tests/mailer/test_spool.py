@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,12 @@ def path(uuid: str, secret: bytes = SECRET) -> str:
     return f"{local_part(secret, BOUNCE, uuid)}@rp.example.org"
 
 
-def line(id_: str, sender: str, queue: str = "deferred", recipient: str = "b@example.com") -> dict[str, Any]:
+def line(
+    id_: str, sender: str, queue: str = "deferred", recipient: str = "b@example.com", size: int = 400
+) -> dict[str, Any]:
     recipients = [{"address": recipient, "delay_reason": "Connection refused"}]
     return {
-        "queue_name": queue, "queue_id": id_, "arrival_time": 1795940155, "message_size": 400, "sender": sender,
+        "queue_name": queue, "queue_id": id_, "arrival_time": 1795940155, "message_size": size, "sender": sender,
         "recipients": recipients,
     }  # fmt: skip
 
@@ -130,6 +132,37 @@ def test_nothing_is_queued_twice_when_it_could_not_be_deleted(redis_server: Redi
         assert await pushed(queue) == Pushed(back=40, foreign=0, hold=0)
         assert programs.held == []
         assert await queue.redis.xlen(stream_key(0, "outgoing")) == 40
+
+    with_queue(redis_server, steps)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([400] * 20, [16, 4]),
+        ([25_000_000] * 5, [2, 2, 1]),  # no third one beside two that fill the room
+        ([400, 50_000_000, 400], [2, 1]),
+        ([50_000_000], [1]),
+    ],
+)
+def test_what_is_in_memory_at_a_time_is_bounded(
+    redis_server: RedisServer,
+    programs: Programs,
+    sizes: list[int],
+    expected: list[int],
+) -> None:
+    counts: list[int] = []
+
+    class Counting(Spool):
+        async def delete(self, ids: Sequence[str]) -> None:
+            counts.append(len(ids))
+            await super().delete(ids)
+
+    async def steps(queue: Queue) -> None:
+        for number, size in enumerate(sizes):
+            programs.hold(line(f"A{number:02}", path(f"u{number}"), size=size))
+        done = await push_back(queue, Counting(), secrets=(SECRET,), outgoing="outgoing", host="h")
+        assert (done.back, counts) == (len(sizes), expected)
 
     with_queue(redis_server, steps)
 

@@ -122,6 +122,30 @@ def test_what_is_away_for_a_while_costs_nothing(estate: Estate, away: str) -> No
     run(go())
 
 
+def test_a_message_to_many_is_doubled_for_the_one_under_way_alone(estate: Estate) -> None:
+    """Delivery is killed again and again in the middle of one."""
+    kills = 3
+
+    async def go() -> None:
+        await estate.postfix.start()
+        estate.postfix.delay = 0.05
+        estate.start("receiver", "transformer", "postfix")
+        many = [f"b{number}@example.com" for number in range(20)]
+        assert (await Application(estate.smtp).send("u1", *many))[:3] == "250"
+        for number in range(kills):
+            await until(lambda: len(estate.postfix.delivered) >= 5 * (number + 1), estate.said)  # noqa: B023
+            estate.kill("postfix")
+            estate.start("postfix")
+        await until(lambda: len(estate.postfix.delivered) == 20, estate.said)
+        # All of it is told of, and a moment later nothing of it is left.
+        await until(lambda: len({one["rcpt"] for one in estate.told()}) == 20, estate.said)
+        redis = estate.redis.client()
+        await until(lambda: not any(redis.scan_iter("*:outgoing-notes:*")), estate.said)
+        assert estate.postfix.delivered.total() <= 20 + kills, estate.postfix.delivered
+
+    run(go())
+
+
 FLIGHT = 10_000 if FULL else 1_000_000  # messages that were taken and are not yet with Postfix
 VICTIMS = ("transformer", "postfix", "receiver", "redis", "fake")
 

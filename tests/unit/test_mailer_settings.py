@@ -58,6 +58,15 @@ CLUSTER = {
     "mailer_redis_replicas_wait": 1.5,
     "mailer_redis_replicas_on_disk": True,
 }
+# As the tests of the package, which know no Ansible, reach real servers.
+WRITTEN = {
+    "sentinels": {
+        "mailer_redis_sentinels": ["s1.example:26379"],
+        "mailer_redis_sentinel_username": "mailer",
+        "mailer_redis_sentinel_password": "of the sentinels",
+    },
+    "cluster": {"mailer_redis_cluster": ["r1.example:6379"]},
+}
 # What is refused, and a host that differs in that and is not.
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "local_and_remote": (
@@ -105,6 +114,7 @@ HOSTS: dict[str, dict[str, Any]] = {
     "cluster": CLUSTER,
     "by_file": {"mailer_config_files": ["old.yml"], "mailer_config": {"mxserver": {"size-limit": 131072}}},
     "elsewhere": {"mailer_config": {"postfixlog": {"postfix": {"hostname": "postfix.example"}}}},
+    **{f"written_{kind}": {**REMOTE, "mailer_redis_tls": False, **more} for kind, more in WRITTEN.items()},
     **{f"bad_{name}": bad for name, (bad, twin, said) in REFUSED.items()},
 }
 
@@ -176,6 +186,12 @@ def test_a_cluster_with_replicas_and_a_certificate(shown: dict[str, Any]) -> Non
     assert shown["cluster"]["settings"]["reliable-queue"] == {
         "replicas": 2, "replicas-wait": 1.5, "replicas-on-disk": True,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_what_the_tests_of_the_package_take_is_what_the_role_writes(shown: dict[str, Any], kind: str) -> None:
+    known = json.loads((ROLE.parents[1] / "tests/mailer/redis_of_the_role.json").read_text(encoding="utf-8"))
+    assert redis(shown, f"written_{kind}") == known[kind]
 
 
 def test_the_package_takes_all_of_it(shown: dict[str, Any]) -> None:

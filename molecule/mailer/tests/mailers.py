@@ -74,7 +74,13 @@ def letter(mailer: str, uuid: str, *, to: str = RCPT, extra: str = "") -> str:
 
 
 def hand_in(
-    lab: Lab, mailer: str, messages: Sequence[tuple[str, Sequence[str], Any]] = (), *, by: str = "smtp", **options: Any
+    lab: Lab,
+    mailer: str,
+    messages: Sequence[tuple[str, Sequence[str], Any]] = (),
+    *,
+    by: str = "smtp",
+    timeout: float = 600,
+    **options: Any,
 ) -> dict[str, Any]:
     """Messages are handed in by an application; what it reports. HTTP comes from the host itself, as from a proxy."""
     known = {
@@ -87,7 +93,8 @@ def hand_in(
         **({"messages": messages} if messages else {}),
         **options,
     }
-    found: dict[str, Any] = remote(lab, APPLICATION if by == "smtp" else mailer, "application.py", known)
+    host = APPLICATION if by == "smtp" else mailer
+    found: dict[str, Any] = remote(lab, host, "application.py", known, timeout=timeout)
     return found
 
 

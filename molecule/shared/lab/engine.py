@@ -84,7 +84,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Container:
-    """All that is needed to create one container that boots systemd."""
+    """All that is needed to create one container that boots systemd.
+
+    With ``mounting`` its systemd may mount, and so shuts services in as it does on a real host; Docker's always may.
+    """
 
     name: str
     hostname: str
@@ -93,6 +96,7 @@ class Container:
     links: tuple[Link, ...]
     mounts: tuple[Mount, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    mounting: bool = False
 
 
 class Engine:
@@ -221,6 +225,7 @@ class Podman(Engine):
     def create(self, wanted: Container) -> None:
         # SYS_PTRACE: start-stop-daemon knows another user's daemon by its /proc/PID/exe.
         args = ["--systemd=always", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE", "--no-hosts"]
+        args += ["--cap-add", "SYS_ADMIN"] if wanted.mounting else []
         for number, link in enumerate(wanted.links):
             # Else both would be others after a restart, which is not what happens to a real host.
             options = f"interface_name=eth{number}"

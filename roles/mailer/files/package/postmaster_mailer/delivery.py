@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from . import events
 from .connection import connection, is_socket
@@ -152,6 +152,8 @@ class Delivery:
     ) -> None:
         self._queue, self._told, self._stopping, self._now = queue, told, stopping, now
         self._ways, self._waiting = ways, waiting
+        # Who got it, of entries that are not done with: when Redis is back from a death they are not handed over again.
+        self._had: dict[tuple[int, bytes, bytes], set[int]] = {}
         self._lanes: asyncio.LifoQueue[Lane] = asyncio.LifoQueue()
         for lane in lanes:
             self._lanes.put_nowait(lane)
@@ -160,15 +162,23 @@ class Delivery:
     async def work(self, taken: Sequence[Taken]) -> None:
         """Have Postfix take all of it. At a stop, what it has not taken stays where it is."""
         results = await asyncio.gather(*(self._deliver(one) for one in taken))
-        await self._queue.move([move for move in results if move is not None])
+        moves = [move for move in results if move is not None]
+        await self._queue.move(moves)
+        for move in moves:
+            self._had.pop(_known(move.done), None)
 
     async def _deliver(self, taken: Taken) -> Move | None:
         self.counts["postfix_emails_polled"] += 1
         envelope, text = taken.envelope, taken.fields[MESSAGE]
         sender = taken.fields[SENDER].decode()
+        several = len(envelope.recipients) > 1
+        had = self._had.setdefault(_known(taken), set())
+        if several:
+            had |= await self._queue.noted(taken)
+        left = [(number, one) for number, one in enumerate(envelope.recipients) if number not in had]
         follows: list[tuple[str, Fields]] = []
         waits = []
-        for at, recipient in enumerate(envelope.recipients):
+        for at, (number, recipient) in enumerate(left):
             try:
                 way = await self._ways.find(envelope)
             except FullError:
@@ -181,16 +191,26 @@ class Delivery:
                 if at == 0:
                     return None
                 # Those before got it, and shall not get it again after the next start.
-                follows.append(self._left(taken, envelope, envelope.recipients[at:], taken.stream))
+                follows.append(self._left(taken, envelope, [one for dummy, one in left[at:]], taken.stream))
                 break
             if refusal is None:
                 self.counts["postfix_emails_to_postfix"] += 1
+                had.add(number)
+                if at < len(left) - 1:  # after the last one the entry goes
+                    await self._note(taken, number)
             else:
                 follows.append((self._told, {EVENT: self._refused(envelope, recipient, refusal)}))
         if waits:
             follows.append(self._left(taken, envelope, waits, self._waiting))
         LATENCY.labels("postfix").observe(self._now() - envelope.received)
-        return Move(taken, follows)
+        return Move(taken, follows, noted=several)
+
+    async def _note(self, taken: Taken, number: int) -> None:
+        """Note who has it, so that after a death he does not get it again."""
+        try:
+            await self._queue.note(taken, number)
+        except ResponseError as err:  # if Redis is there the others need not wait, nor he get it again
+            log.warning("cannot note to whom a message was handed over: %s", err)
 
     def _left(self, taken: Taken, envelope: Envelope, left: Sequence[str], stream: str) -> tuple[str, Fields]:
         return stream, {**taken.fields, ENVELOPE: dataclasses.replace(envelope, recipients=tuple(left)).dumps()}
@@ -212,6 +232,11 @@ class Delivery:
 
     def _refused(self, envelope: Envelope, recipient: str, refusal: str) -> bytes:
         return events.bounce(events.HARD, uuid=envelope.uuid, now=self._now(), reason=refusal, rcpt=recipient)
+
+
+def _known(taken: Taken) -> tuple[int, bytes, bytes]:
+    """What an entry is known by. After a failover an id may be used again, but not for the same message."""
+    return taken.partition, taken.id, taken.fields[ENVELOPE]
 
 
 class Waiting:

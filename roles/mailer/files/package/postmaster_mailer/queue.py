@@ -90,11 +90,23 @@ redis.call('XDEL', KEYS[1], ARGV[2])
 local at = 3
 for i = 2, #KEYS do
   local n = tonumber(ARGV[at])
-  redis.call('XADD', KEYS[i], '*', unpack(ARGV, at + 1, at + n))
+  if n == 0 then
+    redis.call('EXPIRE', KEYS[i], 0)
+  else
+    redis.call('XADD', KEYS[i], '*', unpack(ARGV, at + 1, at + n))
+  end
   at = at + 1 + n
 end
 return redis.call('XLEN', KEYS[1]) + 1
 """
+# How far the work on an entry is. A full memory takes no more, but from a script that has begun to write.
+_NOTE = """
+redis.call('SREM', KEYS[1], ARGV[1])
+redis.call('SADD', KEYS[1], ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+NOTED = 7 * 86_400  # seconds that it is known, from the last note on
 
 
 class QueueError(Exception):
@@ -127,10 +139,14 @@ class Taken:
 
 @dataclass(frozen=True)
 class Move:
-    """An entry that is done with, and what follows from it: streams of the same partition and their new entries."""
+    """An entry that is done with, and what follows from it: streams of the same partition and their new entries.
+
+    With ``noted`` what was noted of it goes, too.
+    """
 
     done: Taken
     follows: Sequence[tuple[str, Fields]] = ()
+    noted: bool = False
 
 
 def partition_of(uuid: str, partitions: int) -> int:
@@ -146,6 +162,11 @@ def stream_key(partition: int, stream: str) -> str:
 def record_key(partition: int, uuid: str) -> str:
     """The key of a message's record."""
     return stream_key(partition, f"message:{uuid}")
+
+
+def _notes_key(taken: Taken) -> str:
+    """The key of what is noted of an entry. After a failover an id may be used again, but not for the same message."""
+    return stream_key(taken.partition, f"{taken.stream}-notes:{taken.id.decode()}:{taken.envelope.uuid}")
 
 
 def index_key(partition: int) -> str:
@@ -229,6 +250,7 @@ class Queue:
         apart = range(partitions if isinstance(redis, Cluster) else 1)
         self._adds = [_Together(lambda batch: self._run(_ADD, batch, replicas=self._replicas)) for dummy in apart]
         self._moves = [_Together(lambda batch: self._run(_MOVE, batch)) for dummy in apart]
+        self._notes = [_Together(lambda batch: self._run(_NOTE, batch)) for dummy in apart]
 
     # -- in ---------------------------------------------------------------------------------------
 
@@ -339,14 +361,28 @@ class Queue:
         for one in moves:
             partition = one.done.partition
             keys = [stream_key(partition, stream) for stream in (one.done.stream, *(to for to, dummy in one.follows))]
+            if one.noted:
+                keys.append(_notes_key(one.done))
             words: list[Any] = [len(keys), *keys, GROUP, one.done.id]
             for dummy, fields in one.follows:
                 words += [2 * len(fields), *itertools.chain.from_iterable(fields.items())]
+            if one.noted:
+                words.append(0)
             asked.append(self._moves[partition % len(self._moves)].ask(words))
         for one, answer in zip(moves, await asyncio.gather(*asked, return_exceptions=True), strict=True):
             if isinstance(answer, BaseException):
                 raise answer
             (self._dry.add if answer == 1 else self._dry.discard)((one.done.partition, one.done.stream))
+
+    async def note(self, taken: Taken, number: int) -> None:
+        """Note of an entry that a part of it is done, for whoever takes it up after a death. Raises RedisError."""
+        notes = self._notes[taken.partition % len(self._notes)]
+        await notes.ask([1, _notes_key(taken), number, NOTED])
+
+    async def noted(self, taken: Taken) -> set[int]:
+        """What was noted of an entry. Raises RedisError."""
+        found: Any = await self.redis.smembers(_notes_key(taken))
+        return {int(one) for one in found}
 
     async def put(self, stream: str, entries: Sequence[tuple[str, Fields]]) -> None:
         """Put entries, each with the uuid that says where, into a stream. Raises RedisError."""

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from .queue import ENVELOPE, MESSAGE, SENDER, Queue, partition_of, stream_key
 from .records import Records
 from .returnpath import read
 
-BATCH = 16  # messages that are in memory at a time
+BATCH, BATCH_BYTES = 16, 1 << 25  # messages that are in memory at a time, and about how large they are together
 _PLACES = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _MARKED = 7 * 86_400  # seconds that the queue remembers what was pushed back
 _RECEIVED = re.compile(rb"Received:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE)
@@ -43,13 +43,17 @@ class SpoolError(Exception):
 
 @dataclass(frozen=True)
 class Held:
-    """A message in a spool. ``arrival`` is in seconds since the epoch; ``recipients`` have not got it yet."""
+    """A message in a spool. ``arrival`` is in seconds since the epoch; ``recipients`` have not got it yet.
+
+    ``size`` is in bytes.
+    """
 
     id: str
     queue: str
     sender: str
     recipients: tuple[str, ...]
     arrival: int
+    size: int
 
 
 class Spool:
@@ -99,6 +103,7 @@ def held(about: dict[str, Any]) -> Held:
         about["sender"],
         tuple(one["address"] for one in about["recipients"]),
         int(about["arrival_time"]),
+        int(about["message_size"]),
     )
 
 
@@ -132,12 +137,23 @@ async def push_back(queue: Queue, spool: Spool, *, secrets: tuple[bytes, ...], o
         and (answered := read(secrets, one.sender.rpartition("@")[0])) is not None
         and answered.proven
     ]
-    for at in range(0, len(ours), BATCH):
-        batch = ours[at : at + BATCH]
+    for batch in _batches(ours):
         await _queue(queue, spool, batch, outgoing, host)
         await spool.delete([one.id for one, dummy in batch])
         await queue.redis.hdel(f"mailer:log:{host}", *(f"id:{one.id}" for one, dummy in batch))
     return Pushed(len(ours), len(all_) - len(ours) - len(hold), len(hold))
+
+
+def _batches(ours: Sequence[tuple[Held, str]]) -> Iterator[list[tuple[Held, str]]]:
+    """What is read and written in one go: at least one message, and no more once they are large enough."""
+    batch: list[tuple[Held, str]] = []
+    for one in ours:
+        batch.append(one)
+        if len(batch) >= BATCH or sum(held.size for held, dummy in batch) >= BATCH_BYTES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 async def _queue(queue: Queue, spool: Spool, batch: Sequence[tuple[Held, str]], outgoing: str, host: str) -> None:

@@ -17,7 +17,7 @@ from .transform import Domain, RefusedError, Style, transform
 
 log = logging.getLogger(__name__)
 
-# A message to more goes on as several entries: when a delivery dies in the middle, no more than these get it twice.
+# A message to more goes on as several entries: several connections, also of several hosts, hand it over.
 RECIPIENTS = 20
 PARTS = 1 << 26  # bytes of all these entries together; one of a large message has more recipients
 
