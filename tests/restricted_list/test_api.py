@@ -238,7 +238,8 @@ def test_the_command_takes_a_token_back(http: World, capsys: pytest.CaptureFixtu
     """Neither a mail nor the link to its file works from then on; the twin that was not taken back does."""
     client = _client(http)
     made = [
-        client.post("/tokens", headers=BEARER, json={"sender": ANNA, "groups": ["members"]}).json() for dummy in range(2)
+        client.post("/tokens", headers=BEARER, json={"sender": ANNA, "groups": ["members"]}).json()
+        for dummy in range(2)
     ]
     files = [client.get(one["download"]).text.split()[1] for one in made]
     number = made[0]["id"]
@@ -294,7 +295,11 @@ def test_the_command_lists_tokens_and_forgets_old_ones(world: World, capsys: pyt
         eventually(lambda: world.relay.notices(ANNA), "the end")
     world.store.revoke(taken)
     with contextlib.closing(sqlite3.connect(world.folder / "list.db")) as database:
-        for table, column, where in (("tokens", "expires", f"number = '{old}'"), ("tokens", "used", "used"), ("jobs", "ended", "1")):
+        for table, column, where in (
+            ("tokens", "expires", f"number = '{old}'"),
+            ("tokens", "used", "used"),
+            ("jobs", "ended", "1"),
+        ):
             database.execute(f"UPDATE {table} SET {column} = {column} - 10 * 86400 WHERE {where}")
         database.commit()
     code, said = _ran(capsys, world, "tokens")

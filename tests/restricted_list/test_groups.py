@@ -202,7 +202,9 @@ def test_a_real_directory(directory: dict[str, Any]) -> None:
     assert sorted(one.address for one in everybody) == sorted([*PEOPLE, "one@a.example", "uno@a.example"])
     office = members("g", LdapGroup(**directory, filter="(ou=office)"))
     assert [one.address for one in office] == ["one@a.example", "uno@a.example"]
-    assert [one.address for one in members("g", LdapGroup(**directory, filter="(ou=office)", attribute="cn"))] == ["twice"]
+    assert [one.address for one in members("g", LdapGroup(**directory, filter="(ou=office)", attribute="cn"))] == [
+        "twice"
+    ]
     assert members("g", LdapGroup(**directory, filter="(ou=nowhere)")) == []
 
 

@@ -16,6 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from postmaster_restricted_list.config import SqlGroup
+from postmaster_restricted_list.groups import GroupError, Person, members
+from postmaster_restricted_list.intake import Intake
 from postmaster_restricted_list.store import BusyError
 
 from .conftest import ANNA, World, eventually, mail
@@ -66,6 +70,25 @@ def test_a_mail_goes_out_once(world: World, database: str) -> None:
     assert world.store.opted_out() == {"one@a.example"}
     assert [outcome.sent for *dummy, outcome in world.store.outcomes()] == [2]
     assert world.store.waiting(time.time(), 9) == []
+
+
+def test_a_group_of_a_table(world: World, database: str) -> None:
+    world.data["database"] = database
+    eventually(lambda: _answers(world), "the database")
+    engine = sa.create_engine(database)
+    with engine.begin() as db:
+        db.execute(sa.text("CREATE TABLE people (mail text, quiet boolean)"))
+        db.execute(sa.text("INSERT INTO people VALUES ('one@a.example', false), ('two@b.example', true)"))
+    query = "SELECT mail, quiet FROM people ORDER BY mail"
+    group = SqlGroup(kind="sql", url=database, query=query)
+    assert members("g", group) == [Person("one@a.example"), Person("two@b.example", True)]
+    world.data["groups"]["table"] = {"kind": "sql", "url": database, "query": query}
+    assert Intake(world.config, world.store, lambda: None).take(mail(world.token(groups=("table",)))) == (
+        "250 2.0.0 it goes out to 1 recipients"
+    )
+    with pytest.raises(GroupError, match=r'^the group g cannot be read \(sql\): .*column "nobody" does not exist$'):
+        members("g", group.model_copy(update={"query": "SELECT nobody FROM people"}))
+    engine.dispose()
 
 
 def _answers(world: World) -> bool:
