@@ -93,6 +93,17 @@ def test_settings_of_a_list_with_all() -> None:
         restricted_list_relay_tls="verify",
         **LOGIN,
     )
+    assert made["lmtp"] is None
+    assert made["smtp"] == {
+        "host": "0.0.0.0",
+        "port": 8025,
+        "certificate": "/c.pem",
+        "key": "/k.pem",
+        "require_tls": False,
+    }
+    assert made["http"] == {"host": "127.0.0.1", "port": 8026}
+    assert made["relay"] == {"host": "smtp.test", "port": 587, "tls": "verify", "user": "u", "password": "p"}
+    assert made["groups"] == {"staff": {"kind": "sql", "url": "sqlite:///x", "query": "SELECT 1"}}
     assert _value("__restricted_list_complaints", **LOGIN, restricted_list_relay_tls="verify") == []
 
 

@@ -22,7 +22,6 @@ from .message import address
 from .secret import digest, token_file
 from .store import BusyError, Outcome, Store, Token
 
-
 SHOWN = 8  # characters of a token's number, which notices show, too
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 WAITING, SENT, FAILED = "waiting", "sent", "failed"
 LIST, NOTICE = "list", "notice"
@@ -167,15 +168,33 @@ class Store:
             except BlockingIOError:
                 raise BusyError(f"another process sends from {path}") from None
         elif self._engine.dialect.name == "postgresql":
-            self._lock = self._engine.connect()
+            self._lock = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             if not self._lock.scalar(sa.text("SELECT pg_try_advisory_lock(725263)")):
+                self._give_back()
                 raise BusyError("another process sends from this database")
-            self._lock.commit()
+
+    def still_alone(self) -> None:
+        """See that it is: PostgreSQL forgets who was, as it is started anew. Raises :class:`BusyError`."""
+        if self._engine.dialect.name != "postgresql":
+            return
+        if isinstance(self._lock, sa.Connection):
+            try:
+                self._lock.scalar(sa.text("SELECT 1"))
+            except OperationalError:
+                self._give_back()
+        if self._lock is None:
+            self.alone()
+
+    def _give_back(self) -> None:
+        lock, self._lock = self._lock, None
+        if isinstance(lock, sa.Connection):
+            lock.invalidate()  # else the pool keeps it, and the server the lock with it
+        if lock is not None:
+            lock.close()
 
     def close(self) -> None:
         """Give back what is held."""
-        if self._lock is not None:
-            self._lock.close()
+        self._give_back()
         self._engine.dispose()
 
     # -- tokens -----------------------------------------------------------------------------------
@@ -218,7 +237,7 @@ class Store:
         return found[0]
 
     def purge(self, before: float) -> tuple[int, int]:
-        """Forget mails that ended before, tokens that were used or expired before, and revoked ones; how many of either.
+        """Forget mails that ended before, tokens that were used or expired before, and revoked ones; the numbers.
 
         A mail that still goes out stays, and so does its token.
         """
