@@ -75,6 +75,8 @@ class Sink:
         self.got: list[Got] = []
         self.answers: dict[str, str] = {}
         self.on_mail: Callable[[int], None] = lambda count: None
+        self.server: type[SMTP] = SMTP
+        self.options: dict[str, Any] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -86,7 +88,7 @@ class Sink:
 
     def start(self) -> None:
         def session() -> SMTP:
-            return SMTP(self, loop=self._loop, data_size_limit=None)
+            return self.server(self, loop=self._loop, data_size_limit=None, **self.options)
 
         self._server = self._do(self._loop.create_server(session, self.host, self.port, reuse_address=True))
 
@@ -233,14 +235,19 @@ def world(tmp_path: Path, relay: Sink) -> World:
     return made
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of this machine's own, and its key, in one file."""
-    path = tmp_path_factory.mktemp("tls") / "pem"
+def made_certificate(path: Path, address: str) -> Path:
+    """A certificate that vouches for itself, and its key, in one file."""
     words = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run(["openssl", "req", *words, "-keyout", path, "-out", f"{path}.crt"], check=True, capture_output=True)
+    words += ["-addext", f"subjectAltName=IP:{address}", "-keyout", str(path), "-out", f"{path}.crt"]
+    subprocess.run(["openssl", "req", *words], check=True, capture_output=True)
     path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
     return path
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of this machine's own."""
+    return made_certificate(tmp_path_factory.mktemp("tls") / "pem", "127.0.0.1")
 
 
 def mail(token: str | None = None, *, sender: str = ANNA, text: str = "Hello\n", **fields: str) -> bytes:

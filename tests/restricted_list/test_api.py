@@ -4,15 +4,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 import time
+from collections import Counter
 from typing import Any
 
 import httpx
 import pytest
 from postmaster_restricted_list import ctl
 from postmaster_restricted_list.api import Api
+from postmaster_restricted_list.intake import Intake
 from postmaster_restricted_list.secret import Secret, digest
+from postmaster_restricted_list.store import UsedError
 from starlette.testclient import TestClient
 
 from .conftest import ANNA, World, eventually, mail
@@ -201,7 +206,7 @@ def test_the_command_makes_a_token_that_works(world: World, capsys: pytest.Captu
     ]
     assert ctl.main(words) == 0
     said = capsys.readouterr()
-    assert said.err.startswith("one mail of anna@corp.example to 3 recipients, until ")
+    assert re.match("[0-9a-f]{8}: one mail of anna@corp.example to 3 recipients, until ", said.err)
     token = said.out.split()[1]
     with world.running():
         assert world.send(mail(token))[0][0] == 250
@@ -220,6 +225,108 @@ def test_the_command_opts_people_out_and_in(world: World, capsys: pytest.Capture
     assert ctl.main(["--config", path, "opt-in", "one@a.example"]) == 0
     assert ctl.main(["--config", path, "opt-in", "one@a.example"]) == 1
     assert capsys.readouterr().err == "one@a.example has not opted out\n"
+
+
+def _ran(capsys: pytest.CaptureFixture[str], world: World, *words: str) -> tuple[int, str]:
+    """What a command ends with, and all that it says."""
+    code = ctl.main(["--config", str(world.write()), *words])
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+def test_the_command_takes_a_token_back(http: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a mail nor the link to its file works from then on; the twin that was not taken back does."""
+    client = _client(http)
+    made = [
+        client.post("/tokens", headers=BEARER, json={"sender": ANNA, "groups": ["members"]}).json()
+        for dummy in range(2)
+    ]
+    files = [client.get(one["download"]).text.split()[1] for one in made]
+    number = made[0]["id"]
+    assert _ran(capsys, http, "revoke", number[:10]) == (
+        0,
+        f"the token {number[:8]} of {ANNA} is good for nothing any more\n",
+    )
+    assert [client.get(one["download"]).status_code for one in made] == [410, 200]
+    intake = Intake(http.config, http.store, lambda: None)
+    assert intake.take(mail(files[0])) == "550 5.7.1 the token has been revoked: ask for a new one"
+    assert intake.take(mail(files[1])) == "250 2.0.0 it goes out to 2 recipients"
+    used = made[1]["id"]
+    assert _ran(capsys, http, "revoke", used) == (1, f"the token {used} has been used: its mail is on its way\n")
+
+
+@pytest.mark.parametrize("word", ["", "zz", "%", "_"])
+def test_a_number_that_is_none(world: World, capsys: pytest.CaptureFixture[str], word: str) -> None:
+    world.token()
+    assert _ran(capsys, world, "revoke", word) == (1, f"there is no token {word}\n")
+    assert [one.state(time.time()) for one in world.store.tokens()] == ["good"]
+
+
+def test_a_number_that_several_begin_with(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    for dummy in range(17):  # of 16 digits, so two begin alike
+        world.token()
+    first = Counter(one.number[0] for one in world.store.tokens()).most_common(1)[0]
+    assert _ran(capsys, world, "revoke", first[0]) == (
+        1,
+        f"{first[1]} tokens begin with {first[0]}: give more of the number\n",
+    )
+
+
+def test_a_token_is_taken_back_while_its_mail_is_read(world: World) -> None:
+    token = world.token()
+    known = world.store.by_digest(digest(token))
+    assert known
+    world.store.revoke(known.number)
+    with pytest.raises(UsedError):
+        world.store.accept(known, b"", "", ["one@a.example"], [], time.time())
+    other = world.store.by_digest(digest(world.token()))
+    assert other
+    world.store.accept(other, b"", "", ["one@a.example"], [], time.time())
+
+
+def test_the_command_lists_tokens_and_forgets_old_ones(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = r"\d{4}-\d\d-\d\d \d\d:\d\d"
+    for days in (5, 4, 3, 2):
+        world.token(days=days, addresses=("x@y.example",) if days == 5 else ())
+    used, taken, old, good = [one.number for one in world.store.tokens()]
+    with world.running():
+        secret = world.config.secret()
+        assert world.send(mail(secret.token(used)))[0][0] == 250
+        eventually(lambda: world.relay.notices(ANNA), "the end")
+    world.store.revoke(taken)
+    with contextlib.closing(sqlite3.connect(world.folder / "list.db")) as database:
+        for table, column, where in (
+            ("tokens", "expires", f"number = '{old}'"),
+            ("tokens", "used", "used"),
+            ("jobs", "ended", "1"),
+        ):
+            database.execute(f"UPDATE {table} SET {column} = {column} - 10 * 86400 WHERE {where}")
+        database.commit()
+    code, said = _ran(capsys, world, "tokens")
+    assert code == 0
+    assert re.fullmatch(
+        f"{used[:8]} used {clock} {ANNA} to members, 1 addresses, made by test\n"
+        f"{good[:8]} good {clock} {ANNA} to members, made by test\n"
+        f"{old[:8]} expired {clock} {ANNA} to members, made by test\n"
+        f"{taken[:8]} revoked {ANNA} to members, made by test\n",
+        said,
+    )
+    assert _ran(capsys, world, "purge", "--days", "0") == (1, "--days must be more than 0\n")
+    assert _ran(capsys, world, "purge", "--days", "30") == (0, "forgotten: 1 tokens, 0 mails\n")  # the revoked one
+    assert {one.number for one in world.store.tokens()} == {used, good, old}
+    assert _ran(capsys, world, "purge", "--days", "6") == (0, "forgotten: 2 tokens, 1 mails\n")
+    assert {one.number for one in world.store.tokens()} == {good}
+    assert _ran(capsys, world, "status") == (0, "")
+
+
+def test_what_still_goes_out_is_not_forgotten(world: World) -> None:
+    token = world.token()
+    assert Intake(world.config, world.store, lambda: None).take(mail(token)).startswith("250 ")
+    assert world.store.purge(time.time() + 366 * 86_400) == (0, 0)
+    assert len(world.store.waiting(time.time(), 9)) == 3  # two copies, and the notice
+    with world.running():
+        eventually(lambda: world.relay.notices(ANNA) and not world.store.waiting(time.time(), 9), "the end")
+    assert world.store.purge(time.time() + 366 * 86_400) == (1, 1)
 
 
 def test_the_command_makes_credentials(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,15 +13,17 @@ import time
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiosmtpd.smtp import SMTP, AuthResult
 from postmaster_restricted_list.config import ConfigError, parse
 from postmaster_restricted_list.intake import Intake
 from postmaster_restricted_list.issue import WrongError
 from postmaster_restricted_list.secret import digest
 from postmaster_restricted_list.store import BusyError
 
-from .conftest import ANNA, LIST, World, eventually, mail
+from .conftest import ANNA, LIST, World, eventually, made_certificate, mail
 
 NO_TOKEN = (550, "5.7.1 mail to this list needs a token: attach the file of a token")
 
@@ -333,6 +335,69 @@ def test_a_relay_that_is_away_is_waited_for(world: World) -> None:
         _sent(world, 2)
 
 
+class Submission(SMTP):
+    """A server that wants to know who hands a mail over."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, authenticator=self.knows, auth_required=True, **more)
+
+    @staticmethod
+    def knows(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+        return AuthResult(success=(data.login, data.password) == (b"list", b"open sesame"), handled=False)
+
+
+@pytest.fixture
+def submission(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The relay behind TLS and a password."""
+    pem = made_certificate(tmp_path / "pem", world.relay.host)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pem)
+    world.relay.stop()
+    world.relay.server, world.relay.options = Submission, {"tls_context": tls, "require_starttls": True}
+    world.relay.start()
+    world.data["relay"] |= {"tls": "verify", "user": "list", "password": "open sesame"}
+    return world
+
+
+def test_a_relay_that_asks_for_a_password(submission: World) -> None:
+    with submission.running():
+        assert submission.send(mail(submission.token()))[0][0] == 250
+        _sent(submission, 2)
+
+
+@pytest.mark.parametrize(
+    ("password", "trust", "why"),
+    [
+        ("open up", True, "does not let list in: 535 5.7.8 Authentication credentials invalid; next try in 1 s"),
+        ("open sesame", False, "is away: [SSL: CERTIFICATE_VERIFY_FAILED]"),
+    ],
+)
+def test_mail_waits_until_the_relay_lets_it_in(
+    submission: World,
+    certificate: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    password: str,
+    trust: bool,
+    why: str,
+) -> None:
+    right = submission.data["relay"]
+    submission.data["relay"] = {**right, "password": password}
+    with monkeypatch.context() as patch:
+        if not trust:
+            patch.setenv("SSL_CERT_FILE", str(certificate))
+        with submission.running():
+            assert submission.send(mail(submission.token()))[0][0] == 250
+            said = f"the relay {right['host']}:{right['port']} {why}"
+            eventually(lambda: said in caplog.text, "the complaint")
+    assert password not in caplog.text
+    assert submission.relay.copies() == []
+    submission.data["relay"] = right
+    with submission.running():
+        _sent(submission, 2)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -343,6 +408,9 @@ def test_a_relay_that_is_away_is_waited_for(world: World) -> None:
         ({"database": "hello"}, "database: it is no URL of a database, such as sqlite:////var/lib/list.db"),
         ({"smtp": {"port": 1, "require_tls": True}}, "smtp: require_tls needs a certificate and a key"),
         ({"smtp": {"port": 1, "key": "/x"}}, "smtp: certificate and key go together: give both or neither"),
+        ({"relay": {"user": "u", "tls": "verify"}}, "relay: user and password go together: give both or neither"),
+        ({"relay": {"password": "p", "tls": "verify"}}, "relay: user and password go together: give both or neither"),
+        ({"relay": {"user": "u", "password": "p"}}, "relay: a password is given to a server that is known alone: set tls to verify"),
     ],
 )  # fmt: skip
 def test_a_configuration_that_is_wrong_is_refused(world: World, change: dict[str, object], message: str) -> None:

@@ -4,10 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
+import os
+import shutil
+import socket
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,7 +27,7 @@ from postmaster_restricted_list.config import FileGroup, Group, HttpGroup, LdapG
 from postmaster_restricted_list.groups import GroupError, Person, members, recipients
 from postmaster_restricted_list.message import address
 
-from .conftest import host
+from .conftest import eventually, host, made_certificate
 
 EXPECTED = [Person("one@a.example"), Person("two@b.example", True)]
 
@@ -122,6 +127,114 @@ def test_ldap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     with pytest.raises(GroupError, match=r"^the group g cannot be read \(ldap\): "):
         members("g", LdapGroup(kind="ldap", url=f"ldap://{host()}:3", base="dc=example"))
+
+
+PEOPLE = [f"person{number}@a.example" for number in range(1100)]
+SLAPD = """
+{schemas}
+modulepath {root}/usr/lib/ldap
+moduleload back_mdb
+TLSCertificateFile {certificate}
+TLSCertificateKeyFile {certificate}
+database mdb
+suffix dc=example
+directory {folder}
+maxsize 104857600
+limits dn.exact="cn=reader,dc=example" size=unlimited
+access to attrs=userPassword by anonymous auth by * none
+access to * by users read by * none
+"""
+ENTRY = """dn: cn={name},dc=example
+objectClass: inetOrgPerson
+cn: {name}
+sn: {name}
+"""
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A server with more people than it gives at once: the keys of a group, which all its readers have in common."""
+    programs = {name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("slapd", "slapadd")}
+    # Beside what starts it lies what it was unpacked to.
+    roots = [Path("/"), *(Path(one).parent.parent / "root" for one in programs.values() if one)]
+    root = next((one for one in roots if (one / "etc/ldap/schema/core.schema").exists()), None)
+    if root is None or None in programs.values():
+        pytest.skip("no slapd here")
+    folder, where = tmp_path_factory.mktemp("ldap"), host()
+    (folder / "data").mkdir()
+    schemas = "\n".join(f"include {root}/etc/ldap/schema/{one}.schema" for one in ("core", "cosine", "inetorgperson"))
+    certificate = made_certificate(folder / "pem", where)
+    config = SLAPD.format(schemas=schemas, root=root, certificate=certificate, folder=folder / "data")
+    (folder / "slapd.conf").write_text(config)
+    entries = ["dn: dc=example\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: Example\n"]
+    entries += [f"{ENTRY.format(name=one)}userPassword: open sesame\n" for one in ("reader", "guest")]
+    entries += [f"{ENTRY.format(name='twice')}ou: office\nmail: one@a.example\nmail: uno@a.example\n"]
+    entries += [f"{ENTRY.format(name=one.partition('@')[0])}ou: all\nmail: {one}\n" for one in PEOPLE]
+    words = ["-f", str(folder / "slapd.conf")]
+    text = "\n".join(entries)
+    subprocess.run([str(programs["slapadd"]), "-q", *words], input=text, text=True, check=True, capture_output=True)
+    urls = f"ldap://{where}:3890 ldaps://{where}:6360"
+    server = subprocess.Popen([str(programs["slapd"]), "-d", "0", "-h", urls, *words], stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: server.poll() is not None or _listens(where, 6360), "slapd")
+        assert server.poll() is None, "slapd has ended"
+        yield {
+            "kind": "ldap",
+            "url": f"ldaps://{where}:6360",
+            "base": "dc=example",
+            "user": "cn=reader,dc=example",
+            "password": "open sesame",
+            "ca_file": certificate,
+        }
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def _listens(where: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((where, port), 5):
+        return True
+    return False
+
+
+def test_a_real_directory(directory: dict[str, Any]) -> None:
+    everybody = members("g", LdapGroup(**directory))
+    assert sorted(one.address for one in everybody) == sorted([*PEOPLE, "one@a.example", "uno@a.example"])
+    office = members("g", LdapGroup(**directory, filter="(ou=office)"))
+    assert [one.address for one in office] == ["one@a.example", "uno@a.example"]
+    assert [one.address for one in members("g", LdapGroup(**directory, filter="(ou=office)", attribute="cn"))] == [
+        "twice"
+    ]
+    assert members("g", LdapGroup(**directory, filter="(ou=nowhere)")) == []
+
+
+@pytest.mark.parametrize("starttls", [True, False])
+def test_a_real_directory_without_tls_from_the_start(directory: dict[str, Any], starttls: bool) -> None:
+    url = directory["url"].replace("ldaps:", "ldap:").replace("6360", "3890")
+    group = LdapGroup(**{**directory, "url": url, "starttls": starttls, "filter": "(ou=office)"})
+    assert len(members("g", group)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"password": "open up"}, "LDAPInvalidCredentialsResult - 49 - invalidCredentials"),
+        ({"user": "", "password": ""}, "LDAPNoSuchObjectResult - 32 - noSuchObject"),
+        ({"user": "cn=guest,dc=example"}, "LDAPSizeLimitExceededResult - 4 - sizeLimitExceeded"),
+        ({"base": "dc=elsewhere"}, "LDAPNoSuchObjectResult - 32 - noSuchObject"),
+        ({"filter": "(mail"}, "invalid filter"),
+        ({"ca_file": None}, "certificate verify failed"),
+        ({"ca_file": None, "url": "ldap://{host}:3890", "starttls": True}, "certificate verify failed"),
+    ],
+)
+def test_a_real_directory_that_says_nothing(directory: dict[str, Any], change: dict[str, Any], message: str) -> None:
+    where = directory["url"].split("/")[2].partition(":")[0]
+    changed = {name: value.format(host=where) if isinstance(value, str) else value for name, value in change.items()}
+    with pytest.raises(GroupError) as caught:
+        members("g", LdapGroup(**{**directory, **changed}))
+    said = str(caught.value)
+    assert said.startswith("the group g cannot be read (ldap): ") and message in said
+    assert "open" not in said
 
 
 def _groups(tmp_path: Path, *texts: str) -> dict[str, Group]:

@@ -21,6 +21,7 @@ GIVEN: dict[str, Any] = {
     "restricted_list_bounce_address": "bounces@lists.example",
     "role_path": str(ROLE),
 }
+LOGIN: dict[str, Any] = {"restricted_list_relay_user": "u", "restricted_list_relay_password": "p"}
 TWICE: dict[str, Any] = {"restricted_list_members": {"a": []}, "restricted_list_groups": {"a": {}}}
 
 
@@ -87,6 +88,10 @@ def test_settings_of_a_list_with_all() -> None:
         restricted_list_http_port=8026,
         restricted_list_public_url="https://lists.example",
         restricted_list_groups={"staff": {"kind": "sql", "url": "sqlite:///x", "query": "SELECT 1"}},
+        restricted_list_relay_host="smtp.test",
+        restricted_list_relay_port=587,
+        restricted_list_relay_tls="verify",
+        **LOGIN,
     )
     assert made["lmtp"] is None
     assert made["smtp"] == {
@@ -97,7 +102,9 @@ def test_settings_of_a_list_with_all() -> None:
         "require_tls": False,
     }
     assert made["http"] == {"host": "127.0.0.1", "port": 8026}
+    assert made["relay"] == {"host": "smtp.test", "port": 587, "tls": "verify", "user": "u", "password": "p"}
     assert made["groups"] == {"staff": {"kind": "sql", "url": "sqlite:///x", "query": "SELECT 1"}}
+    assert _value("__restricted_list_complaints", **LOGIN, restricted_list_relay_tls="verify") == []
 
 
 @pytest.mark.parametrize(
@@ -109,6 +116,8 @@ def test_settings_of_a_list_with_all() -> None:
         ({"restricted_list_http_port": 1}, "restricted_list_public_url is not set, and links over HTTP begin with it: give it"),
         ({"restricted_list_smtp_key": "/k"}, "restricted_list_smtp_certificate and restricted_list_smtp_key go together: set both or neither"),
         ({"restricted_list_smtp_require_tls": True}, "restricted_list_smtp_require_tls needs restricted_list_smtp_certificate: give it"),
+        ({"restricted_list_relay_user": "u"}, "restricted_list_relay_user and restricted_list_relay_password go together: set both or neither"),
+        (LOGIN, "restricted_list_relay_password is given to a server that is known alone: set restricted_list_relay_tls to verify"),
         ({"restricted_list_secret": "short"}, "restricted_list_secret is too short: give 32 characters or more, as openssl rand -hex 32 makes them"),
         ({"restricted_list_memory_max": "much"}, "restricted_list_memory_max: much is no size: give one such as 512M"),
         (TWICE, "restricted_list_groups: a stands in restricted_list_members, too: give it in one of them"),

@@ -14,7 +14,11 @@ from .places import CACHE
 from .prerequisites import which
 
 # Packages and the programs that tests start.
-PROGRAMS = {"redis-server": ("redis-server",), "prometheus": ("prometheus", "promtool")}
+PROGRAMS = {
+    "redis-server": ("redis-server",),
+    "prometheus": ("prometheus", "promtool"),
+    "slapd": ("slapd", "slapadd"),
+}
 
 
 def folders() -> list[Path]:
@@ -56,6 +60,7 @@ def _unpack(package: str, home: Path, starts: list[Path]) -> bool:
     libraries = os.pathsep.join(sorted({str(one.parent) for one in root.glob("usr/lib/**/*.so*")}))
     for start in starts:
         start.parent.mkdir(parents=True, exist_ok=True)
-        start.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {root}/usr/bin/{start.name} "$@"\n')
+        program = next(root.glob(f"usr/*bin/{start.name}"))
+        start.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {program} "$@"\n')
         start.chmod(0o755)
     return True

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,33 @@ TRACES = (
     "ls -d /etc/postmaster-restricted-list /opt/postmaster-restricted-list /usr/local/bin/restricted-list 2>/dev/null"
 )
 
+# What the lists rest on besides: a database beside one, a directory beside the other.
+_INSTALL = """set -eu
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+"""
+NEIGHBOURS = {
+    "relay1": _INSTALL
+    + """apt-get -qq install --no-install-recommends postgresql >/dev/null
+runuser -u postgres -- psql -q -c "CREATE ROLE list LOGIN PASSWORD 'open sesame'"
+runuser -u postgres -- psql -q -c "CREATE DATABASE list OWNER list ENCODING 'UTF8' TEMPLATE template0"
+""",
+    "relay2": _INSTALL
+    + """echo slapd slapd/domain string corp.example | debconf-set-selections
+apt-get -qq install --no-install-recommends slapd >/dev/null
+systemctl stop slapd
+runuser -u openldap -- slapadd -b dc=corp,dc=example <<END
+dn: cn=clerk,dc=corp,dc=example
+objectClass: inetOrgPerson
+cn: clerk
+sn: clerk
+mail: clerk@outside.test
+mail: second.clerk@outside.test
+END
+systemctl start slapd
+""",
+}
+
 
 @dataclass(frozen=True)
 class First:
@@ -34,7 +62,11 @@ class First:
 @pytest.fixture(scope="session", autouse=True)
 def first(lab: Lab) -> First:
     """From bare hosts to lists that run."""
-    foreseen = converge(lab, check=True)
+    with ThreadPoolExecutor() as pool:
+        beside = [pool.submit(lab.run, host, script, timeout=600) for host, script in NEIGHBOURS.items()]
+        foreseen = converge(lab, check=True)
+        for one in beside:
+            one.result()
     left = "".join(lab.run(host, TRACES, check=False).stdout for host in HOSTS)
     # As the lab's containers of Debian 13 cannot have them.
     lab.run("relay1", f"mkdir -p {DROP_IN} && cat > {DROP_IN}/lab.conf && systemctl daemon-reload", input=NO_FILTERS)

@@ -25,9 +25,10 @@ def converge(lab: Lab, playbook: str = "restricted_list.yml", **options: Any) ->
     return play(lab, PLAYBOOKS / playbook, inventories=[ESTATE, SCENARIO / "estate"], **options)
 
 
-def token(lab: Lab, host: str, group: str = "few", *words: str) -> str:
-    """The file of a new token of Anna's."""
-    made = lab.run(host, ["restricted-list", "token", "--sender", ANNA, "--group", group, *words]).stdout
+def token(lab: Lab, host: str, *words: str) -> str:
+    """The file of a new token of Anna's, for a few unless words say otherwise."""
+    whom = words or ("--group", "few")
+    made = lab.run(host, ["restricted-list", "token", "--sender", ANNA, *whom]).stdout
     assert re.fullmatch(r"RESTRICTED-TOKEN [0-9a-f]{128}\n", made)
     return made
 
@@ -44,10 +45,18 @@ def mail(subject: str, file: str | None, *, sender: str = ANNA) -> EmailMessage:
     return made
 
 
-def send(lab: Lab, host: str, made: EmailMessage, *, port: int = 25, starttls: bool | None = None) -> Dialogue:
+def send(
+    lab: Lab,
+    host: str,
+    made: EmailMessage | bytes,
+    *,
+    sender: str = ANNA,
+    port: int = 25,
+    starttls: bool | None = None,
+) -> Dialogue:
     """Hand a mail to the relay, or to the list behind it."""
-    data = made.as_bytes().replace(b"\n", b"\r\n")
-    return lab.smtp(host, host, sender=ANNA, recipients=LIST, message=data, port=port, starttls=starttls)
+    data = (made if isinstance(made, bytes) else made.as_bytes()).replace(b"\n", b"\r\n")
+    return lab.smtp(host, host, sender=sender, recipients=LIST, message=data, port=port, starttls=starttls)
 
 
 # The hosts have no curl.

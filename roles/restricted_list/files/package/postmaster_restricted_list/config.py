@@ -73,6 +73,16 @@ class Relay(Section):
     host: str = "127.0.0.1"
     port: Port = 25
     tls: Literal["none", "may", "verify"] = "may"
+    user: str = ""
+    password: SecretStr = SecretStr("")
+
+    @model_validator(mode="after")
+    def _login(self) -> Relay:
+        if bool(self.user) != bool(self.password.get_secret_value()):
+            raise ValueError("user and password go together: give both or neither")
+        if self.user and self.tls != "verify":
+            raise ValueError("a password is given to a server that is known alone: set tls to verify")
+        return self
 
 
 class FileGroup(Section):

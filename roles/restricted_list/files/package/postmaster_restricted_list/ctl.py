@@ -22,6 +22,12 @@ from .message import address
 from .secret import digest, token_file
 from .store import BusyError, Outcome, Store, Token
 
+SHOWN = 8  # characters of a token's number, which notices show, too
+
+
+def _clock(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
+
 
 def _store(config: Config) -> Store:
     store = Store(config.database.get_secret_value())
@@ -59,8 +65,8 @@ def token(config: Config, args: argparse.Namespace) -> None:
     )
     for one, why in found.faults:
         sys.stderr.write(f"{one}: {why}\n")
-    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(known.expires))
-    sys.stderr.write(f"one mail of {known.sender} to {len(found.addresses)} recipients, until {until}\n")
+    about = f"one mail of {known.sender} to {len(found.addresses)} recipients, until {_clock(known.expires)}"
+    sys.stderr.write(f"{known.number[:SHOWN]}: {about}\n")
     sys.stdout.write(token_file(made))
 
 
@@ -77,10 +83,33 @@ def status(config: Config, args: argparse.Namespace) -> None:
 
 
 def _shown(number: int, accepted: float, ended: float | None, token: Token, outcome: Outcome) -> str:
-    begun = time.strftime("%Y-%m-%d %H:%M", time.localtime(accepted))
     state = "done" if ended else f"{outcome.waiting} waiting"
-    line = f"{number} {begun} {token.sender}: {outcome.sent} sent, {len(outcome.failed)} failed, {state}\n"
+    line = f"{number} {_clock(accepted)} {token.sender}: {outcome.sent} sent, {len(outcome.failed)} failed, {state}\n"
     return line + "".join(f"  {recipient}: {why}\n" for recipient, why in outcome.failed)
+
+
+def tokens(config: Config, args: argparse.Namespace) -> None:
+    """Print the tokens, the one that expires last first."""
+    now = time.time()
+    for one in _store(config).tokens():
+        what = ", ".join([*one.groups, *([f"{len(one.addresses)} addresses"] if one.addresses else [])])
+        state = one.state(now)
+        when = "" if state == "revoked" else f" {_clock(one.expires if one.used is None else one.used)}"
+        sys.stdout.write(f"{one.number[:SHOWN]} {state}{when} {one.sender} to {what}, made by {one.creator}\n")
+
+
+def revoke(config: Config, args: argparse.Namespace) -> None:
+    """Take back a token that has not been used."""
+    taken = _store(config).revoke(args.number)
+    sys.stderr.write(f"the token {taken.number[:SHOWN]} of {taken.sender} is good for nothing any more\n")
+
+
+def purge(config: Config, args: argparse.Namespace) -> None:
+    """Forget what is over: mails that went out, tokens that were used, expired or revoked."""
+    if args.days <= 0:
+        raise ValueError("--days must be more than 0")
+    gone, mails = _store(config).purge(time.time() - args.days * 86_400)
+    sys.stderr.write(f"forgotten: {gone} tokens, {mails} mails\n")
 
 
 def opt_out(config: Config, args: argparse.Namespace) -> None:
@@ -119,6 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--notify", help="an address that is told what becomes of the token")
     add("credential", credential)
     add("status", status)
+    add("tokens", tokens)
+    add("revoke", revoke).add_argument("number", help="of the token, or its first characters")
+    add("purge", purge).add_argument("--days", type=float, required=True, help="how long ago it must have been over")
     for name, action in (("opt-out", opt_out), ("opt-in", opt_in)):
         add(name, action).add_argument("address")
     return parser

@@ -50,7 +50,7 @@ class Fanout:
         self._wake.set()
 
     def run(self) -> None:
-        """Send until :meth:`stop`."""
+        """Send until :meth:`stop`. Raises BusyError: another process does."""
         pause = AWAY[0]
         while not self._stopping.is_set():
             self._wake.clear()
@@ -68,7 +68,7 @@ class Fanout:
         self._relay.close()
 
     def send_due(self) -> int:
-        """Send a batch of what is due; how many. Raises :class:`AwayError`, SQLAlchemyError."""
+        """Send a batch of what is due; how many. Raises :class:`AwayError`, BusyError, SQLAlchemyError."""
         copies = self._store.waiting(time.time(), BATCH)
         for number, copy in enumerate(copies):
             if self._stopping.is_set():
@@ -84,6 +84,7 @@ class Fanout:
             log.exception("copy %d of mail %d cannot be made", copy.number, job.id)
             self._end(job, copy, FAILED, f"it cannot be made: {err}")
             return
+        self._store.still_alone()
         try:
             answer = self._relay.send(sender, copy.recipient, mail)
         except AnswerError as err:

@@ -14,13 +14,14 @@ import httpx
 import ldap3
 import sqlalchemy as sa
 import yaml
-from ldap3.core.exceptions import LDAPException
+from ldap3.core.exceptions import LDAPException, LDAPOperationResult
+from ldap3.core.results import RESULT_SUCCESS
 from sqlalchemy.exc import SQLAlchemyError
 
 from .config import FileGroup, Group, HttpGroup, LdapGroup, SqlGroup
 from .message import address, same
 
-SECONDS = 20.0  # that a source may take
+SECONDS = 20  # that a source may take; ldap3 takes no fractions
 _YES = ("1", "true", "yes", "y", "t")
 
 
@@ -101,6 +102,9 @@ def _ldap(group: LdapGroup) -> Iterator[Person]:
         found = link.extend.standard.paged_search(
             group.base, group.filter, attributes=[group.attribute], paged_size=500, generator=False
         )
+        # ldap3 passes over what cuts an answer short, and those who are cut off would be missed.
+        if link.result["result"] != RESULT_SUCCESS:
+            raise LDAPOperationResult(link.result["result"], link.result["description"])
     values = (one["raw_attributes"].get(group.attribute, []) for one in found if one["type"] == "searchResEntry")
     return (Person(value.decode()) for several in values for value in several)
 

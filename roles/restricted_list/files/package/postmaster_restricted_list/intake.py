@@ -63,6 +63,8 @@ class Tokens:
             )
         if token.used is not None:
             raise RefusalError("5.7.1", "the token has been used: ask for a new one")
+        if token.revoked:
+            raise RefusalError("5.7.1", "the token has been revoked: ask for a new one")
         if token.expires <= now:
             raise RefusalError("5.7.1", "the token has expired: ask for a new one")
 

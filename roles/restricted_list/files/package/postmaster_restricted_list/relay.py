@@ -31,7 +31,7 @@ class Relay:
     """One connection, made when it is needed."""
 
     def __init__(self, where: Where) -> None:
-        self._where = where
+        self._where, self._name = where, f"{where.host}:{where.port}"
         self._smtp: smtplib.SMTP | None = None
 
     def send(self, sender: str, recipient: str, mail: bytes) -> str:
@@ -46,7 +46,7 @@ class Relay:
             raise
         except (OSError, smtplib.SMTPException) as err:
             self.close()
-            raise AwayError(f"the relay {self._where.host}:{self._where.port} is away: {err}") from err
+            raise AwayError(f"the relay {self._name} is away: {err}") from err
 
     def _send(self, smtp: smtplib.SMTP, sender: str, recipient: str, mail: bytes) -> str:
         eight = [] if mail.isascii() or not smtp.has_extn("8bitmime") else ["BODY=8BITMIME"]
@@ -67,7 +67,18 @@ class Relay:
                 trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
             smtp.starttls(context=trust)
             smtp.ehlo_or_helo_if_needed()
+        if self._where.user:
+            self._log_in(smtp)
         return smtp
+
+    def _log_in(self, smtp: smtplib.SMTP) -> None:
+        """A refusal says nothing of a mail: it may be mended while mail waits. Raises :class:`AwayError`."""
+        try:
+            smtp.login(self._where.user, self._where.password.get_secret_value())
+        except smtplib.SMTPAuthenticationError as err:
+            self.close()
+            said = AnswerError(err.smtp_code, err.smtp_error).text
+            raise AwayError(f"the relay {self._name} does not let {self._where.user} in: {said}") from None
 
     def close(self) -> None:
         """End the connection."""

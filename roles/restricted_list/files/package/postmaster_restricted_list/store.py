@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 WAITING, SENT, FAILED = "waiting", "sent", "failed"
 LIST, NOTICE = "list", "notice"
+REVOKED = 0.0  # what stands for the time at which a revoked token expires
 
 _META = sa.MetaData()
 _TOKENS = sa.Table(
@@ -63,7 +65,11 @@ _OPTED_OUT = sa.Table("opted_out", _META, sa.Column("address", sa.String(254), p
 
 
 class UsedError(Exception):
-    """The token was used for another mail."""
+    """The token was used for another mail, or taken back."""
+
+
+class UnknownError(ValueError):
+    """There is no such token, or nothing can be done about it; the text says which."""
 
 
 class BusyError(Exception):
@@ -84,6 +90,17 @@ class Token:
     shown: str
     expires: float
     used: float | None = None
+
+    @property
+    def revoked(self) -> bool:
+        """Whether it was taken back."""
+        return self.expires == REVOKED
+
+    def state(self, now: float) -> str:
+        """What has become of it: ``used``, ``revoked``, ``expired``, or else ``good``."""
+        if self.used is not None:
+            return "used"
+        return "revoked" if self.revoked else "expired" if self.expires <= now else "good"
 
 
 @dataclass(frozen=True)
@@ -151,15 +168,33 @@ class Store:
             except BlockingIOError:
                 raise BusyError(f"another process sends from {path}") from None
         elif self._engine.dialect.name == "postgresql":
-            self._lock = self._engine.connect()
+            self._lock = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             if not self._lock.scalar(sa.text("SELECT pg_try_advisory_lock(725263)")):
+                self._give_back()
                 raise BusyError("another process sends from this database")
-            self._lock.commit()
+
+    def still_alone(self) -> None:
+        """See that it is: PostgreSQL forgets who was, as it is started anew. Raises :class:`BusyError`."""
+        if self._engine.dialect.name != "postgresql":
+            return
+        if isinstance(self._lock, sa.Connection):
+            try:
+                self._lock.scalar(sa.text("SELECT 1"))
+            except OperationalError:
+                self._give_back()
+        if self._lock is None:
+            self.alone()
+
+    def _give_back(self) -> None:
+        lock, self._lock = self._lock, None
+        if isinstance(lock, sa.Connection):
+            lock.invalidate()  # else the pool keeps it, and the server the lock with it
+        if lock is not None:
+            lock.close()
 
     def close(self) -> None:
         """Give back what is held."""
-        if self._lock is not None:
-            self._lock.close()
+        self._give_back()
         self._engine.dispose()
 
     # -- tokens -----------------------------------------------------------------------------------
@@ -182,6 +217,40 @@ class Store:
             row = db.execute(_TOKENS.select().where(where)).first()
         return None if row is None else Token(**row._mapping)
 
+    def tokens(self, beginning: str = "") -> list[Token]:
+        """Those whose number begins so, the one that expires last first."""
+        where = _TOKENS.c.number.startswith(beginning, autoescape=True)
+        with self._engine.connect() as db:
+            rows = db.execute(_TOKENS.select().where(where).order_by(_TOKENS.c.expires.desc(), _TOKENS.c.number))
+            return [Token(**row._mapping) for row in rows]
+
+    def revoke(self, beginning: str) -> Token:
+        """Take back the one token whose number begins so, as it was. Raises :class:`UnknownError`."""
+        found = self.tokens(beginning) if beginning else []
+        if len(found) != 1:
+            many = f"{len(found)} tokens begin with {beginning}: give more of the number"
+            raise UnknownError(many if found else f"there is no token {beginning}")
+        free = (_TOKENS.c.number == found[0].number) & _TOKENS.c.used.is_(None)
+        with self._engine.begin() as db:
+            if db.execute(_TOKENS.update().where(free).values(expires=REVOKED)).rowcount != 1:
+                raise UnknownError(f"the token {beginning} has been used: its mail is on its way")
+        return found[0]
+
+    def purge(self, before: float) -> tuple[int, int]:
+        """Forget mails that ended before, tokens that were used or expired before, and revoked ones; the numbers.
+
+        A mail that still goes out stays, and so does its token.
+        """
+        old = sa.select(_JOBS.c.id).where(_JOBS.c.ended < before)
+        over = sa.case((_TOKENS.c.used.is_(None), _TOKENS.c.expires), else_=_TOKENS.c.used) < before
+        kept = sa.select(_JOBS.c.token).where(_JOBS.c.token.is_not(None))
+        with self._engine.begin() as db:
+            mails = db.scalar(sa.select(sa.func.count()).select_from(old.where(_JOBS.c.kind == LIST).subquery()))
+            db.execute(_COPIES.delete().where(_COPIES.c.job.in_(old)))
+            db.execute(_JOBS.delete().where(_JOBS.c.ended < before))
+            tokens = db.execute(_TOKENS.delete().where(over & _TOKENS.c.number.not_in(kept))).rowcount
+        return tokens, mails or 0
+
     # -- jobs -------------------------------------------------------------------------------------
 
     def known(self, token: Token, digest: str) -> bool:
@@ -200,9 +269,9 @@ class Store:
         now: float,
         notices: Notices = (),
     ) -> None:
-        """Use the token up and have the mail go out, both or neither. Raises :class:`UsedError`."""
+        """Use the token up and have the mail go out, both or neither. Raises :class:`UsedError`: another was faster."""
         with self._engine.begin() as db:
-            free = (_TOKENS.c.number == token.number) & _TOKENS.c.used.is_(None)
+            free = (_TOKENS.c.number == token.number) & _TOKENS.c.used.is_(None) & (_TOKENS.c.expires == token.expires)
             if db.execute(_TOKENS.update().where(free).values(used=now)).rowcount != 1:
                 raise UsedError
             job = _job(db, LIST, raw, now, token=token.number, digest=digest)
