@@ -77,10 +77,9 @@ class Api:
         Raises :class:`MailmanError`.
         """
         found = (self.get(path) or {}).get("entries") or []
-        known = [one.get(key) for one in found if isinstance(one, dict)] if isinstance(found, list) else [None]
-        if len(known) != len(found) or not all(isinstance(one, str) for one in known):
-            self._strange(path)
-        return known
+        items = found if isinstance(found, list) else [found]
+        known = [one[key] for one in items if isinstance(one, dict) and isinstance(one.get(key), str)]
+        return known if len(known) == len(items) else self._strange(path)
 
     def _strange(self, path: str) -> NoReturn:
         raise MailmanError(f"what answers at {self._base}{path} is not Mailman's REST API: see what listens there")
