@@ -26,6 +26,11 @@ _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+", re.ASCII)
 _PERIOD = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[wdhms])+", re.ASCII)
 _PARTS = re.compile(r"([0-9]+(?:\.[0-9]+)?)([wdhms])", re.ASCII)
 _SECONDS = {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_LONGEST = 36525 * 86400.0  # a century; Mailman's database takes no more than Python's timedelta
+_LARGEST = 2**31 - 1  # what a column of PostgreSQL holds
+_ADDRESS = 254  # characters (RFC 5321 section 4.5.3.1.3, less the two brackets)
+_BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+_UNSENT = re.compile(r"[\x00\ud800-\udfff]")  # neither a form nor the database takes them
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -37,7 +42,7 @@ class MailmanError(Exception):
 def list_name(text: str) -> str:
     """A list's address in lower case. Raises :class:`MailmanError`."""
     local, at, domain = text.strip().lower().rpartition("@")
-    if not at or not _LIST.fullmatch(local) or not _DOMAIN.fullmatch(domain):
+    if not at or len(text) > _ADDRESS or not _LIST.fullmatch(local) or not _DOMAIN.fullmatch(domain):
         raise MailmanError(
             f"{text!r} is no address of a list: write one such as news@lists.example.org, of letters, digits, - _ and ."
         )
@@ -47,7 +52,7 @@ def list_name(text: str) -> str:
 def address(text: str) -> str:
     """Somebody's address as it was given, the domain in lower case. Raises :class:`MailmanError`."""
     local, at, domain = text.strip().rpartition("@")
-    if not at or not _LOCAL.fullmatch(local) or not _DOMAIN.fullmatch(domain):
+    if not at or len(text) > _ADDRESS or not _LOCAL.fullmatch(local) or not _DOMAIN.fullmatch(domain):
         raise MailmanError(f"{text!r} is no mail address that Mailman takes: write one such as ann@example.org")
     return f"{local}@{domain.lower()}"
 
@@ -58,7 +63,10 @@ def seconds(text: str) -> float:
     plain = text.strip().lower().replace(" ", "")
     if not _PERIOD.fullmatch(plain):
         raise ValueError("write a period such as 7d or 12h")
-    return sum(float(number) * _SECONDS[unit] for number, unit in _PARTS.findall(plain))
+    total = sum(float(number) * _SECONDS[unit] for number, unit in _PARTS.findall(plain))
+    if total > _LONGEST:
+        raise ValueError("write a period of a hundred years at most")
+    return total
 
 
 def _truth(value: Any) -> bool:
@@ -68,30 +76,36 @@ def _truth(value: Any) -> bool:
     return known
 
 
+def _number(pattern: str, value: Any) -> str:
+    text = str(value).strip()
+    if not re.fullmatch(pattern, text, re.ASCII) or isinstance(value, bool) or float(text) > _LARGEST:
+        raise ValueError(f"write a number from 0 to {_LARGEST}")
+    return text
+
+
 def _count(value: Any) -> int:
-    if not re.fullmatch(r"[0-9]+", str(value).strip(), re.ASCII) or isinstance(value, bool):
-        raise ValueError("write a number that is not negative")
-    return int(value)
+    return int(_number(r"[0-9]+", value))
 
 
 def _size(value: Any) -> float:
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(value).strip(), re.ASCII) or isinstance(value, bool):
-        raise ValueError("write a number that is not negative")
-    return float(value)
+    return float(_number(r"[0-9]+(\.[0-9]+)?", value))
 
 
 def _text(value: Any) -> str:
-    return str(value)
+    text = str(value)
+    if _UNSENT.search(text):
+        raise ValueError("write text without null bytes and halves of surrogate pairs")
+    return text
 
 
 def _line(value: Any) -> str:
-    if re.search(r"[\r\n]", str(value)):
+    if _BREAKS.search(str(value)):
         raise ValueError("write a single line")
-    return str(value)
+    return _text(value)
 
 
 def _several(value: Any) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)] if value else []
+    return [_line(item) for item in (value if isinstance(value, (list, tuple)) else [value] if value else [])]
 
 
 def _one_of(*names: str) -> Callable[[Any], str]:
@@ -124,10 +138,14 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
         _count,
     ),
     **dict.fromkeys(
-        "autoresponse_owner_text autoresponse_postings_text autoresponse_request_text display_name"
-        " dmarc_moderation_notice dmarc_wrapped_message_text info linked_newsgroup posting_pipeline"
-        " preferred_language reply_to_address subject_prefix".split(),
+        "autoresponse_owner_text autoresponse_postings_text autoresponse_request_text dmarc_moderation_notice"
+        " dmarc_wrapped_message_text info".split(),
         _text,
+    ),
+    **dict.fromkeys(
+        "description display_name linked_newsgroup posting_pipeline preferred_language reply_to_address"
+        " subject_prefix".split(),
+        _line,
     ),
     **dict.fromkeys(
         "acceptable_aliases accept_these_nonmembers discard_these_nonmembers filter_extensions filter_types"
@@ -138,7 +156,6 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
         "autoresponse_grace_period bounce_info_stale_after bounce_you_are_disabled_warnings_interval".split(),
         lambda value: seconds(str(value)),
     ),
-    "description": _line,
     "digest_size_threshold": _size,
     "archive_policy": _one_of("never", "private", "public"),
     "archive_rendering_mode": _one_of("text", "markdown"),

@@ -14,13 +14,14 @@ import json
 import time
 import urllib.error
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.postmaster.mail.plugins.module_utils._mailman import MailmanError
 
-NO_ANSWER = (urllib.error.URLError, http.client.HTTPException, OSError)
+# ValueError: a name or port in the configuration of which no URL can be made.
+NO_ANSWER = (urllib.error.URLError, http.client.HTTPException, OSError, ValueError)
 VERSION = "3.1"
 
 
@@ -61,19 +62,27 @@ class Api:
         self._timeout, self._open, self._sleep = timeout, opener, sleep
         self.requests = 0
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str) -> dict[str, Any] | None:
         """The object at ``path``, None if there is none. Raises :class:`MailmanError`."""
         status, body = self._ask("GET", path, {})
         if status == 404:
             return None
         if status != 200:
             raise MailmanError(f"Mailman does not show {path}: {_complaint(status, body)}")
-        return body
+        return body if isinstance(body, dict) else self._strange(path)
 
-    def entries(self, path: str) -> list[dict[str, Any]]:
-        """The members of the collection at ``path``; an empty one has none. Raises :class:`MailmanError`."""
-        found = self.get(path) or {}
-        return list(found.get("entries") or [])
+    def entries(self, path: str, key: str) -> list[str]:
+        """What the members of the collection at ``path`` have under ``key``; an empty one has none.
+
+        Raises :class:`MailmanError`.
+        """
+        found = (self.get(path) or {}).get("entries") or []
+        items = found if isinstance(found, list) else [found]
+        known = [one[key] for one in items if isinstance(one, dict) and isinstance(one.get(key), str)]
+        return known if len(known) == len(items) else self._strange(path)
+
+    def _strange(self, path: str) -> NoReturn:
+        raise MailmanError(f"what answers at {self._base}{path} is not Mailman's REST API: see what listens there")
 
     def change(self, method: str, path: str, form: Mapping[str, Any], *, does: str) -> None:
         """Have something changed. Raises :class:`MailmanError` with what was to be done and what Mailman says."""
@@ -87,19 +96,7 @@ class Api:
         self.requests += 1
         while True:
             try:
-                answer = self._open(
-                    self._base + path,
-                    data=data,
-                    method=method,
-                    headers=headers,
-                    force_basic_auth=True,
-                    use_proxy=False,
-                    timeout=self._timeout,
-                    **self._login,
-                )
-                return answer.status, _decoded(answer.read())
-            except urllib.error.HTTPError as err:
-                return err.code, _decoded(err.read())
+                return self._exchange(method, path, data=data, headers=headers)
             except NO_ANSWER as err:
                 # Nothing was carried out where nobody listens; anything else is told at once.
                 if not _refused(err) or time.monotonic() >= self._until:
@@ -108,6 +105,21 @@ class Api:
                         " (systemctl status mailman3)"
                     ) from err
                 self._sleep(0.5)
+
+    def _exchange(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
+        try:
+            answer = self._open(
+                self._base + path,
+                method=method,
+                force_basic_auth=True,
+                use_proxy=False,
+                timeout=self._timeout,
+                **options,
+                **self._login,
+            )
+            return answer.status, _decoded(answer.read())
+        except urllib.error.HTTPError as err:
+            return err.code, _decoded(err.read())
 
 
 def _refused(err: BaseException) -> bool:
@@ -118,7 +130,7 @@ def _decoded(raw: bytes) -> Any:
     text = raw.decode("utf-8", "replace")
     try:
         return json.loads(text) if text.strip() else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return text.strip()
 
 

@@ -15,11 +15,11 @@ class Api(Protocol):
 
     requests: int
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str) -> dict[str, Any] | None:
         """The object at ``path``, None if there is none."""
 
-    def entries(self, path: str) -> list[dict[str, Any]]:
-        """The members of a collection."""
+    def entries(self, path: str, key: str) -> list[str]:
+        """What the members of a collection have under ``key``."""
 
     def change(self, method: str, path: str, form: Mapping[str, Any], *, does: str) -> None:
         """Have something changed."""
@@ -29,7 +29,7 @@ def look(api: Api, wanted: mm.Wanted) -> mm.Current:
     """A list that is there, with the rosters that are wanted. Raises :class:`MailmanError`."""
     path = f"/lists/{wanted.list_id}"
     settings = (api.get(f"{path}/config") or {}) if wanted.settings else {}
-    rosters = {role: [one["email"] for one in api.entries(f"{path}/roster/{role}")] for role in wanted.rosters}
+    rosters = {role: api.entries(f"{path}/roster/{role}", "email") for role in wanted.rosters}
     return mm.Current(settings, rosters)
 
 
@@ -54,8 +54,8 @@ def run(api: Api | None, items: Sequence[Mapping[str, Any]], *, purge: bool, che
     All is read, and judged as far as it can be, before the first change.
     """
     wanted = mm.wanted_lists(items)
-    there = {one["fqdn_listname"] for one in api.entries("/lists")} if api else set()
-    domains = {one["mail_host"] for one in api.entries("/domains")} if api else set()
+    there = set(api.entries("/lists", "fqdn_listname")) if api else set()
+    domains = set(api.entries("/domains", "mail_host")) if api else set()
     named = {one.name for one in wanted}
     wanted += [mm.Wanted(name, absent=True) for name in sorted(there - named) if purge]
     current = {one.name: look(api, one) for one in wanted if api and one.name in there}

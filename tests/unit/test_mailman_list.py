@@ -5,20 +5,21 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import urllib.error
 from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import pytest
 from ansible_collections.postmaster.mail.plugins.module_utils import _mailman as mm
 from ansible_collections.postmaster.mail.plugins.module_utils import _mailman_client as client
 from ansible_collections.postmaster.mail.plugins.module_utils import _mailman_run
 from ansible_collections.postmaster.mail.plugins.modules import mailman_list
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 # What `GET /lists/<id>/config` of a new list returned, without the read-only part but for one, and what only 3.3.10 has.
@@ -319,10 +320,15 @@ def test_one_that_is_to_be_absent_goes_and_is_not_missed(run: Run, mailman: Fake
         ({"settings": {"nosuch": 1}}, "n@x.example: there is no setting 'nosuch': Mailman's documentation of its REST API lists them"),
         ({"settings": {"list_name": "z"}}, "n@x.example: there is no setting 'list_name': Mailman's documentation of its REST API lists them"),
         ({"settings": {"emergency": "maybe"}}, "n@x.example: emergency: 'maybe' will not do: write true or false"),
-        ({"settings": {"max_message_size": -1}}, "n@x.example: max_message_size: -1 will not do: write a number that is not negative"),
-        ({"settings": {"max_message_size": True}}, "n@x.example: max_message_size: True will not do: write a number that is not negative"),
+        ({"settings": {"max_message_size": -1}}, "n@x.example: max_message_size: -1 will not do: write a number from 0 to 2147483647"),
+        ({"settings": {"max_message_size": True}}, "n@x.example: max_message_size: True will not do: write a number from 0 to 2147483647"),
         ({"settings": {"archive_policy": "maybe"}}, "n@x.example: archive_policy: 'maybe' will not do: write one of never, private, public"),
         ({"settings": {"bounce_info_stale_after": "soon"}}, "n@x.example: bounce_info_stale_after: 'soon' will not do: write a period such as 7d or 12h"),
+        ({"settings": {"max_message_size": 2**31}}, "n@x.example: max_message_size: 2147483648 will not do: write a number from 0 to 2147483647"),
+        ({"settings": {"bounce_info_stale_after": "9999w"}},
+         "n@x.example: bounce_info_stale_after: '9999w' will not do: write a period of a hundred years at most"),
+        ({"settings": {"info": "a\0b"}}, "n@x.example: info: 'a\\x00b' will not do: write text without null bytes and halves of surrogate pairs"),
+        ({"display_name": "a\r\nBcc: b@b.example"}, "n@x.example: display_name: 'a\\r\\nBcc: b@b.example' will not do: write a single line"),
         ({"description": "a\nb"}, "n@x.example: description: 'a\\nb' will not do: write a single line"),
     ],
 )  # fmt: skip
@@ -410,10 +416,17 @@ def test_where_the_api_is(tmp_path: Path, text: str, known: tuple[str, ...]) -> 
     assert tuple(found[name] for name in ("hostname", "port", "admin_user", "admin_pass")) == known
 
 
-@given(
-    st.sampled_from(sorted(mm.SETTINGS)),
-    st.one_of(st.text(), st.integers(), st.booleans(), st.none(), st.lists(st.text())),
+ANY_TEXT = st.text(st.characters(codec=None)) | st.sampled_from(
+    ["", "0" * 400, "9" * 400 + "w", "\0", "\ud800", "a@b.example"]
 )
+ANYTHING = st.recursive(
+    ANY_TEXT | st.integers() | st.booleans() | st.none() | st.floats(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(sorted(mm.SETTINGS)), ANYTHING)
 def test_any_value_is_read_or_refused(name: str, value: Any) -> None:
     try:
         known = mm.read(name, value)
@@ -421,3 +434,126 @@ def test_any_value_is_read_or_refused(name: str, value: Any) -> None:
         return
     stored = mm.sent(name, value)
     assert mm.read(name, stored) == known  # what is sent means the same
+    urlencode({name: stored}, doseq=True)
+
+
+SOME_LIST = st.fixed_dictionaries(
+    {"name": ANY_TEXT | st.just("news@lists.example")},
+    optional={
+        "state": st.sampled_from(["present", "absent"]),
+        "settings": st.none() | st.dictionaries(st.sampled_from(sorted(mm.SETTINGS)) | ANY_TEXT, ANYTHING, max_size=4),
+        "description": ANY_TEXT,
+        "display_name": ANY_TEXT,
+        **dict.fromkeys(("owners", "moderators", "members"), st.lists(ANY_TEXT, max_size=3)),
+    },
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(SOME_LIST, max_size=3), st.booleans())
+def test_hostile_lists_are_foreseen_or_refused_and_nothing_is_written(
+    run: Run, mailman: FakeMailman, lists: list[dict[str, Any]], purge: bool
+) -> None:
+    mailman.domains, mailman.lists = {"lists.example"}, {"news@lists.example": {**NEW, **mailman.extra}}
+    try:
+        foreseen = run.once(*lists, purge=purge, check_mode=True)  # type: ignore[attr-defined]
+    except mm.MailmanError as refused:
+        assert str(refused).isprintable() and mailman.changes == []
+        with pytest.raises(mm.MailmanError):  # nor does a run that may write
+            run.once(*lists, purge=purge)  # type: ignore[attr-defined]
+    else:
+        json.dumps(foreseen)
+    assert mailman.changes == []
+
+
+ANY_ANSWER = (
+    ANYTHING
+    | st.fixed_dictionaries({"entries": ANYTHING})
+    | st.fixed_dictionaries(
+        {"entries": st.lists(st.dictionaries(st.sampled_from(["fqdn_listname", "mail_host", "email"]), ANYTHING))}
+    )
+    | st.dictionaries(st.sampled_from(sorted(mm.SETTINGS)), ANYTHING)
+)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(ANY_ANSWER, min_size=1),
+    st.lists(st.sampled_from([200, 201, 204, 400, 401, 404, 409, 500]), min_size=1),
+    st.booleans(),
+)
+def test_whatever_answers_in_mailmans_place_ends_in_a_sentence(
+    answers: list[Any], statuses: list[int], check_mode: bool
+) -> None:
+    said, codes = itertools.cycle(answers), itertools.cycle(statuses)
+
+    def opener(url: str, **options: Any) -> Answer:
+        return Answer(next(codes), next(said))
+
+    item = {
+        **dict.fromkeys(mailman_list.LISTS),
+        **NEWS,
+        "members": ["a@a.example"],
+        "style": "legacy-default",
+        "state": "present",
+    }
+    try:
+        _mailman_run.run(client.Api(client_settings(), opener=opener), [item], purge=True, check_mode=check_mode)
+    except mm.MailmanError as refused:
+        assert str(refused)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>",
+        [],
+        {"entries": [{}]},
+        {"entries": ["a@b.example"]},
+        {"entries": {"a": "b"}},
+        {"entries": [{"fqdn_listname": 7}]},
+    ],
+)
+def test_something_else_at_mailmans_port_is_told(body: Any) -> None:
+    api = client.Api(client_settings(), opener=lambda url, **options: Answer(200, body))
+    with pytest.raises(mm.MailmanError) as refused:
+        _mailman_run.run(api, [], purge=False, check_mode=False)
+    assert (
+        str(refused.value)
+        == "what answers at http://127.0.0.1:8001/3.1/lists is not Mailman's REST API: see what listens there"
+    )
+    good = client.Api(
+        client_settings(),
+        opener=lambda url, **options: Answer(
+            200, {"entries": [{"fqdn_listname": "a@b.example", "mail_host": "b.example"}]}
+        ),
+    )
+    assert not _mailman_run.run(good, [], purge=False, check_mode=False)["changed"]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"port": "x"},
+        {"port": "99999"},
+        {"hostname": "a..b"},
+        {"hostname": "[::"},
+        {"hostname": "a" * 70},
+        {"hostname": "a b"},
+    ],
+)
+def test_a_place_that_cannot_be_is_told(where: dict[str, str]) -> None:
+    api = client.Api({**client_settings(), **where}, timeout=1)
+    with pytest.raises(mm.MailmanError, match="^Mailman's REST API at http://.* does not answer: "):
+        api.get("/lists")
+
+
+@pytest.mark.parametrize(("length", "good"), [(254, True), (255, False)])
+def test_an_address_has_254_characters_at_most(length: int, good: bool) -> None:
+    text = "a" * (length - len("@x.example")) + "@x.example"
+    for read in (mm.address, mm.list_name):
+        if good:
+            assert read(text) == text
+        else:
+            with pytest.raises(mm.MailmanError):
+                read(text)

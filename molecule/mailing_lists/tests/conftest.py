@@ -38,6 +38,9 @@ def first(lab: Lab) -> First:
         ],
     )
     lab.run("outside", "postfix reload")
+    # Outside looks at chains of trust as well (RFC 8617).
+    chains = "arc { check_local = true; check_authed = true; }"
+    lab.run("outside", f"echo '{chains}' >>/etc/rspamd/rspamd.conf && systemctl restart rspamd")
     lab.update("_dmarc.stranger.test", "TXT", ['"v=DMARC1; p=none"'])
     foreseen = converge(lab, check=True, limit="mail_servers")
     traces = "ls -d /etc/mailman3 /var/lib/mailman3 /etc/postfix /etc/nginx 2>/dev/null"

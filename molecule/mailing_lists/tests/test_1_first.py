@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from conftest import First
 from lab.probe import Lab
-from listhosts import ADMIN, DOMAINS, HOSTS, rest, roster, settings
+from listhosts import ADMIN, DATABASES, DOMAINS, HOSTS, rest, roster, settings
 
 UNITS = ("mailman3", "mailman3-web", "nginx", "postfix")
 SECRETS = ("rest", "django", "archiver")
@@ -80,17 +80,28 @@ def test_the_lists_are_as_described(lab: Lab, host: str) -> None:
     assert set(roster(lab, host, "news", "owner")) == {"owner@outside.test", "second@outside.test"}
 
 
-def test_each_host_has_the_database_that_it_was_given(lab: Lab) -> None:
-    count = "SELECT count(*) FROM mailinglist"
-    told = lab.run(
-        "mail-13", ["runuser", "-u", "list", "--", "psql", "-h", "/run/postgresql", "-AtXc", count, "mailman3"]
-    )
-    assert told.stdout == "2\n"
-    program = (
-        f"import sqlite3; print(sqlite3.connect('/var/lib/mailman3/data/mailman.db').execute('{count}').fetchone()[0])"
-    )
-    assert lab.run("mail-12", ["python3", "-c", program]).stdout == "2\n"
-    assert lab.run("mail-13", "ls /var/lib/mailman3/data/mailman.db", check=False).returncode != 0
+@pytest.mark.parametrize("host", HOSTS)
+def test_each_host_has_the_database_that_it_was_given(lab: Lab, host: str) -> None:
+    """Core's is asked for the lists, that of the web pages for the name of the site."""
+    asked = [
+        ("list", "mailman3", "/var/lib/mailman3/data/mailman.db", "SELECT count(*) FROM mailinglist", "2"),
+        (
+            "www-data",
+            "mailman3web",
+            "/var/lib/mailman3/web/mailman3web.db",
+            "SELECT domain FROM django_site",
+            lab.fqdn(host),
+        ),
+    ]
+    for user, database, file, question, answer in asked:
+        if DATABASES[host] == "postgresql":
+            words = ["runuser", "-u", user, "--", "psql", "-h", "/run/postgresql", "-AtXc", question, database]
+        else:
+            program = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])"
+            words = ["python3", "-c", program, file, question]
+        assert lab.run(host, words).stdout == f"{answer}\n"
+    here = lab.run(host, ["test", "-e", "/var/lib/mailman3/data/mailman.db"], check=False).returncode == 0
+    assert here == (DATABASES[host] == "sqlite")
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -48,6 +48,8 @@ def test_a_change_of_a_list_touches_that_list_alone(lab: Lab) -> None:
     ("given", "said"),
     [
         ({"mailing_lists_mailman_settings": {"mta": {"no_such": "x"}}}, "Mailman does not accept its configuration"),
+        ({"mailing_lists_arc_key": "/etc/dkimkeys/nosuch.key"}, "Mailman does not accept its configuration"),
+        ({"mailing_lists_arc_selector": ""}, "mailing_lists_arc_selector go together: set all or none"),
         ({"mailing_lists_web_settings": "x = ("}, "the settings of the web pages are no Python"),
         ({"mailing_lists_upload_limit": "lots"}, "nginx does not accept its configuration"),
         ({"mailing_lists_postfix_settings": {"relay_domains": "x"}}, "relay_domains is set by this role"),
@@ -56,7 +58,7 @@ def test_a_change_of_a_list_touches_that_list_alone(lab: Lab) -> None:
             "a@b.example: emergency: 'maybe' will not do",
         ),
     ],
-    ids=["mailman", "web", "nginx", "postfix", "list"],
+    ids=["mailman", "key", "seal", "web", "nginx", "postfix", "list"],
 )
 def test_what_a_daemon_does_not_take_changes_nothing(lab: Lab, given: dict[str, Any], said: str) -> None:
     host = "mail-13"

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on a host and asks for pages as a browser does; prints each answer as JSON: status, where it leads, text.
 
-With ``login`` (name and password) it fills the login page's form first, and its last answer is that of the form.
+With ``login`` (name and password) it then fills the login page's form, and ``then`` asks for more pages.
 """
 
 from __future__ import annotations
 
 import base64
+import gzip
 import http.cookiejar
 import json
 import re
@@ -23,6 +24,11 @@ class Stay(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *dummy):
         """None follows."""
         return None
+
+
+def plain(raw: bytes) -> bytes:
+    """Archives come packed."""
+    return gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
 
 
 def main() -> None:
@@ -41,7 +47,7 @@ def main() -> None:
             "status": answer.status,
             "location": answer.headers.get("Location") or "",
             "cookies": [cookie.name for cookie in cookies if cookie.secure],
-            "text": answer.read().decode("utf-8", "replace"),
+            "text": plain(answer.read()).decode("utf-8", "replace"),
         }
 
     answers = [ask(url) for url in asked.get("urls", [])]
@@ -51,6 +57,7 @@ def main() -> None:
         name, password = asked["login"]
         form = {"csrfmiddlewaretoken": mark[1] if mark else "", "login": name, "password": password}
         answers.append(ask(asked["login_url"], form))
+    answers += [ask(url) for url in asked.get("then", [])]
     print(json.dumps(answers))
 
 
