@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 
 import pytest
@@ -36,6 +37,15 @@ def signed_for(lab: Lab, relay: str, token: str, domain: str) -> list[str]:
     return [tags["d"] for tags in signatures(lab.wait_for_message(token))]
 
 
+def soon_signed_for(lab: Lab, relay: str, token: str, domain: str) -> list[str]:
+    """The same, asked until there is one: for a moment after a reload, rspamd's old processes still sign."""
+    for number in range(20):
+        if found := signed_for(lab, relay, f"new{number}-{token}", domain):
+            return found
+        time.sleep(1)
+    return []
+
+
 @pytest.mark.parametrize("relay", SIGNERS)
 def test_a_new_key_is_used_although_postfix_was_refused(lab: Lab, token: str, relay: str) -> None:
     """The files of the signer are in place, its reload was lost with the run."""
@@ -52,7 +62,7 @@ def test_a_new_key_is_used_although_postfix_was_refused(lab: Lab, token: str, re
         mended = [f"Configure {title}", "Bring the signer up to date"]
         assert [task for task in played.changed[relay] if not task.startswith("Keep the")] == mended
         assert [task for task in foreseen.changed[relay] if not task.startswith("Keep the")] == mended
-        assert signed_for(lab, relay, f"new-{token}", domain) == [domain]
+        assert soon_signed_for(lab, relay, token, domain) == [domain]
         assert converge(lab, limit=relay, extra=wanted).changed == {}
     finally:
         lab.run(relay, f"rm -f /etc/dkimkeys/{domain}.new.key")
