@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Brings the data of Mailman's web pages up to date; runs as their user, in their folder, and prints what it changed.
 
-Reads JSON from standard input: ``hostname``, ``domains`` (of lists) and ``admin`` (``name``, ``email``, ``password``,
-which is set when the account is made and not touched later; no name for none).
+Reads JSON from standard input: ``hostname``, ``domains`` (of lists), ``lists`` (as mailman_list takes them) and ``admin``
+(``name``, ``email``, ``password``, which is set when the account is made and not touched later; no name for none).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import Any
 
 sys.path.insert(0, os.getcwd())
 os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
@@ -26,6 +27,7 @@ from django.contrib.sites.models import Site  # noqa: E402
 from django.db import connection  # noqa: E402
 from django.db.migrations.executor import MigrationExecutor  # noqa: E402
 from django_mailman3.models import MailDomain  # noqa: E402
+from hyperkitty.models.mailinglist import ArchivePolicy, MailingList  # noqa: E402
 
 
 def migrate() -> list[str]:
@@ -60,6 +62,26 @@ def place_domains(domains: list[str]) -> list[str]:
     return done
 
 
+def close_archives(lists: list[dict[str, Any]]) -> list[str]:
+    """Archives that are not public are so from the first post on.
+
+    HyperKitty takes each for public until it has asked Mailman, which it does some time after that.
+    """
+    done = []
+    for one in lists:
+        usual = "private" if one.get("style") == "private-default" else "public"
+        policy = ArchivePolicy[(one.get("settings") or {}).get("archive_policy", usual)]
+        if policy == ArchivePolicy.public or one.get("state") == "absent":
+            continue
+        name = one["name"].lower()
+        archive, made = MailingList.objects.get_or_create(name=name, defaults={"archive_policy": policy.value})
+        if archive.archive_policy == ArchivePolicy.public.value:
+            archive.archive_policy, made = policy.value, True
+            archive.save()
+        done += [f"archive of {name}"] if made else []
+    return done
+
+
 def have_admin(admin: dict[str, str]) -> list[str]:
     """The administrator, whose address counts as verified, as the login pages ask for that."""
     users = get_user_model().objects
@@ -83,6 +105,7 @@ def main() -> None:
     """Do what standard input says."""
     wanted = json.load(sys.stdin)
     done = migrate() + name_site(wanted["hostname"]) + place_domains(wanted["domains"])
+    done += close_archives(wanted["lists"])
     if wanted["admin"]["name"]:
         done += have_admin(wanted["admin"])
     print("\n".join(done), end="")
