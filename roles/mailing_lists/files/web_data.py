@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Brings the data of Mailman's web pages up to date; runs as their user, in their folder, and prints what it changed.
 
-Reads JSON from standard input: ``hostname``, ``domains`` (of lists), ``lists`` (as mailman_list takes them) and ``admin``
+Reads JSON from standard input: ``hostname``, ``domains`` (of lists), ``lists`` (as mailman_list takes them), ``admin``
 (``name``, ``email``, ``password``, which is set when the account is made and not touched later; no name for none).
 """
 
