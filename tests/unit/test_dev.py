@@ -87,6 +87,35 @@ def test_outcome(run, command: str, report: str | None, expected: Outcome) -> No
     assert run(command, report) == expected
 
 
+def test_failures_are_told_once_more_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A build server shows the last lines alone."""
+    outcomes = [Outcome(passed=3, failed=1, failures=("unit step: a::b: no",)), Outcome(passed=1)]
+    monkeypatch.setattr(dev, "_run_all", lambda choice, engine: outcomes)
+    assert dev.test(["unit"], yes=True) == 1
+    first, dummy, last = capsys.readouterr().out.splitlines()
+    assert (first, last) == ("failed: unit step: a::b: no", "4 passed, 1 failed")
+
+
+FAILING = """<testsuites><testsuite tests="2" failures="1" errors="0" skipped="0">
+<testcase classname="unit.test_a" name="test_b"><failure message="assert 1&#10; == 2">at length</failure></testcase>
+<testcase classname="unit.test_a" name="test_c"/></testsuite></testsuites>"""
+
+
+@pytest.mark.parametrize(
+    ("command", "report", "expected"),
+    [
+        ("exit 1", FAILING, ["part step: unit.test_a::test_b: assert 1 == 2"]),
+        ("echo well; echo no; exit 1", None, ["part step: sh exited with 1: well", "part step: sh exited with 1: no"]),
+        ("exit 0", None, []),
+    ],
+)
+def test_a_failure_is_a_line(run, command: str, report: str | None, expected: list[str]) -> None:  # type: ignore[no-untyped-def]
+    found = run(command, report).failures
+    assert [line for line in found if ": $ " not in line] == expected
+
+
 def test_a_program_that_hangs_is_ended(run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     assert run("sleep 60", timeout=0.2) == Outcome(failed=1)
     assert "sh did not end within 0.2 seconds" in capsys.readouterr().out

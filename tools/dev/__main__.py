@@ -17,6 +17,7 @@ from . import bench, checks, galaxy, molecule, prerequisites
 from .places import LAB_CODE, TREE, DevError, environment
 from .steps import Outcome, interrupt, interrupted, run_part, summary
 
+MOST = 20  # failures that are told once more at the end
 PARTS = ("lint", "sanity", "unit", "compat", "galaxy", "molecule")
 
 
@@ -58,6 +59,9 @@ def test(words: list[str], *, yes: bool) -> int:
     outcomes = _run_all(choice, engine)
     for reason in sorted({outcome.not_run for outcome in outcomes if outcome.not_run}):
         print(f"not run: {reason}")
+    # Once more, as build servers show the end of what was said.
+    for failure in [failure for outcome in outcomes for failure in outcome.failures][:MOST]:
+        print(f"failed: {failure}")
     print(f"total time: {time.monotonic() - began:.0f} s on {os.cpu_count()} processors")
     print(summary(outcomes), flush=True)
     return 1 if any(outcome.failed for outcome in outcomes) else 0

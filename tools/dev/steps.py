@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock
 from typing import TextIO
@@ -20,8 +20,10 @@ from xml.etree import ElementTree
 from .places import LOGS, ROOT, DevError
 
 LAST_LINES = 60
+SHORT = 300  # characters of a reason, where all that failed is told once more
 # Logs are read in editors and on build servers: no colours, no terminal links.
 PLAIN = {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "TERM": "dumb"}
+_FAILED = ("failure", "error")  # the elements of a JUnit report
 _printing = Lock()
 _running: set[subprocess.Popen[bytes]] = set()
 _interrupted = Event()
@@ -147,20 +149,31 @@ class Outcome:
     failed: int = 0
     skipped: int = 0
     not_run: str = ""
+    failures: tuple[str, ...] = field(default=(), compare=False)  # a line each: what failed, and why
 
 
 def _read_junit(path: Path) -> Outcome:
     """The tests that pytest counted in its report; none where there is no readable report."""
     passed = failed = skipped = 0
+    failures: list[str] = []
     try:
         for suite in ElementTree.parse(path).iter("testsuite"):
             number = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
             failed += number["failures"] + number["errors"]
             skipped += number["skipped"]
             passed += number["tests"] - number["failures"] - number["errors"] - number["skipped"]
+            for case in suite.iter("testcase"):
+                name = f"{case.get('classname')}::{case.get('name')}"
+                failures += [f"{name}: {_short(one.get('message', ''))}" for one in case if one.tag in _FAILED]
     except (OSError, ElementTree.ParseError, ValueError):
         return Outcome()
-    return Outcome(passed, failed, skipped)
+    return Outcome(passed, failed, skipped, failures=tuple(failures))
+
+
+def _short(text: str) -> str:
+    """A text as one line that is not long."""
+    words = " ".join(text.split())
+    return words if len(words) <= SHORT else f"{words[:SHORT]} ..."
 
 
 def _count(step: Step, *, ok: bool) -> Outcome:
@@ -202,16 +215,18 @@ def run_step(part: str, step: Step) -> Outcome:
         count = f" ({outcome.passed} tests{skipped})" if step.junit is not None else ""
         _line(part, step.name, f"ok {seconds:7.1f} s{count}")
         return outcome
+    reasons = outcome.failures or tuple(_short(f"{problem}: {line}") for line in excerpt(path, 3)[:3])
+    outcome = replace(outcome, failures=tuple(f"{part} {step.name}: {reason}" for reason in reasons))
     words = [f"FAILED {seconds:.1f} s: {problem}", *(f"    {line}" for line in excerpt(path)), f"    log: {path}"]
     _line(part, step.name, "\n".join(words))
     return outcome
 
 
-def excerpt(log: Path) -> list[str]:
-    """The log's last lines, and from above them those that call themselves errors."""
+def excerpt(log: Path, count: int = LAST_LINES) -> list[str]:
+    """The log's last ``count`` lines, and from above them as many that call themselves errors."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    earlier = [line for line in lines[:-LAST_LINES] if line.startswith(("ERROR", "FATAL", "fatal:", "FAILED"))]
-    return [*earlier[:LAST_LINES], *lines[-LAST_LINES:]]
+    earlier = [line for line in lines[:-count] if line.startswith(("ERROR", "FATAL", "fatal:", "FAILED"))]
+    return [*earlier[:count], *lines[-count:]]
 
 
 def _line(part: str, name: str, text: str) -> None:
