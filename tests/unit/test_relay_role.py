@@ -20,6 +20,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_post
 from ansible_collections.postmaster.mail.plugins.module_utils import _postfix as pf
 from ansible_collections.postmaster.mail.plugins.module_utils._adopt_dkim import signer_of
 from ansible_collections.postmaster.mail.plugins.module_utils._adopt_inbound import CLIENTS, HEADER_CHECKS
+from jinja2.nativetypes import NativeEnvironment
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles/relay"
@@ -58,6 +59,24 @@ def test_secrets_are_marked() -> None:
     inner = {f"{name}.{key}": one for name, option in OPTIONS.items() for key, one in option.get("options", {}).items()}
     marked = [name for name, option in {**OPTIONS, **inner}.items() if option.get("no_log")]
     assert marked == ["relay_smarthost_password", "relay_inbound_dnsbls.key"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "restarted"),
+    [
+        ("inet:127.0.0.1:11332\n", []),
+        ("inet:127.0.0.1:11332, inet:127.0.0.1:11336\n", ["rspamd-inbound"]),
+        # The milter alone would go on with a spamd that knows the later configuration.
+        (
+            "unix:spamass/spamass.sock\ncheck_policy_service inet:127.0.0.1:10023",
+            ["spamd", "spamass-milter", "postgrey"],
+        ),
+    ],
+)
+def test_a_configuration_that_is_brought_back_is_known_to_all_that_filter(asked: str, restarted: list[str]) -> None:
+    known = yaml.safe_load((ROLE / "vars/main/role.yml").read_text(encoding="utf-8"))
+    template = NativeEnvironment().from_string(known["__relay_named_filters"].strip())
+    assert template.render(__relay_milters={"stdout": asked}) == restarted
 
 
 # ---------------------------------------------------------------- what it says to Postfix

@@ -102,7 +102,7 @@ def change_password(lab: Lab, host: str, user: str, old: str, new: str) -> None:
     lines = [f"user {user}", f"pass {old}", f"newpass {new}", "quit"]
     said = lab.run(host, ["python3", "-c", LINES], input=json.dumps(lines)).stdout
     assert "200 The password is changed" in said, said
-    ready.wait(f"the new password of {user}", lambda: can_enter(lab, host, user, new), timeout=30)
+    ready.wait(f"the new password of {user}", lambda: can_enter(lab, host, user, new))
 
 
 def use(lab: Lab, token: str) -> None:

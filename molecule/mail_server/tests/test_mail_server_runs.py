@@ -98,7 +98,7 @@ def test_a_name_with_a_bar_stops_nobody(lab: Lab, host: str, token: str) -> None
 def test_what_is_killed_comes_back_and_no_mail_is_lost(lab: Lab, host: str, unit: str, token: str) -> None:
     lab.run(host, f"kill -9 $(systemctl show -p MainPID --value {unit})")
     if unit == "dovecot":  # whose unit is the other role's
-        assert arrive(lab, host, token, timeout=10).accepted
+        assert arrive(lab, host, token).accepted
         lab.run(host, ["systemctl", "start", unit])
     ready.wait(f"mail after the end of {unit}", lambda: arrive(lab, host, token, timeout=10).accepted)
     wait_for(lab, host, token)
