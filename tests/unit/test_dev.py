@@ -149,6 +149,25 @@ def test_scenarios_run_beside_the_other_parts(monkeypatch: pytest.MonkeyPatch) -
     assert dev._run_all(dev.choose([]), "podman") == [Outcome(passed=1)] * len(dev.PARTS)
 
 
+def test_one_more_helps_when_the_other_parts_have_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "LOGS", tmp_path)
+    monkeypatch.setattr(steps, "ROOT", tmp_path)
+    others_ended, both_run = Event(), Barrier(2, timeout=20)
+    second_began = Event()
+
+    def first(shell: Shell) -> None:
+        assert not second_began.wait(0.2)
+        others_ended.set()
+        both_run.wait()
+
+    def second(shell: Shell) -> None:
+        second_began.set()
+        both_run.wait()
+
+    chosen = [Step("first", first, {}), Step("second", second, {})]
+    assert steps.run_part("part", chosen, spare=others_ended) == [Outcome(passed=1)] * 2
+
+
 def test_what_a_failed_program_said_is_shown(run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     run("echo ERROR: the first; seq 100; exit 1")
     shown = capsys.readouterr().out

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from types import FrameType
 
 from . import bench, checks, galaxy, molecule, prerequisites
@@ -71,11 +72,21 @@ def _run_all(choice: Choice, engine: str) -> list[Outcome]:
     """Run the scenarios, which wait more than they work, and beside them the other parts one after the other."""
     folder = checks.prepare()
     streams = [[part for part in choice.parts if (part == "molecule") == labs] for labs in (True, False)]
+    others_ended = Event()
 
     def run(parts: list[str]) -> list[Outcome]:
-        return [outcome for part in parts if not interrupted() for outcome in _run(part, choice, engine, folder)]
+        try:
+            return [
+                outcome
+                for part in parts
+                if not interrupted()
+                for outcome in _run(part, choice, engine, folder, others_ended)
+            ]
+        finally:
+            if "molecule" not in parts:
+                others_ended.set()
 
-    with ThreadPoolExecutor(max_workers=min(len(streams), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=len(streams)) as pool:
         try:
             return [outcome for outcomes in pool.map(run, streams) for outcome in outcomes]
         except BaseException:
@@ -83,7 +94,7 @@ def _run_all(choice: Choice, engine: str) -> list[Outcome]:
             raise
 
 
-def _run(part: str, choice: Choice, engine: str, folder: Path) -> list[Outcome]:
+def _run(part: str, choice: Choice, engine: str, folder: Path, others_ended: Event) -> list[Outcome]:
     workers = min(2, os.cpu_count() or 1)
     if part == "lint":
         return run_part(part, checks.lint(folder), workers=workers)
@@ -96,7 +107,9 @@ def _run(part: str, choice: Choice, engine: str, folder: Path) -> list[Outcome]:
     if part == "galaxy":
         return run_part(part, galaxy.steps(folder))
     steps = molecule.steps(folder, names=choice.scenarios, full=choice.full, engine=engine)
-    return run_part(part, steps, workers=molecule.workers())
+    at_once = molecule.workers()
+    # What the last lab would take is the other parts' as long as they run.
+    return run_part(part, steps, workers=max(1, at_once - 1), spare=others_ended if at_once > 1 else None)
 
 
 def start_demo(words: list[str], *, yes: bool) -> int:

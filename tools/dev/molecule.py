@@ -20,7 +20,7 @@ from .steps import Shell, Step
 # The engine that people use elsewhere must serve too; one scenario shows that it does.
 SECOND_ENGINE, SECOND_SCENARIO = "docker", "lab"
 # They begin first, so that no long one is left for the end.
-LONG = ("site", "relay", "mail_server", "rotation", "satellite", "mailboxes", "mail_moves")
+LONG = ("mail_server", "relay", "site", "mailer", "mailing_lists", "mailboxes", "satellite", "edge", "rotation")
 # A scenario waits a third of its time. Where a person names the lab, there is that one.
 LABS = ("molecule", "molecule2", "molecule3")
 FIRST_INDEX, LAST_INDEX = 20, 254

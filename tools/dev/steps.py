@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -234,17 +235,33 @@ def _line(part: str, name: str, text: str) -> None:
         print(f"{part + ':':<10} {name:<24} {text}", flush=True)
 
 
-def run_part(part: str, steps: Sequence[Step], *, workers: int = 1) -> list[Outcome]:
-    """Run the steps of a part, ``workers`` at a time, and print the part's line."""
+def run_part(part: str, steps: Sequence[Step], *, workers: int = 1, spare: Event | None = None) -> list[Outcome]:
+    """Run the steps of a part, ``workers`` at a time, and print the part's line.
+
+    With ``spare`` one worker more comes to help once that is set.
+    """
     began = time.monotonic()
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    waiting = deque(enumerate(steps))
+    outcomes: dict[int, Outcome] = {}
+
+    def work(helps: Event | None) -> None:
+        if helps is not None:
+            helps.wait()
+        with contextlib.suppress(IndexError):
+            while True:
+                number, step = waiting.popleft()
+                outcomes[number] = run_step(part, step)
+
+    crew = [None] * workers + ([spare] if spare is not None else [])
+    with ThreadPoolExecutor(max_workers=len(crew)) as pool:
         try:
-            outcomes = list(pool.map(lambda step: run_step(part, step), steps))
+            list(pool.map(work, crew))
         except KeyboardInterrupt:
             interrupt()
             raise
-    _line(part, "", f"{summary(outcomes)} in {time.monotonic() - began:.0f} s")
-    return outcomes
+    found = [outcomes[number] for number in sorted(outcomes)]
+    _line(part, "", f"{summary(found)} in {time.monotonic() - began:.0f} s")
+    return found
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
