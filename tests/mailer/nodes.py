@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,26 @@ def documented_user(*, cluster: bool = False, sentinel: bool = False) -> list[st
     return ["--user", *rules.replace("PASSWORD", USER["password"]).split()[1:]]
 
 
-def as_the_role_writes_it(kind: str, nodes: Sequence[Node]) -> dict[str, Any]:
-    """The section that the role mailer writes, with these servers and their password in it."""
-    way: dict[str, Any] = json.loads((Path(__file__).parent / "redis_of_the_role.json").read_text())[kind]
+def of_the_role(kind: str) -> dict[str, Any]:
+    """A section that the role mailer writes, as its own tests see it."""
+    sections = json.loads((Path(__file__).parent / "redis_of_the_role.json").read_text())
+    found: dict[str, Any] = sections[kind]
+    return found
+
+
+def as_the_role_writes_it(kind: str, nodes: Sequence[Node], certificate: Path | None = None) -> dict[str, Any]:
+    """The same, with these servers, their password and their certificate in it."""
+    way = of_the_role(kind)
     password = nodes[0].folder.parent / "password"
     password.write_text(USER["password"] + "\n")
     files = {key: str(password) for key, value in way.items() if key.endswith("password-file") and value}
-    return {**way, **files, kind: [one.place for one in nodes]}
+    files |= {key: str(certificate) for key, value in way.items() if key.startswith("tls-") and value}
+    return {**way, **files, kind.partition("_")[0]: [one.place for one in nodes]}
+
+
+def with_tls(certificate: Path) -> list[str]:
+    """A server's options: one file has its certificate, its key, and what it trusts."""
+    return [word for name in ("cert", "key", "ca-cert") for word in (f"--tls-{name}-file", str(certificate))]
 
 
 def free_port() -> int:
@@ -91,9 +104,9 @@ def caught_up(primary: Node, replicas: int = 1) -> bool:
 class Node:
     """A server, with a folder and a port for as long as the test lasts."""
 
-    def __init__(self, folder: Path, *options: str, tls: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *options: str, certificate: Path | None = None) -> None:
         self.folder, self.port = folder, free_port()
-        self._options, self._tls = options, tls
+        self._options, self._certificate = [*options, *(with_tls(certificate) if certificate else [])], certificate
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir()
 
@@ -104,14 +117,15 @@ class Node:
 
     def client(self, **options: Any) -> Redis:
         """A connection of the test's own, as the server's administrator."""
-        if self._tls:
-            options |= {"ssl": True, "ssl_ca_certs": self._tls["ca"], "ssl_certfile": self._tls["pem"]}
+        if self._certificate:
+            pem = str(self._certificate)
+            options |= {"ssl": True, "ssl_ca_certs": pem, "ssl_certfile": pem}
         return Redis(port=self.port, socket_timeout=10, **options)
 
     def start(self, *options: str) -> None:
         """Start it, and wait until it answers."""
         words = ["--dir", str(self.folder), "--logfile", str(self.folder / "log"), "--bind", "127.0.0.1"]
-        words += ["--port", "0", "--tls-port", str(self.port)] if self._tls else ["--port", str(self.port)]
+        words += ["--port", "0", "--tls-port", str(self.port)] if self._certificate else ["--port", str(self.port)]
         self.run([program(), *self._configuration(), *words, *self._options, *options])
         until(lambda: self.client().ping(), self.log)
 
@@ -256,24 +270,27 @@ class Replicated:
 
 
 class ClusterNodes:
-    """A cluster of three primaries with a replica each."""
+    """A cluster of three primaries with a replica each. With a certificate all of them speak TLS alone."""
 
-    def __init__(self, folder: Path) -> None:
-        options = (
+    def __init__(self, folder: Path, certificate: Path | None = None) -> None:
+        options = [
             "--cluster-enabled",
             "yes",
             "--cluster-node-timeout",
             "2000",
             "--cluster-require-full-coverage",
             "no",
-        )
-        user = documented_user(cluster=True)
-        self.nodes = [Node(folder / f"node{number}", *options, *user) for number in range(6)]
+            *documented_user(cluster=True),
+            *(("--tls-cluster", "yes", "--tls-replication", "yes") if certificate else ()),
+        ]
+        self._certificate = certificate
+        self.nodes = [Node(folder / f"node{number}", *options, certificate=certificate) for number in range(6)]
 
     @property
     def where(self) -> dict[str, Any]:
         """What the configuration says of it."""
-        return as_the_role_writes_it("cluster", self.nodes[:3])
+        kind = "cluster_tls" if self._certificate else "cluster"
+        return as_the_role_writes_it(kind, self.nodes[:3], self._certificate)
 
     def start(self) -> None:
         """Start all of it, and wait until each knows the others."""

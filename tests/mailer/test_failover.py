@@ -22,13 +22,14 @@ from typing import Any
 
 import pytest
 from postmaster_mailer.config import Redis as Where
+from postmaster_mailer.config import parse
 from postmaster_mailer.connect import redis_of
 from postmaster_mailer.envelope import Envelope
 from postmaster_mailer.queue import Move, Queue, QueueError, Taken, partition_of, stream_key
 from postmaster_mailer.worker import Reading, Worker
 from redis.asyncio import Redis as AsyncRedis
 
-from .nodes import USER, ClusterNodes, Node, Replicated, caught_up, documented_user, running
+from .nodes import USER, ClusterNodes, Node, Replicated, caught_up, documented_user, of_the_role, running
 from .nodes import until as wait_until
 from .stages import PACKAGE, Application, Estate
 from .test_stages import run, until
@@ -314,6 +315,35 @@ def test_what_lies_on_other_servers_goes_on(tmp_path: Path, cluster: ClusterNode
         run(go())
 
 
+@pytest.mark.parametrize("kind", ["sentinels", "cluster", "cluster_tls"])
+def test_every_word_that_the_role_writes_is_taken(kind: str) -> None:
+    way, queue = of_the_role(kind), of_the_role("reliable-queue")
+    found = parse({"reliable-queue": queue, "receiver": {"reliable-queue": {"redis": way}}})
+    assert found.receiver.reliable_queue.redis.model_dump(mode="json", by_alias=True, exclude_unset=True) == way
+    assert found.reliable_queue.model_dump(mode="json", by_alias=True, exclude_unset=True) == queue
+
+
+def test_a_cluster_over_tls(tmp_path: Path, certificate: Path) -> None:
+    """As the role writes it. A certificate must have the addresses, by which such servers name each other."""
+
+    async def go(where: dict[str, Any]) -> None:
+        queue = Queue(redis_of(Where.model_validate(where)), partitions=4)
+        try:
+            for number in range(8):
+                await queue.add("default", Envelope(f"u{number}", ("b@example.com",)), b"m")
+        finally:
+            await queue.redis.aclose()
+
+    with running(ClusterNodes(tmp_path, certificate)) as servers:
+        run(go(servers.where))
+        held = [one.client().dbsize() for one in servers.nodes[:3]]
+        assert min(held) > 0  # each server had a share
+        wait_until(lambda: [one.client().dbsize() for one in servers.nodes[3:]] == held, servers.log)
+        assert [one.denied() for one in servers.nodes] == [set()] * 6
+        with pytest.raises(QueueError, match="certificate verify failed"):
+            run(go({**servers.where, "tls-ca-file": None}))
+
+
 # -- TLS and a user of its own -----------------------------------------------------------------------------
 
 
@@ -330,9 +360,7 @@ class Guarded:
     def __init__(self, folder: Path, certificate: Path, *, without: str = "") -> None:
         self.certificate = str(certificate)
         rules = [one for one in documented_user() if one != without]
-        files = {"ca": self.certificate, "pem": self.certificate}
-        words = [word for name in ("cert", "key", "ca-cert") for word in (f"--tls-{name}-file", self.certificate)]
-        self.node = Node(folder / "redis", *words, *rules, tls=files)
+        self.node = Node(folder / "redis", *rules, certificate=certificate)
 
     @property
     def where(self) -> dict[str, Any]:

@@ -66,7 +66,15 @@ WRITTEN = {
         "mailer_redis_sentinel_password": "of the sentinels",
     },
     "cluster": {"mailer_redis_cluster": ["r1.example:6379"]},
+    "cluster_tls": {
+        "mailer_redis_cluster": ["r1.example:6379"],
+        "mailer_redis_tls": True,
+        "mailer_redis_tls_ca_file": "/etc/ssl/redis-ca.pem",
+        "mailer_redis_tls_certificate": "/etc/ssl/mailer.pem",
+        "mailer_redis_tls_key": "/etc/ssl/mailer.key",
+    },
 }
+KNOWN = json.loads((ROLE.parents[1] / "tests/mailer/redis_of_the_role.json").read_text(encoding="utf-8"))
 # What is refused, and a host that differs in that and is not.
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "local_and_remote": (
@@ -183,15 +191,13 @@ def test_a_cluster_with_replicas_and_a_certificate(shown: dict[str, Any]) -> Non
     assert (way["cluster"], way["sentinels"], way["tls"]) == (CLUSTER["mailer_redis_cluster"], [], True)
     assert way["sentinel-password-file"] is way["sentinel-username"] is None
     assert {"/etc/ssl/mailer.pem", "/etc/ssl/mailer.key"} <= set(shown["cluster"]["handed"])
-    assert shown["cluster"]["settings"]["reliable-queue"] == {
-        "replicas": 2, "replicas-wait": 1.5, "replicas-on-disk": True,
-    }  # fmt: skip
+    assert shown["cluster"]["settings"]["reliable-queue"] == KNOWN["reliable-queue"]
+    assert KNOWN["reliable-queue"] == {"replicas": 2, "replicas-wait": 1.5, "replicas-on-disk": True}
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_what_the_tests_of_the_package_take_is_what_the_role_writes(shown: dict[str, Any], kind: str) -> None:
-    known = json.loads((ROLE.parents[1] / "tests/mailer/redis_of_the_role.json").read_text(encoding="utf-8"))
-    assert redis(shown, f"written_{kind}") == known[kind]
+    assert redis(shown, f"written_{kind}") == KNOWN[kind]
 
 
 def test_the_package_takes_all_of_it(shown: dict[str, Any]) -> None:
