@@ -15,7 +15,7 @@ from email import message_from_bytes
 
 import pytest
 
-from .conftest import ANNA, World, eventually, mail
+from .conftest import ANNA, PATIENCE, World, eventually, mail
 
 MEMBERS = [f"member{number}@m{number % 7}.example" for number in range(500)]
 
@@ -42,7 +42,7 @@ class Service:
 
     def wait(self) -> int:
         assert self.process is not None
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_kill_misses_nobody_and_repeats_one(world: World, service: Service, ki
     service.wait_until_it_listens()
     assert world.send(mail(world.token()))[0] == (250, "2.0.0 it goes out to 500 recipients")
     while left:
-        assert dead.wait(120), f"{len(world.relay.copies())} copies"
+        assert dead.wait(PATIENCE), f"{len(world.relay.copies())} copies"
         dead.clear()
         assert service.wait() == -signal.SIGKILL
         service.start()
@@ -119,7 +119,7 @@ def test_a_stop_ends_in_order_and_repeats_nobody(world: World, service: Service)
     service.start()
     service.wait_until_it_listens()
     assert world.send(mail(world.token()))[0][0] == 250
-    assert asked.wait(120)
+    assert asked.wait(PATIENCE)
     assert service.process is not None
     service.process.terminate()
     assert service.wait() == 0
