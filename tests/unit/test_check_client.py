@@ -211,7 +211,7 @@ def fixed(query: dns.message.Message, tcp: bool) -> dns.message.Message:
 
 
 def asked(
-    server: NameServer, *questions: v.Question, timeout: float = 20, resolvers: int = 1
+    server: NameServer, *questions: v.Question, timeout: float = 60, resolvers: int = 1
 ) -> tuple[dict[v.Question, v.Answer], float]:
     """The answers, and how long they took."""
 
@@ -243,7 +243,7 @@ def test_each_question_is_asked_once() -> None:
 def test_an_answer_that_is_cut_is_asked_for_over_tcp() -> None:
     server = NameServer(fixed)
     question = v.Dns("a.example.", "TXT")
-    facts, dummy = asked(server, question, timeout=5)
+    facts, dummy = asked(server, question)
     assert facts[question].values == ("x" * 2000,)  # type: ignore[union-attr]
     assert len(server.asked) == 2
 
@@ -251,11 +251,12 @@ def test_an_answer_that_is_cut_is_asked_for_over_tcp() -> None:
 def test_a_thousand_questions_stay_within_the_bound() -> None:
     server = NameServer(fixed)
     questions = [v.Dns(f"d{number}.example.", "A") for number in range(1000)]
-    facts, dummy = asked(server, *questions, timeout=20)
+    facts, dummy = asked(server, *questions)
     assert all(facts[question].status == v.NOERROR for question in questions)  # type: ignore[union-attr]
 
 
-def test_a_lost_packet_is_sent_again() -> None:
+def test_a_lost_packet_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "RETRY_AT", 0.01)
     lost: list[str] = []
 
     def reply(query: dns.message.Message, tcp: bool) -> dns.message.Message | None:
@@ -263,7 +264,7 @@ def test_a_lost_packet_is_sent_again() -> None:
         return fixed(query, tcp) if len(lost) > 1 else None
 
     question = v.Dns("a.example.", "A")
-    facts, dummy = asked(NameServer(reply), question, timeout=5)
+    facts, dummy = asked(NameServer(reply), question)
     assert facts[question].values == ("192.0.2.1",)  # type: ignore[union-attr]
 
 
@@ -336,7 +337,7 @@ async def mail_server(script: list[bytes], port: int = 0) -> tuple[asyncio.Serve
 
 
 def spoken(
-    script: list[bytes], question: Callable[[int], v.Question], timeout: float = 20
+    script: list[bytes], question: Callable[[int], v.Question], timeout: float = 60
 ) -> tuple[v.Answer, list[bytes]]:
     async def run() -> tuple[v.Answer, list[bytes]]:
         server, said = await mail_server(script)
@@ -390,7 +391,7 @@ SILENT = "no answer within"
     ],
 )
 def test_servers_that_are_none(script: list[bytes], error: str) -> None:
-    answer, dummy = spoken(script, probe, timeout=0.3 if error == SILENT else 20)
+    answer, dummy = spoken(script, probe, timeout=0.3 if error == SILENT else 60)
     assert isinstance(answer, v.SmtpAnswer)
     assert answer.error.startswith(error)
     if not error:
@@ -398,12 +399,12 @@ def test_servers_that_are_none(script: list[bytes], error: str) -> None:
 
 
 @pytest.mark.parametrize(("reply", "code"), [(b"250 queued\r\n", 250), (b"", 0)])
-def test_an_end_of_data_that_is_taken_is_told(reply: bytes, code: int) -> None:
+def test_an_end_of_data_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch, reply: bytes, code: int) -> None:
+    monkeypatch.setattr(client, "SILENCE", 60.0 if reply else 1.0)
     script = [b"220 mx\r\n", b"250 mx\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"]
     answer, said = spoken(
         [*script, b"", b"", reply],
         lambda port: v.Relay("127.0.0.1", port, "a@example.org", "p@example.org", b"\n.\n"),
-        timeout=20 if reply else 3,
     )
     assert answer == v.RelayAnswer("", ".", code, "queued" if reply else "")
     assert said[4:] == [b"Subject: end of data\r\n", b"\r\n", b"This is a test of line ends.\n", b".\n"]

@@ -52,7 +52,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-unt
     monkeypatch.setattr(steps, "LOGS", tmp_path)
     monkeypatch.setattr(steps, "ROOT", tmp_path)
 
-    def go(command: str, report: str | None = None, timeout: float = 20) -> Outcome:
+    def go(command: str, report: str | None = None, timeout: float = 60) -> Outcome:
         junit = tmp_path / "report.xml" if report is not None else None
 
         def action(shell: Shell) -> None:
@@ -126,17 +126,17 @@ def test_an_interrupt_ends_what_runs_and_lets_nothing_start(
 ) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(steps, "_interrupted", Event())
     with ThreadPoolExecutor() as pool:
-        hanging = pool.submit(run, "touch started; sleep 60", timeout=50)
+        hanging = pool.submit(run, "touch started; sleep 600", timeout=500)
         while not steps._running:
             assert not hanging.done()
         steps.interrupt()
-        assert hanging.result(timeout=20) == Outcome(failed=1)
+        assert hanging.result(timeout=60) == Outcome(failed=1)
     assert run("exit 0") == Outcome(failed=1)
     assert "interrupted" in capsys.readouterr().out
 
 
 def test_scenarios_run_beside_the_other_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    both_run = Barrier(2, timeout=20)
+    both_run = Barrier(2, timeout=60)
 
     def part(name: str, *_rest: object) -> list[Outcome]:
         if name in ("molecule", "unit"):
@@ -196,7 +196,7 @@ def test_a_name_server_without_a_network(name: str, rdtype: str, said: list[str]
     table = {("example.org", "MX"): "10 mx.example.org", ("example.org", "TXT"): "v=spf1 +all"}
     with nameserver.serving(table) as server:
         address, port = server.split("@")
-        answer = dns.query.udp(dns.message.make_query(name, rdtype, use_edns=True), address, timeout=5, port=int(port))
+        answer = dns.query.udp(dns.message.make_query(name, rdtype, use_edns=True), address, timeout=60, port=int(port))
     assert [rdata.to_text() for found in answer.answer for rdata in found] == said
 
 

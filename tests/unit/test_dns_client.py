@@ -112,12 +112,12 @@ def _replying(reply: Reply) -> Callable[[socket.socket], None]:
 )
 def test_query_gives_presentation_texts(lines: list[str], rdtype: str, expected: list[str]) -> None:
     with _listening(_replying(lambda message: _answer(message, *lines))) as port:
-        assert sorted(DnsServer("127.0.0.1", port=port).query("a.test.", rdtype)) == expected
+        assert sorted(DnsServer("127.0.0.1", port=port, timeout=60).query("a.test.", rdtype)) == expected
 
 
 def test_a_missing_name_has_no_records() -> None:
     with _listening(_replying(lambda m: _answer(m, "test. 60 SOA ns. h. 1 2 3 4 5", rcode=dns.rcode.NXDOMAIN))) as port:
-        server = DnsServer("127.0.0.1", port=port)
+        server = DnsServer("127.0.0.1", port=port, timeout=60)
         assert server.query("a.test.", "A") == []
         assert server.lookup("a.test.", "A") == Answer(zone="test.", missing=True)
         assert server.zone_of("a.test.") == "test."
@@ -134,7 +134,7 @@ def test_a_missing_name_has_no_records() -> None:
 )
 def test_whether_a_name_exists(lines: list[str], rcode: int, expected: bool) -> None:
     with _listening(_replying(lambda message: _answer(message, *lines, rcode=rcode))) as port:
-        assert DnsServer("127.0.0.1", port=port).exists("a.test") is expected
+        assert DnsServer("127.0.0.1", port=port, timeout=60).exists("a.test") is expected
 
 
 @pytest.mark.parametrize("name", ["a..test", "a" * 64 + ".test", ".".join(["a" * 60] * 5), "\u0000" * 300])
@@ -158,7 +158,7 @@ def test_names_that_cannot_exist_have_no_records(name: str) -> None:
 )
 def test_bad_answers_are_one_sentence(reply: Reply, message: str) -> None:
     with _listening(_replying(reply)) as port, pytest.raises(DnsError, match=message):
-        DnsServer("127.0.0.1", port=port).query("a.test.", "A")
+        DnsServer("127.0.0.1", port=port, timeout=60).query("a.test.", "A")
 
 
 def test_silence_is_a_timeout() -> None:
@@ -182,7 +182,7 @@ def test_many_questions_share_a_connection_and_answers_come_in_any_order() -> No
 
     keys = [(f"n{n}.test.", "TXT") for n in range(10)]
     with _listening(handle) as port:
-        answers = DnsServer("127.0.0.1", port=port).lookup_many(keys)
+        answers = DnsServer("127.0.0.1", port=port, timeout=60).lookup_many(keys)
     assert [answers[key].rrset for key in keys] == [RRset(*key, 60, (f'"{key[0]}"',)) for key in keys]
     assert len(connections) == 1
 
@@ -192,7 +192,7 @@ def test_a_server_that_ends_connections_is_asked_again() -> None:
         _send(connection, _answer(_read(connection), 'n. 60 TXT "x"'))
 
     with _listening(once) as port:
-        answers = DnsServer("127.0.0.1", port=port).lookup_many([(f"n{n}.test.", "TXT") for n in range(5)])
+        answers = DnsServer("127.0.0.1", port=port, timeout=60).lookup_many([(f"n{n}.test.", "TXT") for n in range(5)])
     assert len(answers) == 5
 
 
@@ -211,7 +211,7 @@ def _unsigned(rcode: int) -> Callable[[socket.socket], None]:
 def test_an_unsigned_answer_to_a_signed_question_is_not_believed() -> None:
     key = TsigKey("k.", "c2VjcmV0")
     with _listening(_unsigned(dns.rcode.NOERROR)) as port, pytest.raises(DnsError) as caught:
-        DnsServer("127.0.0.1", port=port, key=key).check_key("test.")
+        DnsServer("127.0.0.1", port=port, key=key, timeout=60).check_key("test.")
     assert "left its answer unsigned, though asked with a TSIG key" in str(caught.value)
     assert "c2VjcmV0" not in repr(key)
 
@@ -220,7 +220,7 @@ def test_an_unsigned_refusal_is_told_as_one() -> None:
     """It changes nothing, so that nobody gains by it: servers refuse a key that they do not know without a signature."""
     change = Action("add", Record("a.test.", "TXT", 60, '"x"'))
     with _listening(_unsigned(dns.rcode.REFUSED)) as port, pytest.raises(DnsError) as caught:
-        DnsServer("127.0.0.1", port=port, key=TsigKey("k.", "c2VjcmV0")).update("test.", [change])
+        DnsServer("127.0.0.1", port=port, key=TsigKey("k.", "c2VjcmV0"), timeout=60).update("test.", [change])
     assert "did not accept the update of zone test. (REFUSED): allow the TSIG key k. to change this zone" in str(
         caught.value
     )

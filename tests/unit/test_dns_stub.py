@@ -101,7 +101,7 @@ def test_query_over_udp_passes_over_a_forged_answer_and_a_dead_server() -> None:
         server.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=answer_once, args=(server, ["host.example. 60 IN A 192.0.2.25"]))
         thread.start()
-        resolver = stub.StubResolver(["127.0.0.1"], timeout=1, port=server.getsockname()[1])
+        resolver = stub.StubResolver(["127.0.0.1"], timeout=60, port=server.getsockname()[1])
         assert resolver.query("host.example", "A") == ["192.0.2.25"]
         thread.join()
 

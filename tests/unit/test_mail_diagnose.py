@@ -675,10 +675,9 @@ def gateway(
     """A mail server on a port of the loopback interface, which answers each command as ``replies`` says."""
     heard: list[str] = []
     server = socket.create_server(("127.0.0.1", 0))
-    server.settimeout(10)
 
     def serve(connection: socket.socket) -> None:
-        connection.settimeout(10)
+        connection.settimeout(60)
         connection.sendall(f"{banner}\r\n".encode())
         stream = connection.makefile("rb")
         while line := stream.readline().decode().strip():
@@ -713,11 +712,12 @@ def gateway(
     try:
         yield server.getsockname()[1], heard
     finally:
+        server.shutdown(socket.SHUT_RDWR)
         server.close()
 
 
 def talk(port: int, *, tls: str = "may", ca_file: str = "", login: bool = False) -> dg.Dialogue:
-    host = client.SatelliteHost(timeout=5, ca_file=ca_file)
+    host = client.SatelliteHost(timeout=60, ca_file=ca_file)
     host._helo = "web1.example.org"
     host._login = ("web1", "xyzzy1") if login else None
     hop = dg.Hop("relay1.example.org", port, tls, login)

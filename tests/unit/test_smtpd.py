@@ -242,7 +242,7 @@ def test_who_logged_in_is_said_in_the_order_that_the_filter_knows(tmp_path: Path
     heard[2] = "report|0.7|1.2|smtp-in|link-auth|0011223344556677|a_b|fail"
     done = subprocess.run(
         ["sh", str(SHIM)], input="\n".join(said) + "\n", env={**os.environ, "FILTER_DIRECTORY": str(tmp_path)},
-        capture_output=True, text=True, check=True, timeout=30,
+        capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert done.stdout.splitlines() == heard
 

@@ -446,7 +446,7 @@ def test_what_cannot_be_parsed_is_a_permanent_error_and_nothing_else(text: str) 
     ],
 )
 def test_long_records_take_no_long_time(text: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     judge(text, sender="a" * 60_000 + "@judged.example.com")
     try:
         record = parse(text)
@@ -454,7 +454,7 @@ def test_long_records_take_no_long_time(text: str) -> None:
         record.refusals()
     except SpfError:
         pass
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 WORDS = st.sampled_from(

@@ -101,9 +101,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DnsServer]:
     (directory / "conf").write_text(KNOT.format(dir=directory, port=port, secret=SECRET))
     with (directory / "out").open("wb") as output:
         process = subprocess.Popen([knotd, "-c", str(directory / "conf")], stdout=output, stderr=output)
-    answering = DnsServer("127.0.0.1", port=port, timeout=5, recursive=True)
+    answering = DnsServer("127.0.0.1", port=port, timeout=30, recursive=True)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.poll() is None:
             with contextlib.suppress(DnsError):
                 answering.query("corp.example", "SOA")

@@ -121,7 +121,7 @@ class Net:
         for host in (self.edge, self.neighbour):
             host.run("nft", "flush", "ruleset")
 
-    def connect(self, host: Namespace, source: str, destination: str, *, seconds: float = 5) -> str:
+    def connect(self, host: Namespace, source: str, destination: str, *, seconds: float = 30) -> str:
         """What the other end says, or how it failed."""
         return host.run(sys.executable, "-c", CLIENT, source, destination, str(seconds)).strip()
 

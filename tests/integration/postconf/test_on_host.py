@@ -153,7 +153,7 @@ def test_a_bad_value_is_named_and_nothing_is_touched(changes: dict[str, Any], na
     assert named in str(caught.value)
     assert "/run/postmaster" not in str(caught.value)
     assert fingerprint() == before
-    with smtplib.SMTP("127.0.0.1", 25, timeout=10) as smtp:
+    with smtplib.SMTP("127.0.0.1", 25, timeout=60) as smtp:
         assert smtp.noop()[0] == 250
 
 
