@@ -25,7 +25,9 @@ from .conftest import ROOT
 FILES = ROOT / "roles" / "mailer" / "files"
 KUBERNETES = FILES / "kubernetes"
 VERSIONS = ("1.29", "1.33", "1.37")
-OBJECTS = sorted(path for part in ("base", "public", "monitoring") for path in (KUBERNETES / part).glob("*.yaml"))
+OBJECTS = sorted(
+    path for part in ("base", "public", "ingress", "monitoring") for path in (KUBERNETES / part).glob("*.yaml")
+)
 OF_OPERATOR = "monitoring.coreos.com/v1"  # the Prometheus Operator
 NO_OBJECTS = {"kustomization.yaml", "mailer.yaml"}
 Object = dict[str, Any]
@@ -167,6 +169,12 @@ def test_what_selects_finds_and_what_names_a_port_means_one() -> None:
         (workload,) = chosen(service["spec"]["selector"])
         for port in service["spec"]["ports"]:
             assert ports(workload)[port["targetPort"]] == port["port"], service["metadata"]["name"]
+    services = {one["metadata"]["name"]: one["spec"]["ports"] for one in of_kind("Service")}
+    for ingress in of_kind("Ingress"):
+        for rule in ingress["spec"]["rules"]:
+            for path in rule["http"]["paths"]:
+                named = path["backend"]["service"]
+                assert named["port"]["name"] in {port["name"] for port in services[named["name"]]}
     for budget in of_kind("PodDisruptionBudget"):
         assert len(chosen(budget["spec"]["selector"])) == 1
     for policy in of_kind("NetworkPolicy"):
@@ -208,6 +216,10 @@ def test_nothing_is_reached_that_need_not_be() -> None:
         ("mxserver", 25), ("receiver", 587)
     }  # fmt: skip
     assert all(one["spec"]["type"] == "LoadBalancer" and len(one["spec"]["ports"]) == 1 for one in public)
+    (ingress,) = of_kind("Ingress")
+    (rule,) = ingress["spec"]["rules"]
+    assert [path["path"] for path in rule["http"]["paths"]] == ["/v1"]
+    assert ingress["spec"]["tls"][0]["hosts"] == [rule["host"]]
 
 
 def test_redis_keeps_what_it_has_said_yes_to() -> None:
@@ -319,6 +331,8 @@ def test_the_example_is_rendered(tmp_path: Path) -> None:
     for one in rendered.values():
         validated(one)
         assert one["kind"] == "Namespace" or one["metadata"]["namespace"] == "mailer"
+    ingress = rendered["Ingress", "httpreceiver"]["spec"]
+    assert ingress["rules"][0]["host"] == ingress["tls"][0]["hosts"][0] == "mailer.example.com"
     transformer = rendered["Deployment", "transformer"]
     assert transformer["spec"]["replicas"] == 3
     assert pod(transformer)["containers"][0]["image"] == "registry.example.org/postmaster-mailer:0.1.0"
