@@ -53,7 +53,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
     monkeypatch.setattr(module, "SETTINGS", tmp_path)
     monkeypatch.setattr(module, "LIVE", tmp_path / "live")
     monkeypatch.setattr(module, "PAUSE", 0.01)
-    monkeypatch.setattr(module, "ANSWER", 2.0)
+    monkeypatch.setattr(module, "ANSWER", 60.0)
     yield module
 
 
