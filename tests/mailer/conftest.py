@@ -27,6 +27,8 @@ from redis import Redis
 
 Ctl = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parents[2]
+# Seconds for what is there in a moment where nothing else runs, and for a whole test. Nobody waits for their end.
+PATIENCE, LONGEST = 120.0, 600.0
 PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
 settings.register_profile("everyday", **PATIENT)
 settings.register_profile("full", max_examples=20_000, **PATIENT)
@@ -48,7 +50,7 @@ class RedisServer:
         self.socket.unlink(missing_ok=True)
         # As it inherits that SIGXFSZ is ignored, a limit on its files is to it as a full disk.
         self.process = subprocess.Popen([self._program, *words], restore_signals=False)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not self._answers():
             assert time.monotonic() < deadline, (self._folder / "log").read_text()
             time.sleep(0.02)
@@ -56,7 +58,7 @@ class RedisServer:
     def _answers(self) -> bool:
         """The socket is there a moment before anybody listens on it, and then for a while it reads what it has on disk."""
         with socket.socket(socket.AF_UNIX) as one:
-            one.settimeout(5)
+            one.settimeout(PATIENCE)
             try:
                 one.connect(str(self.socket))
                 one.sendall(b"PING\r\n")
@@ -139,4 +141,4 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(coroutine):  # type: ignore[no-untyped-def]
     """Run a test's coroutine, with an end to it."""
-    return asyncio.run(asyncio.wait_for(coroutine, 60))
+    return asyncio.run(asyncio.wait_for(coroutine, LONGEST))

@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
+
+from .conftest import PATIENCE
 
 Answer = tuple[int, dict[str, str]]
 
@@ -59,10 +62,10 @@ class Endpoint:
         writer.close()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for what a test expects."""
+async def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
+    """Wait for what a test expects; the condition may be one that is awaited."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not (await found if inspect.isawaitable(found := condition()) else found):
             await asyncio.sleep(0.02)
 
 

@@ -22,7 +22,7 @@ from redis import Redis, RedisCluster
 from redis.cluster import ClusterNode
 from redis.exceptions import RedisError, ResponseError
 
-from .conftest import ROOT
+from .conftest import PATIENCE, ROOT
 
 
 def program() -> str:
@@ -80,7 +80,7 @@ def free_port() -> int:
                 return port
 
 
-def until(condition: Callable[[], object], what: object = "", seconds: float = 60) -> None:
+def until(condition: Callable[[], object], what: object = "", seconds: float = PATIENCE) -> None:
     """Wait for it; an error of Redis means not yet."""
     deadline = time.monotonic() + seconds
     while True:
@@ -120,7 +120,7 @@ class Node:
         if self._certificate:
             pem = str(self._certificate)
             options |= {"ssl": True, "ssl_ca_certs": pem, "ssl_certfile": pem}
-        return Redis(port=self.port, socket_timeout=10, **options)
+        return Redis(port=self.port, socket_timeout=30, **options)
 
     def start(self, *options: str) -> None:
         """Start it, and wait until it answers."""

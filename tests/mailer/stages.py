@@ -24,7 +24,7 @@ from postmaster_mailer.message import Message
 from postmaster_mailer.queue import stream_key
 from postmaster_mailer.smtp_server import Dialogue, Manner, Server
 
-from .conftest import ROOT
+from .conftest import PATIENCE, ROOT
 from .test_dkim import pem, rsa_key
 
 PACKAGE = ROOT / "roles" / "mailer" / "files" / "package"
@@ -185,7 +185,7 @@ class Estate:
     def stop(self, stage: str) -> int:
         """Ask a stage to end; its exit code."""
         self.processes[stage].send_signal(signal.SIGTERM)
-        return self.processes[stage].wait(40)
+        return self.processes[stage].wait(PATIENCE)
 
     def told(self) -> list[dict[str, Any]]:
         """All events so far."""
@@ -214,10 +214,10 @@ class Application:
 
     async def send(self, uuid: str, *recipients: str, sender: str = "a@example.org") -> str:
         """The last reply to a message."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                reply = await asyncio.wait_for(self._try(uuid, recipients, sender), 20)
+                reply = await asyncio.wait_for(self._try(uuid, recipients, sender), PATIENCE / 2)
                 if reply[0] != "4":
                     return reply
             except (OSError, EOFError, TimeoutError):
@@ -228,7 +228,7 @@ class Application:
     async def once(self, uuid: str, *recipients: str) -> str:
         """The reply to a single try, over a connection of its own."""
         self._streams = None
-        return await asyncio.wait_for(self._try(uuid, recipients, "a@example.org"), 40)
+        return await asyncio.wait_for(self._try(uuid, recipients, "a@example.org"), PATIENCE)
 
     async def _try(self, uuid: str, recipients: tuple[str, ...], sender: str) -> str:
         if self._streams is None:

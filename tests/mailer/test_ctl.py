@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from postmaster_mailer.queue import ENVELOPE, EVENT, MESSAGE, SENDER, Move, Queu
 from postmaster_mailer.records import Records
 from redis.asyncio import Redis
 
-from .conftest import ROOT, Ctl, RedisServer, run
+from .conftest import PATIENCE, ROOT, Ctl, RedisServer, run
 from .test_dkim import pem, rsa_key
 
 NOW = 1_795_900_000
@@ -466,9 +467,16 @@ def test_drain(mailerctl: Ctl, redis_server: RedisServer, monkeypatch: pytest.Mo
     assert mailerctl("drain", "--json") == (0, empty, "")
 
 
-def test_drain_in_vain(mailerctl: Ctl, redis_server: RedisServer) -> None:
+def test_drain_in_vain(mailerctl: Ctl, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     put(redis_server, "outgoing", "u1", {ENVELOPE: message().dumps()})
     said = "primary 0, default 0, outgoing 1"
+    now = [0.0]
+
+    async def passes(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(ctl, "_pause", passes)
+    monkeypatch.setattr(ctl, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     assert mailerctl("drain", "--timeout", "1") == (1, f"not empty after 1 s: {said}\n", said + "\n")
 
 
@@ -526,7 +534,9 @@ def test_who_reads_no_further(mailerctl: Ctl, config: Path) -> None:
     os.close(reading)
     words = [sys.executable, "-m", "postmaster_mailer.ctl", "--config", config, "status"]
     env = {"PYTHONPATH": str(PACKAGE)}
-    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, env=env, check=False)
+    done = subprocess.run(
+        words, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, env=env, check=False
+    )
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
 

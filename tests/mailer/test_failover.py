@@ -29,6 +29,7 @@ from postmaster_mailer.queue import Move, Queue, QueueError, Taken, partition_of
 from postmaster_mailer.worker import Reading, Worker
 from redis.asyncio import Redis as AsyncRedis
 
+from .conftest import PATIENCE
 from .nodes import USER, ClusterNodes, Node, Replicated, caught_up, documented_user, of_the_role, running
 from .nodes import until as wait_until
 from .stages import PACKAGE, Application, Estate
@@ -74,9 +75,9 @@ async def lossless(*estates: Estate, fail_over: Sequence[Callable[[], None]]) ->
     await until(lambda: len(taken) > before + 20, said)  # it goes on
     over.set()
     await asyncio.gather(*feeding)
-    await until(lambda: taken <= handed_over(), lambda: (taken - handed_over(), said()), 120)
+    await until(lambda: taken <= handed_over(), lambda: (taken - handed_over(), said()))
     told = estates[0].told
-    await until(lambda: taken <= {one["uuid"] for one in told()}, lambda: ("not all is told", said()), 120)
+    await until(lambda: taken <= {one["uuid"] for one in told()}, lambda: ("not all is told", said()))
     nodes = estates[0].redis.nodes  # type: ignore[attr-defined]
     assert [one.denied() for one in nodes] == [set()] * len(nodes)
     assert all(estate.postfix.delivered for estate in estates)
@@ -150,7 +151,7 @@ def test_no_yes_while_the_replicas_lag(estate: Estate, replicated: Replicated) -
         # Only that one has it, and becomes the primary.
         old = replicated.primary()
         old.kill()
-        await until(lambda: replicated.primary() is one, replicated.log)
+        await asyncio.to_thread(wait_until, lambda: replicated.primary() is one, replicated.log)
         other.signal(signal.SIGCONT)
         estate.start("transformer", "postfix")
         await until(lambda: len(estate.postfix.delivered) == 2, estate.said)
@@ -188,18 +189,20 @@ def test_replicas_have_it_on_disk_where_that_is_asked_for(tmp_path: Path, append
     """By WAITAOF, which Redis has since 7.2 and Valkey has; with one before nothing is said yes to."""
 
     async def go(primary: Node) -> None:
-        queue = Queue(AsyncRedis(port=primary.port), partitions=2, replicas=1, wait=3, disk=True)
+        known = "waitaof" in {name.lower() for name in primary.client(decode_responses=True).command()}
+        given = known and appended == "yes"
+        wait = PATIENCE if given else 3
+        queue = Queue(AsyncRedis(port=primary.port), partitions=2, replicas=1, wait=wait, disk=True)
         await queue.prepare(["default"])
         one = Envelope("u1", ("b@example.com",))
-        known = "waitaof" in {name.lower() for name in primary.client(decode_responses=True).command()}
-        if known and appended == "yes":
+        if given:
             assert await queue.add("default", one, b"m")
         else:
             said = "it reached 0 of 1 replicas in time" if known else "unknown command 'WAITAOF'"
             with pytest.raises(QueueError, match=said):
                 await queue.add("default", one, b"m")
         # In memory it has it all the same.
-        queue = Queue(queue.redis, partitions=2, replicas=1, wait=3)
+        queue = Queue(queue.redis, partitions=2, replicas=1, wait=PATIENCE)
         assert await queue.add("default", one, b"m") is False
         await queue.redis.aclose()
 
@@ -214,7 +217,9 @@ def test_another_connection_is_told_no_either(tmp_path: Path) -> None:
     """WAIT is for what its connection wrote: that of a message which is known already must have written, too."""
 
     async def go(primary: Node, replica: Node) -> None:
-        queues = [Queue(AsyncRedis(port=primary.port), partitions=2, replicas=1, wait=0.3) for dummy in range(3)]
+        queues = [
+            Queue(AsyncRedis(port=primary.port), partitions=2, replicas=1, wait=wait) for wait in (0.3, 0.3, PATIENCE)
+        ]
         one = Envelope("u1", ("b@example.com",))
         replica.signal(signal.SIGSTOP)
         for queue in queues[:2]:
@@ -351,7 +356,7 @@ def ctl(estate: Estate, *words: str) -> subprocess.CompletedProcess[str]:
     """What mailerctl says."""
     command = [sys.executable, "-m", "postmaster_mailer.ctl", "--config", str(estate.folder / "mailer.yaml"), *words]
     env = {**os.environ, "PYTHONPATH": str(PACKAGE)}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 class Guarded:

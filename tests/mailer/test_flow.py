@@ -13,7 +13,7 @@ from postmaster_mailer.queue import Queue, Taken
 from postmaster_mailer.worker import Flow, Reading, Worker
 from redis.exceptions import ConnectionError as AwayError
 
-from .conftest import run
+from .conftest import PATIENCE, run
 
 ENTRIES = [Taken(0, "outgoing", b"%d-0" % number, {}) for number in (1, 2, 3)]
 
@@ -115,7 +115,7 @@ def test_what_is_worked_on_at_a_time_is_bounded(kind: type[Worker], sizes: list[
 
         reading = Reading(("outgoing",), "one", block=0.01, size=100)
         stage = Flow(Full(sizes), reading, work, at_once=20) if kind is Flow else Worker(Full(sizes), reading, work)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await stage.run()
         assert done == 2 * len(sizes)
         if kind is Flow:
@@ -159,7 +159,7 @@ def test_who_rests_does_so_after_a_read_that_was_not_full(counts: list[int], lef
 
         worker = Worker(queue, Reading(("events",), "one", count=3, rest=3600.0), work)
         running = asyncio.ensure_future(worker.run())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await short.wait()
             for dummy in range(20):
                 await asyncio.sleep(0)

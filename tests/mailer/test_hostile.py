@@ -16,7 +16,7 @@ from postmaster_mailer.passwords import Passwords
 from postmaster_mailer.receiver import SmtpTaker
 from postmaster_mailer.smtp_server import Dialogue, Server
 
-from .conftest import RedisServer
+from .conftest import PATIENCE, RedisServer
 from .endpoint import Endpoint, free_port
 from .stages import Application, Estate
 from .test_http_receiver import Place, at
@@ -168,7 +168,7 @@ def test_an_endpoint_that_is_down_for_the_whole_run(tmp_path: Path, redis_server
 def page(port: int) -> str:
     """The metrics; empty while the stage is not up."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
             text: str = answer.read().decode()
             return text
     except OSError:

@@ -17,7 +17,8 @@ from postmaster_mailer.queue import EVENT, Queue
 from postmaster_mailer.returnpath import BOUNCE, local_part
 from redis.asyncio import Redis
 
-from .conftest import RedisServer, run
+from .conftest import PATIENCE, RedisServer, run
+from .endpoint import until
 
 SECRET = b"s" * 32
 SENT = "delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 2.0.0 Ok)"
@@ -61,19 +62,22 @@ class Following:
             self._task.cancel()
         self.stop.set()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait_for(self._task, 5)
+            await asyncio.wait_for(self._task, PATIENCE)
+
+    async def _events(self) -> list[tuple[str, str]]:
+        entries = await self.queue.redis.xrange("mailer:{0}:events")
+        events = [json.loads(fields[EVENT]) for dummy, fields in entries]
+        return [(one["event"], one["uuid"]) for one in events]
 
     async def told(self, *, at_least: int) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
-        for dummy in range(200):
-            entries = await self.queue.redis.xrange("mailer:{0}:events")
-            events = [json.loads(fields[EVENT]) for dummy, fields in entries]
-            found = [(one["event"], one["uuid"]) for one in events]
-            if len(found) >= at_least:
-                break
-            await asyncio.sleep(0.02)
+        """What was told, when there are so many outcomes, and a moment later: more would be too many."""
+
+        async def enough() -> bool:
+            return len(set(await self._events())) >= at_least
+
+        await until(enough)
         await asyncio.sleep(0.1)
-        return found
+        return await self._events()
 
 
 def follow(server: RedisServer, log: Path, steps: Callable[[Following], Awaitable[None]]) -> None:
@@ -110,10 +114,7 @@ def test_a_message_is_known_over_a_death(redis_server: RedisServer, tmp_path: Pa
     async def steps(following: Following) -> None:
         first, second, third = lines_of("A000000001", "u1")
         write(log, first)
-        for dummy in range(100):
-            if await following.queue.redis.hexists("mailer:log:h", "id:A000000001"):
-                break
-            await asyncio.sleep(0.02)
+        await until(lambda: following.queue.redis.hexists("mailer:log:h", "id:A000000001"))
         await following.end(killed=True)
         write(log, second, third)
         following.start()
@@ -162,10 +163,10 @@ def test_a_log_that_was_emptied_is_read_from_its_start(redis_server: RedisServer
     log = tmp_path / "mail.log"
 
     async def steps(following: Following) -> None:
-        write(log, *lines_of("A000000001", "u1"))
+        # Longer than what follows it: whenever the follower looks, the file is shorter than it was.
+        write(log, *lines_of("A000000001", "u1"), "noise " * 100)
         await following.told(at_least=1)
         os.truncate(log, 0)
-        await asyncio.sleep(0.2)
         write(log, *lines_of("A000000002", "u2"))
         assert await following.told(at_least=2) == [("delivered", "u1"), ("delivered", "u2")]
 

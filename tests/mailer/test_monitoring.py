@@ -26,7 +26,7 @@ from postmaster_mailer import gauges
 from postmaster_mailer.metrics import Warnings
 from prometheus_client.parser import text_string_to_metric_families
 
-from .conftest import ROOT, RedisServer, run
+from .conftest import LONGEST, PATIENCE, ROOT, RedisServer, run
 from .endpoint import Endpoint
 from .stages import Application, Estate, free_port
 
@@ -79,7 +79,7 @@ class Watched(Estate):
         """The names of all samples of all stages, each with the labels it has."""
         found: dict[str, set[str]] = {}
         for port in self.ports.values():
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
                 for family in text_string_to_metric_families(answer.read().decode()):
                     for sample in family.samples:
                         found.setdefault(sample.name, set()).update(sample.labels)
@@ -109,7 +109,9 @@ class Prometheus:
         """The answer to a query; empty while it is not up."""
         query = urllib.parse.urlencode({"query": expression})
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/query?{query}", timeout=10) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}/api/v1/query?{query}", timeout=PATIENCE
+            ) as answer:
                 found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
                 return found
         except urllib.error.HTTPError as err:
@@ -163,18 +165,18 @@ def test_each_query_is_answered_from_real_stages(
             await _answered(estate, prometheus)
         finally:
             prometheus.process.terminate()
-            prometheus.process.wait(60)
+            prometheus.process.wait(PATIENCE)
             estate.end()
             await endpoint.stop()
 
-    asyncio.run(asyncio.wait_for(go(), 240))
+    asyncio.run(asyncio.wait_for(go(), LONGEST))
 
 
 async def _answered(estate: Watched, prometheus: Prometheus) -> None:
     """While mail goes through the stages, each query of a panel gets an answer that is a number."""
     app = Application(estate.smtp)
     unanswered = {as_asked(expression) for expression in EXPRESSIONS if "$namespace" in expression}
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300  # seven programs start, and Prometheus needs two looks at each
     number = 0
     while unanswered:
         assert time.monotonic() < deadline, (unanswered, estate.said(), prometheus.log.read_text()[-2000:])
@@ -199,7 +201,7 @@ def test_rules_alert_when_they_should(tmp_path: Path, prometheus_programs: tuple
     words = [prometheus_programs[1], "test", "rules", "mailer_rules_test.yml"]
 
     def said() -> tuple[int, str]:
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
         return done.returncode, done.stdout + done.stderr
 
     assert said()[0] == 0, said()

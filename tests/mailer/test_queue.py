@@ -28,7 +28,7 @@ from postmaster_mailer.worker import Reading, Worker
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from .conftest import RedisServer, run
+from .conftest import PATIENCE, RedisServer, run
 
 MAIL = b"X-Uuid: %s\r\nFrom: a@example.org\r\n\r\nhello\r\n"
 
@@ -278,12 +278,12 @@ def test_no_yes_without_redis(redis_server: RedisServer) -> None:
 
 
 async def add_again(queue: Queue, uuid: str) -> bool:
-    for dummy in range(20):
-        try:
-            return await queue.add("default", Envelope(uuid, ("b@example.com",)), b"m")
-        except QueueError:
-            await asyncio.sleep(0.05)
-    raise AssertionError("it never came back")
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await queue.add("default", Envelope(uuid, ("b@example.com",)), b"m")
+            except QueueError:
+                await asyncio.sleep(0.05)
 
 
 def test_no_yes_when_memory_is_full(redis_server: RedisServer) -> None:
@@ -388,14 +388,13 @@ def test_nothing_is_lost_while_redis_and_workers_die(redis_server: RedisServer) 
         await feeding
         found: Counter[str] = Counter()
         reading = queue_of(redis_server)
-        for dummy in range(200):
-            found.update(one.envelope.uuid for one in await taken(reading, "next"))
-            if len(found) == total:
-                break
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(PATIENCE):
+            while len(found) < total:
+                found.update(one.envelope.uuid for one in await taken(reading, "next"))
+                await asyncio.sleep(0.05)
         for one, task in workers:
             one.stop()
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, PATIENCE)
         assert accepted == {f"u{number}" for number in range(total)}
         assert set(found) == accepted
         assert set(found.values()) == {1}

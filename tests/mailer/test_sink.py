@@ -163,15 +163,15 @@ def test_the_whole_way_but_the_last_step(tmp_path: Path, redis_server: RedisServ
             estate.start("receiver", "transformer", "postfix", "backdata")
             app = Application(estate.smtp)
             assert (await app.send("real", "b@example.com"))[:3] == "250"
-            await until(lambda: len(endpoint.taken) == 1, 60)
+            await until(lambda: len(endpoint.taken) == 1)
             await command("sink", "on", "--domain", "example.org")
             assert (await app.send("sunk", "b@example.com", "bounce@example.com"))[:3] == "250"
             assert (await app.send("refused", "b@example.com", sender="a@example.net"))[:3] == "250"
-            await until(lambda: len(endpoint.taken) == 4, 60)
+            await until(lambda: len(endpoint.taken) == 4)
             await command("sink", "off")
             # Who bounced in sink mode gets mail.
             assert (await app.send("again", "bounce@example.com"))[:3] == "250"
-            await until(lambda: len(endpoint.taken) == 5, 60)
+            await until(lambda: len(endpoint.taken) == 5)
             assert told() == Counter(
                 [
                     ("real", "delivered", None, None),

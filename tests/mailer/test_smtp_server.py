@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from postmaster_mailer import smtp_server
 from postmaster_mailer.smtp_server import Dialogue, Manner, Server
 
-from .conftest import run
+from .conftest import PATIENCE, run
 
 
 class Keeper:
@@ -233,7 +233,7 @@ async def more_clients(server: Client, count: int) -> list[Client]:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not true():
             await asyncio.sleep(0.01)
 
@@ -389,7 +389,7 @@ def test_a_message_that_is_being_kept_is_answered_before_the_end() -> None:
         keeper.go_on.clear()
         client.writer.write(b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\nA: b\r\n\r\n.\r\n")
         await keeper.begun.wait()
-        draining = asyncio.create_task(server.drain(5))
+        draining = asyncio.create_task(server.drain(PATIENCE))
         await asyncio.sleep(0.1)
         keeper.go_on.set()
         replies = [(await client.reply())[:3] for dummy in range(6)]

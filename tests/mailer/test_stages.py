@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import RedisServer
+from .conftest import LONGEST, PATIENCE, RedisServer
 from .stages import Application, Estate
 from .test_dkim import verified
 
@@ -30,7 +30,7 @@ def estate(tmp_path: Path, redis_server: RedisServer) -> Iterator[Estate]:
     estate.end()
 
 
-async def until(condition: Callable[[], bool], what: Callable[[], object], seconds: float = 60) -> None:
+async def until(condition: Callable[[], bool], what: Callable[[], object], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what()
@@ -39,13 +39,13 @@ async def until(condition: Callable[[], bool], what: Callable[[], object], secon
 
 def run(coroutine: Awaitable[None]) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(coroutine, 3600 if FULL else 600)
+        await asyncio.wait_for(coroutine, 3600 if FULL else LONGEST)
 
     asyncio.run(bounded())
 
 
 def metric(port: int, name: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
         lines = answer.read().decode().splitlines()
     return float(next(line.split()[-1] for line in lines if line.startswith(f"{name} ")))
 
@@ -211,8 +211,8 @@ def test_nothing_is_lost_whatever_is_killed(estate: Estate) -> None:
         over.set()
         estate.postfix.delay = 0.0
         await asyncio.gather(*feeding)
-        await until(lambda: taken <= handed_over(), lambda: taken - handed_over(), 600 if FULL else 120)
-        await until(lambda: taken <= {one["uuid"] for one in estate.told()}, lambda: "not all is told", 120)
+        await until(lambda: taken <= handed_over(), lambda: taken - handed_over(), 600 if FULL else PATIENCE)
+        await until(lambda: taken <= {one["uuid"] for one in estate.told()}, lambda: "not all is told")
         twice = sum(estate.postfix.delivered.values()) - len(estate.postfix.delivered)
         print(f"{len(taken)} messages, {len(victims)} kills, {twice} more than once", *report, sep="\n")
         # No more than were on their way to Postfix when the delivery, or Redis or Postfix under it, was killed.
