@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import sys
@@ -226,10 +227,19 @@ def asked(
     return asyncio.run(run())
 
 
+_silent: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port where nobody listens, over TCP or UDP, as long as this process lives."""
+    while True:
+        stream, datagrams = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
+        stream.bind(("127.0.0.1", 0))
+        port = int(stream.getsockname()[1])
+        with contextlib.suppress(OSError):
+            datagrams.bind(("127.0.0.1", port))
+            _silent.extend((stream, datagrams))
+            return port
 
 
 def test_each_question_is_asked_once() -> None:
