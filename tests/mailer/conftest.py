@@ -35,6 +35,22 @@ settings.register_profile("full", max_examples=20_000, **PATIENT)
 settings.load_profile("full" if os.environ.get("MAIL_TEST_FULL") == "1" else "everyday")
 
 
+_reserved: list[socket.socket] = []
+
+
+def reserved(port: int = 0) -> int:
+    """A port that nobody listens on. As long as this process lives nobody is given it but who asks for it by number.
+
+    A server that does, with SO_REUSEADDR as they all have, may listen. Raises OSError for one that is taken.
+    """
+    one = socket.socket()
+    _reserved.append(one)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.bind(("127.0.0.1", port))
+    given: int = one.getsockname()[1]
+    return given
+
+
 class RedisServer:
     """A Redis on a socket, which can be killed and started again on what it has on disk."""
 

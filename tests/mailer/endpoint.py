@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -67,10 +66,3 @@ async def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None
     async with asyncio.timeout(seconds):
         while not (await found if inspect.isawaitable(found := condition()) else found):
             await asyncio.sleep(0.02)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

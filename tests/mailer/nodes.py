@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ from redis import Redis, RedisCluster
 from redis.cluster import ClusterNode
 from redis.exceptions import RedisError, ResponseError
 
-from .conftest import PATIENCE, ROOT
+from .conftest import PATIENCE, ROOT, reserved
 
 
 def program() -> str:
@@ -72,12 +71,10 @@ def with_tls(certificate: Path) -> list[str]:
 def free_port() -> int:
     """A port that nobody listens on, nor on the one 10,000 above it, which a server of a cluster takes, too."""
     while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                other.bind(("127.0.0.1", port + 10_000))
-                return port
+        port = reserved()
+        with contextlib.suppress(OSError, OverflowError):
+            reserved(port + 10_000)
+            return port
 
 
 def until(condition: Callable[[], object], what: object = "", seconds: float = PATIENCE) -> None:

@@ -24,7 +24,7 @@ from postmaster_mailer.message import Message
 from postmaster_mailer.queue import stream_key
 from postmaster_mailer.smtp_server import Dialogue, Manner, Server
 
-from .conftest import PATIENCE, ROOT
+from .conftest import PATIENCE, ROOT, reserved
 from .test_dkim import pem, rsa_key
 
 PACKAGE = ROOT / "roles" / "mailer" / "files" / "package"
@@ -44,16 +44,6 @@ class Servers(Protocol):
 STAGES = ("receiver", "transformer", "postfix", "redis", "backdata")
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    import socket
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
 class FakePostfix:
     """Takes messages and logs them as Postfix does: from the queue, tried, removed. Refuses what it is told to."""
 
@@ -65,7 +55,7 @@ class FakePostfix:
         self.senders: dict[str, str] = {}
         self.answers: dict[str, str] = {}  # by recipient: what the far server says; without: 250
         self.delay = 0.0  # seconds that it takes for a message
-        self.port = free_port()
+        self.port = reserved()
         self.server: Any = None
 
     async def start(self) -> None:
@@ -122,8 +112,8 @@ class Estate:
         self._program = ["-c", named] if host else ["-m", "postmaster_mailer"]
         self.log = folder / "mail.log"
         self.postfix = FakePostfix(self.log)
-        self.ports = {stage: free_port() for stage in STAGES}
-        self.smtp = free_port()
+        self.ports = {stage: reserved() for stage in STAGES}
+        self.smtp = reserved()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         (folder / "key.pem").write_bytes(pem(rsa_key()))
         (folder / "secret").write_text("s" * 32)

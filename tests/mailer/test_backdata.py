@@ -32,8 +32,8 @@ from redis.asyncio import Redis
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from .conftest import PATIENCE, ROOT, RedisServer, run
-from .endpoint import Answer, Endpoint, free_port, until
+from .conftest import PATIENCE, ROOT, RedisServer, reserved, run
+from .endpoint import Answer, Endpoint, until
 from .test_smtp_server import contexts
 
 NOW = 1_795_900_000
@@ -633,7 +633,7 @@ def test_killed_in_the_middle_every_event_is_posted_at_least_once(redis_server: 
                 {
                     "reliable-queue": {"partitions": 2},
                     "backdata": {
-                        **where, "post-url": endpoint.url, "private-urls": True, "prometheus": {"inet-port": free_port()}
+                        **where, "post-url": endpoint.url, "private-urls": True, "prometheus": {"inet-port": reserved()}
                     },
                 }
             )

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT
+from .conftest import LONGEST, PATIENCE, ROOT
 from .test_dkim import pem, rsa_key
 
 pytestmark = pytest.mark.skipif(os.environ.get("MAIL_TEST_FULL") != "1", reason="long: MAIL_TEST_FULL=1 asks for it")
@@ -79,7 +79,7 @@ class Engine:
         settings = ROOT / ".cache" / "lab" / "containers.conf"
         self._env = {**os.environ, **({"CONTAINERS_CONF": str(settings)} if settings.exists() else {})}
 
-    def __call__(self, *words: str, check: bool = True, timeout: float = 120) -> str:
+    def __call__(self, *words: str, check: bool = True, timeout: float = LONGEST) -> str:
         done = subprocess.run(
             [self._program, *words],
             env=self._env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False,
@@ -93,7 +93,7 @@ class Engine:
         return next((one for one in found if "/pml-root-" in one), None)
 
 
-def until(condition: Callable[[], bool], what: Callable[[], object], seconds: float = 120) -> None:
+def until(condition: Callable[[], bool], what: Callable[[], object], seconds: float = 2 * PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what()

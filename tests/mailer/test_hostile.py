@@ -16,8 +16,8 @@ from postmaster_mailer.passwords import Passwords
 from postmaster_mailer.receiver import SmtpTaker
 from postmaster_mailer.smtp_server import Dialogue, Server
 
-from .conftest import PATIENCE, RedisServer
-from .endpoint import Endpoint, free_port
+from .conftest import PATIENCE, RedisServer, reserved
+from .endpoint import Endpoint
 from .stages import Application, Estate
 from .test_http_receiver import Place, at
 from .test_smtp_server import Client, Keeper, dialogue
@@ -124,7 +124,7 @@ def test_ten_thousand_recipients(count: int, taken: int) -> None:
 def test_an_endpoint_that_is_down_for_the_whole_run(tmp_path: Path, redis_server: RedisServer) -> None:
     """It gets every event once it is back, and nothing that ran meanwhile has written a secret into log or metrics."""
     endpoint = Endpoint()
-    endpoint.port = free_port()
+    endpoint.port = reserved()
     signing = "whsec_" + base64.b64encode(b"signing-secret-of-thirty-two-byte").decode()
     backdata = {"post-url": endpoint.url + "?token=token-in-the-url", "signing-secret": signing}
 

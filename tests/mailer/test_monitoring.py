@@ -26,9 +26,9 @@ from postmaster_mailer import gauges
 from postmaster_mailer.metrics import Warnings
 from prometheus_client.parser import text_string_to_metric_families
 
-from .conftest import LONGEST, PATIENCE, ROOT, RedisServer, run
+from .conftest import LONGEST, PATIENCE, ROOT, RedisServer, reserved, run
 from .endpoint import Endpoint
-from .stages import Application, Estate, free_port
+from .stages import Application, Estate
 
 MONITORING = ROOT / "roles" / "mailer" / "files" / "monitoring"
 RULES = yaml.safe_load((MONITORING / "mailer.rules.yml").read_text())
@@ -62,15 +62,15 @@ class Watched(Estate):
 
     def __init__(self, folder: Path, redis: RedisServer, endpoint: Endpoint) -> None:
         super().__init__(folder, redis)
-        self.ports |= {stage: free_port() for stage in STAGES if stage not in self.ports}
+        self.ports |= {stage: reserved() for stage in STAGES if stage not in self.ports}
         for queue in gauges.POSTFIX_QUEUES:
             (folder / "spool" / queue).mkdir(parents=True)
         settings = yaml.safe_load((folder / "mailer.yaml").read_text())
         settings["postfixlog"]["spool"] = str(folder / "spool")
         common = {"reliable-queue": {"redis": {"hostname": str(redis.socket)}}}
         settings["backdata"] = {**common, "post-url": endpoint.url, "private-urls": True}
-        settings["mxserver"] = {**common, "bind": {"inet-port": free_port()}, "eml-directory": str(folder / "eml")}
-        settings["httpreceiver"] = {**common, "bind": {"inet-port": free_port()}}
+        settings["mxserver"] = {**common, "bind": {"inet-port": reserved()}, "eml-directory": str(folder / "eml")}
+        settings["httpreceiver"] = {**common, "bind": {"inet-port": reserved()}}
         for stage, section in (("backdata",) * 2, ("mxserver",) * 2, ("http-receiver", "httpreceiver")):
             settings[section]["prometheus"] = {"inet-port": self.ports[stage]}
         (folder / "mailer.yaml").write_text(yaml.safe_dump(settings))
@@ -90,7 +90,7 @@ class Prometheus:
     """A real one that looks at an estate every second."""
 
     def __init__(self, program: str, folder: Path, estate: Estate) -> None:
-        self.port = free_port()
+        self.port = reserved()
         targets = [f"127.0.0.1:{port}" for port in estate.ports.values()]
         settings = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},

@@ -36,8 +36,8 @@ from postmaster_mailer.unsubscribe import BODY_LIMIT, Unsubscribe, _fields
 from pydantic import IPvAnyNetwork, TypeAdapter
 from redis.asyncio import Redis
 
-from .conftest import PATIENCE, ROOT, RedisServer, run
-from .endpoint import Endpoint, free_port, until
+from .conftest import PATIENCE, ROOT, RedisServer, reserved, run
+from .endpoint import Endpoint, until
 from .test_answers import ARF, DSN
 from .test_smtp_server import Client, contexts
 
@@ -612,7 +612,7 @@ METRICS = (  # of backdata, mxserver and redis
 
 def test_from_an_answer_to_the_suppression_list(redis_server: RedisServer, tmp_path: Path) -> None:
     """A complaint over SMTP, an unsubscription by a click: the application is told, and the addresses get no more."""
-    smtp, web, *shown = (free_port() for dummy in range(5))
+    smtp, web, *shown = (reserved() for dummy in range(5))
 
     async def go() -> None:
         endpoint = await Endpoint().start()

@@ -28,8 +28,7 @@ from postmaster_mailer.config import ConfigError, load
 from postmaster_mailer.preflight import Check
 from redis.asyncio import Redis
 
-from .conftest import RedisServer, run
-from .endpoint import free_port
+from .conftest import RedisServer, reserved, run
 
 NOW = datetime.datetime(2026, 11, 28, 21, tzinfo=datetime.UTC)
 Greeter = Callable[[str], int]
@@ -79,7 +78,7 @@ def test_outbound_is_not_wanted(greeter: Greeter, line: str) -> None:
 
 
 def test_outbound_is_closed() -> None:
-    port = free_port()
+    port = reserved()
     assert run(preflight.outbound("127.0.0.1", port)) == Check(
         "outbound",
         "failed",

@@ -82,10 +82,12 @@ def test_from_the_application_to_the_event(estate: Estate) -> None:
         assert set(estate.postfix.delivered.values()) == {1}
         assert verified(estate.postfix.messages["u2"])
         assert estate.postfix.senders["u2"].startswith("bounce-u2-")
-        ports = estate.ports
-        assert metric(ports["receiver"], "nbr_emails_enqueued_total") == 6
-        assert metric(ports["transformer"], "transformer_pushed_total") == 5
-        assert metric(ports["postfix"], "postfix_emails_to_postfix_total") == 6
+        for stage, name, count in (
+            ("receiver", "nbr_emails_enqueued_total", 6),
+            ("transformer", "transformer_pushed_total", 5),
+            ("postfix", "postfix_emails_to_postfix_total", 6),
+        ):  # each counts a moment after it has handed on
+            await until(lambda: metric(estate.ports[stage], name) == count, lambda: name)  # noqa: B023
         # At a stop in the order of the guide each ends at once, and of its own will.
         for stage in ("receiver", "transformer", "postfix", "redis"):
             assert estate.stop(stage) == 0
