@@ -10,6 +10,7 @@ import email
 import itertools
 import os
 import smtplib
+import socket
 import subprocess
 import threading
 import time
@@ -198,6 +199,8 @@ class World:
     def listens(self) -> bool:
         with contextlib.suppress(OSError, smtplib.SMTPException):
             self.lmtp().quit()
+            if "http" in self.data:
+                socket.create_connection((self.data["http"]["host"], self.data["http"]["port"]), MINUTE).close()
             return True
         return False
 

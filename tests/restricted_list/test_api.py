@@ -20,7 +20,7 @@ from postmaster_restricted_list.secret import Secret, digest
 from postmaster_restricted_list.store import UsedError
 from starlette.testclient import TestClient
 
-from .conftest import ANNA, World, eventually, mail
+from .conftest import ANNA, MINUTE, World, eventually, mail
 
 KINDS = "'file', 'sql', 'ldap', 'http'"
 BEARER = {"Authorization": "Bearer right"}
@@ -59,8 +59,8 @@ def _client(world: World, clock: Any = time.time) -> TestClient:
 
 
 def test_a_token_by_http_from_the_request_to_the_mail_that_arrives(http: World) -> None:
-    with http.running():
-        made = httpx.post(
+    with http.running(), httpx.Client(timeout=MINUTE) as client:
+        made = client.post(
             f"http://{http.host}:8090/tokens", headers=BEARER, json={"sender": ANNA, "groups": ["members"]}
         )
         assert made.status_code == 201
@@ -68,19 +68,19 @@ def test_a_token_by_http_from_the_request_to_the_mail_that_arrives(http: World) 
         assert {name: about[name] for name in ("sender", "recipients", "opted_out", "not_addresses")} == {
             "sender": ANNA, "recipients": 2, "opted_out": 0, "not_addresses": [],
         }  # fmt: skip
-        file = httpx.get(about["download"])
+        file = client.get(about["download"])
         assert file.headers["content-disposition"] == 'attachment; filename="token.txt"'
         assert file.headers["cache-control"] == "no-store"
         found = re.fullmatch("RESTRICTED-TOKEN ([0-9a-f]{128})\n", file.text)
         assert found and found[1] not in made.text
         assert http.send(mail(found[1]))[0] == (250, "2.0.0 it goes out to 2 recipients")
         eventually(lambda: len(http.relay.copies()) == 2)
-        assert httpx.get(about["download"]).status_code == 410
-        assert httpx.get(f"http://{http.host}:8090/health").text == "ok\n"
+        assert client.get(about["download"]).status_code == 410
+        assert client.get(f"http://{http.host}:8090/health").text == "ok\n"
         link = re.search(rb"List-Unsubscribe: <(http[^>]*)>", http.relay.copies()[0].raw)
         assert link
         body = {"List-Unsubscribe": "One-Click"}
-        assert httpx.post(link[1].decode(), data=body).status_code == 200
+        assert client.post(link[1].decode(), data=body).status_code == 200
     assert http.store.opted_out() == {"one@a.example"}
 
 
