@@ -345,6 +345,12 @@ def test_a_cluster_over_tls(tmp_path: Path, certificate: Path) -> None:
         held = [one.client().dbsize() for one in servers.nodes[:3]]
         assert min(held) > 0  # each server had a share
         wait_until(lambda: [one.client().dbsize() for one in servers.nodes[3:]] == held, servers.log)
+        with mailer(tmp_path, servers, partitions=4) as estate:
+            for words, said in (
+                (("preflight", "--host", "127.0.0.1"), "appendfsync is always"), (("sink", "off"), "sink mode is off"),
+                (("search",), "u7"),
+            ):  # fmt: skip
+                assert said in (done := ctl(estate, *words)).stdout, done
         assert [one.denied() for one in servers.nodes] == [set()] * 6
         with pytest.raises(QueueError, match="certificate verify failed"):
             run(go({**servers.where, "tls-ca-file": None}))
