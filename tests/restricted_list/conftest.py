@@ -199,8 +199,8 @@ class World:
     def listens(self) -> bool:
         with contextlib.suppress(OSError, smtplib.SMTPException):
             self.lmtp().quit()
-            if "http" in self.data:
-                socket.create_connection((self.data["http"]["host"], self.data["http"]["port"]), MINUTE).close()
+            for name in {"smtp", "http"} & self.data.keys():
+                socket.create_connection((self.data[name]["host"], self.data[name]["port"]), MINUTE).close()
             return True
         return False
 
