@@ -152,7 +152,7 @@ def test_scenarios_run_beside_the_other_parts(monkeypatch: pytest.MonkeyPatch) -
 def test_one_more_helps_when_the_other_parts_have_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "LOGS", tmp_path)
     monkeypatch.setattr(steps, "ROOT", tmp_path)
-    others_ended, both_run = Event(), Barrier(2, timeout=20)
+    others_ended, both_run = Event(), Barrier(2, timeout=60)
     second_began = Event()
 
     def first(shell: Shell) -> None:
