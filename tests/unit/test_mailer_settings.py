@@ -28,6 +28,9 @@ PLAY = f"""
         shown:
           complaints: "{{{{ __mailer_complaints + __mailer_postfix_complaints }}}}"
           settings: "{{{{ __mailer_settings }}}}"
+          policies: "{{{{ __mailer_postfix_main.smtp_tls_policy_maps }}}}"
+          packages: "{{{{ __mailer_packages }}}}"
+          ports: "{{{{ __mailer_ports | map(attribute='port') }}}}"
           handed: "{{{{ (__mailer_settings | postmaster.mail.mailer_parts(['receiver'])).receiver.handed | map(attribute='source') }}}}"
     - ansible.builtin.copy:
         dest: shown.json
@@ -75,6 +78,12 @@ WRITTEN = {
     },
 }
 KNOWN = json.loads((ROLE.parents[1] / "tests/mailer/redis_of_the_role.json").read_text(encoding="utf-8"))
+POLICIES = {"mailer_tls_policies": {"bank.example": "dane-only"}}
+MTA_STS = {**POLICIES, "mailer_tls_mta_sts": True}
+BEFORE_DANE = (
+    "mailer_tls_mta_sts: policies of MTA-STS would go before DANE, which must not be (RFC 8461, section 2): "
+    "set mailer_postfix_tls to may or encrypt, or leave it out"
+)
 # What is refused, and a host that differs in that and is not.
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "local_and_remote": (
@@ -112,6 +121,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "sentinels",
         "mailer_redis_sentinel_password: no sentinels are named: set mailer_redis_sentinels",
     ),
+    "sts_before_dane": ({**MTA_STS, "mailer_postfix_tls": "dane"}, "dane", BEFORE_DANE),
+    "sts_before_dane_set": (
+        {**MTA_STS, "mailer_postfix_settings": {"smtp_tls_security_level": "dane-only"}},
+        "mta_sts",
+        BEFORE_DANE,
+    ),
+    "sts_left_out": (
+        {**MTA_STS, "mailer_postfix_settings": {"smtp_tls_policy_maps": "lmdb:/etc/postfix/own"}},
+        "mta_sts",
+        "mailer_postfix_settings: smtp_tls_policy_maps would take the place of mailer_tls_mta_sts: "
+        "name its domains in mailer_tls_policies",
+    ),
 }
 
 
@@ -121,6 +142,11 @@ HOSTS: dict[str, dict[str, Any]] = {
     "sentinels": SENTINELS,
     "cluster": CLUSTER,
     "by_file": {"mailer_config_files": ["old.yml"], "mailer_config": {"mxserver": {"size-limit": 131072}}},
+    "policies": POLICIES,
+    "mta_sts": MTA_STS,
+    "mta_sts_alone": {"mailer_tls_mta_sts": True},
+    "mta_sts_nobody_asks": {"mailer_tls_mta_sts": True, "mailer_stages": {"receiver": 1}},
+    "dane": {**POLICIES, "mailer_postfix_tls": "dane"},
     "elsewhere": {"mailer_config": {"postfixlog": {"postfix": {"hostname": "postfix.example"}}}},
     **{f"written_{kind}": {**REMOTE, "mailer_redis_tls": False, **more} for kind, more in WRITTEN.items()},
     **{f"bad_{name}": bad for name, (bad, twin, said) in REFUSED.items()},
@@ -215,6 +241,29 @@ def test_files_lie_over_the_variables_and_settings_over_files(shown: dict[str, A
     assert (settings["reliable-queue"]["replicas"], settings["mxserver"]["size-limit"]) == (3, 131072)
     where = {host: shown[host]["settings"]["postfixlog"]["postfix"]["hostname"] for host in ("by_file", "elsewhere")}
     assert where == {"by_file": "/var/spool/postfix/public/mailer", "elsewhere": "postfix.example"}
+
+
+@pytest.mark.parametrize(
+    ("host", "maps"),
+    [
+        ("plain", None),
+        ("policies", "lmdb:/etc/postfix/tls_policy"),
+        ("mta_sts", "lmdb:/etc/postfix/tls_policy, socketmap:inet:127.0.0.1:8461:postfix"),
+        ("mta_sts_alone", "socketmap:inet:127.0.0.1:8461:postfix"),
+    ],
+)
+def test_policies_of_domains_come_after_those_written_by_hand(
+    shown: dict[str, Any], host: str, maps: str | None
+) -> None:
+    found = shown[host]
+    assert (found["policies"] or None) == maps
+    asks = bool(maps) and "socketmap" in str(maps)
+    assert ("postfix-mta-sts-resolver" in found["packages"], 8461 in found["ports"]) == (asks, asks)
+
+
+def test_a_host_that_does_not_deliver_needs_no_policies(shown: dict[str, Any]) -> None:
+    found = shown["mta_sts_nobody_asks"]
+    assert "postfix-mta-sts-resolver" not in found["packages"] and 8461 not in found["ports"]
 
 
 @pytest.mark.parametrize("name", REFUSED)

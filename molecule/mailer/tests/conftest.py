@@ -15,7 +15,7 @@ from lab.plays import Played, play
 from lab.probe import Lab
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from mailers import ESTATE, FULL, GONE, MAILERS, SCENARIO, converge, start_endpoint
+from mailers import ESTATE, FULL, GONE, MAILERS, POLICIES, SCENARIO, converge, start_endpoint, start_policies
 
 
 @dataclass(frozen=True)
@@ -45,3 +45,16 @@ def first(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> First:
     report = tmp_path_factory.mktemp("check") / "report.json"
     play(lab, SCENARIO / "dns.yml", inventories=[ESTATE], extra={"report_file": str(report)})
     return First(foreseen, left, done, json.loads(report.read_text()), converge(lab))
+
+
+@pytest.fixture(scope="session")
+def policies(lab: Lab) -> None:
+    """Outside has other domains too, which say by MTA-STS (RFC 8461) which servers take their mail."""
+    domains = ["outside.test", lab.fqdn("outside"), *POLICIES]
+    lab.run("outside", ["postconf", "-e", f"virtual_mailbox_domains = {' '.join(domains)}"])
+    lab.run("outside", "postfix reload")
+    start_policies(lab)
+    for domain in POLICIES:
+        lab.update(f"{domain}.", "MX", [f"10 {lab.fqdn('outside')}."])
+        lab.update(f"mta-sts.{domain}.", "A", [lab.address("outside")])
+        lab.update(f"_mta-sts.{domain}.", "TXT", ['"v=STSv1; id=1"'])

@@ -34,6 +34,9 @@ ENDPOINT = "stranger"
 GONE, FULL = "gone@outside.test", "full@outside.test"
 PORTS = {stage: 9090 + number for number, stage in enumerate(STAGES)}
 RCPT = "victim@outside.test"
+RESOLVER = "postfix-mta-sts-resolver.service"
+# Domains of outside, and the server that each one's policy of MTA-STS names. Mail for both goes to mx.outside.test.
+POLICIES = {"right.outside.test": "mx.outside.test", "wrong.outside.test": "mx.stranger.test"}
 
 
 def converge(lab: Lab, **options: Any) -> Played:
@@ -116,6 +119,14 @@ def start_endpoint(lab: Lab) -> None:
     lab.run(ENDPOINT, "cat > /run/endpoint.py", input=(REMOTE / "endpoint.py").read_text(encoding="utf-8"))
     lab.run(ENDPOINT, "cat > /run/systemd/system/endpoint.service", input=UNIT)
     lab.run(ENDPOINT, "systemctl daemon-reload && systemctl restart endpoint")
+
+
+def start_policies(lab: Lab) -> None:
+    """Have a web server with the policies of MTA-STS."""
+    lab.run("outside", "cat > /run/policies.json", input=json.dumps(POLICIES))
+    lab.run("outside", "cat > /run/policies.py", input=(REMOTE / "policies.py").read_text(encoding="utf-8"))
+    lab.run("outside", "cat > /run/systemd/system/policies.service", input=UNIT.replace("endpoint", "policies"))
+    lab.run("outside", "systemctl daemon-reload && systemctl restart policies")
 
 
 def answers(lab: Lab, mailer: str, status: int | None) -> None:

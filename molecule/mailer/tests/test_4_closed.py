@@ -8,7 +8,21 @@ from typing import Any
 
 import pytest
 from lab.probe import Dialogue, Lab
-from mailers import DOMAINS, MAILERS, PASSWORDS, PORTS, RCPT, STAGES, answer, arrived, fresh, hand_in, letter, unit
+from mailers import (
+    DOMAINS,
+    MAILERS,
+    PASSWORDS,
+    PORTS,
+    RCPT,
+    RESOLVER,
+    STAGES,
+    answer,
+    arrived,
+    fresh,
+    hand_in,
+    letter,
+    unit,
+)
 
 KNOCK = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); print('open')"
 
@@ -78,7 +92,7 @@ def test_postfix_and_all_else_is_closed(lab: Lab, mailer: str) -> None:
     """Each port answers on the host itself. To strangers the receiver and the MX alone do, on both families."""
     lines = lab.run(mailer, "ss -Hlntp").stdout.splitlines()
     assert [line for line in lines if '"master"' in line] == [], "Postfix listens at no port"
-    public, private = {25, 465, 587}, {8080, 8081, *PORTS.values()}
+    public, private = {25, 465, 587}, {8080, 8081, 8461, *PORTS.values()}
     assert not public & private
     for port in sorted(private):
         assert lab.run(mailer, ["python3", "-c", KNOCK, "localhost", str(port)], check=False).stdout == "open\n", port
@@ -138,10 +152,11 @@ def test_stages_are_shut_in(lab: Lab, mailer: str) -> None:
 
     Of its mounts nothing is seen: systemd leaves them out where root lacks CAP_SYS_ADMIN, as in the lab.
     """
-    pids = lab.run(mailer, ["systemctl", "show", "--value", "-p", "MainPID", *map(unit, STAGES)]).stdout.split()
+    units = {stage: unit(stage) for stage in STAGES} | {"the resolver of MTA-STS": RESOLVER}
+    pids = lab.run(mailer, ["systemctl", "show", "--value", "-p", "MainPID", *units.values()]).stdout.split()
     filters = int(in_status(lab, mailer, "1")["Seccomp_filters"])
     low = 1 << 10  # CAP_NET_BIND_SERVICE
-    for stage, pid in zip(STAGES, pids, strict=True):
+    for stage, pid in zip(units, pids, strict=True):
         status = in_status(lab, mailer, pid)
         assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1"), stage
         assert int(status["Seccomp_filters"]) > filters, stage
@@ -149,7 +164,7 @@ def test_stages_are_shut_in(lab: Lab, mailer: str) -> None:
         assert held == ({low} if stage in ("receiver", "mxserver") else {0}), (stage, status)
         assert status["Uid"].split()[0] != "0", stage
     said = lab.run(
-        mailer, ["systemd-analyze", "security", "--no-pager", "--threshold=20", *map(unit, STAGES)], check=False
+        mailer, ["systemd-analyze", "security", "--no-pager", "--threshold=20", *units.values()], check=False
     )
     assert said.returncode == 0, said.stdout
 

@@ -136,6 +136,7 @@ BROKEN = {
     "a short secret": ({"mailer_return_path_secret": "short"}, "32"),
     "a hook into the own network": ({"mailer_hook_url": "ftp://host.stranger.test/"}, "https://"),
     "a hook's secret that is none": ({"mailer_hook_secret": "???"}, "signing-secret"),
+    "a policy of MTA-STS before DANE": ({"mailer_postfix_tls": "dane"}, "mailer_tls_mta_sts"),
 }
 
 

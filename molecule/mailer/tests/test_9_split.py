@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from mailers import (
     ESTATE,
     FULL,
     RCPT,
+    RESOLVER,
     SCENARIO,
     STAGES,
     answer,
@@ -233,6 +235,47 @@ def test_a_policy_for_tls_is_heeded(lab: Lab, split: Split, token: str) -> None:
     assert any(
         "Verified TLS connection established to mx.outside.test" in line for line in logged(lab, "TLS connection")
     )
+
+
+def test_dane_is_heeded(lab: Lab, split: Split, policies: None, token: str) -> None:
+    """While the server's TLSA record is of another key, mail waits; with the right one it is sent, and was verified."""
+    name, uuid, since = "_25._tcp.mx.outside.test.", fresh(token), time.time()
+    somebody = f"{uuid}@right.outside.test"
+    lab.update(name, "TLSA", [tlsa(lab, "stranger")])
+    try:
+        assert answer(lab, FRONT, uuid, [somebody])[0] == 250
+        event = events(lab, BACK, uuid)[0]
+        assert event["type"] == "soft" and "certificate not verified" in event["reason"], event
+        lab.update(name, "TLSA", [tlsa(lab, "outside")])
+        lab.run(BACK, ["postqueue", "-f"])
+        assert lab.wait_for_message(uuid).recipient == somebody
+        log = lab.journal(BACK, "postfix*", since=f"@{int(since)}")
+        assert "no matching DANE TLSA records" in log
+        assert "Verified TLS connection established to mx.outside.test[" in log
+    finally:
+        lab.update(name, "TLSA", [])
+
+
+def tlsa(lab: Lab, host: str) -> str:
+    """The record for the key of a host's certificate, whoever issued it (RFC 7671, section 5.1)."""
+    key = "openssl x509 -in /etc/ssl/certs/lab-host.pem -pubkey -noout | openssl pkey -pubin -outform DER | sha256sum"
+    return f"3 1 1 {lab.run(host, key).stdout.split()[0]}"
+
+
+def test_nobody_looks_for_policies_where_dane_counts(lab: Lab, split: Split) -> None:
+    """Who did so before is at rest. On the other host, whose Postfix keeps what it had, so does it."""
+    for host, listening, states in (
+        (BACK, set(), ["inactive", "disabled"]),
+        (FRONT, {"127.0.0.1:8461"}, ["active", "enabled"]),
+    ):
+        assert lab.listeners(host, 8461) == listening
+        said = [
+            lab.run(host, ["systemctl", what, RESOLVER], check=False).stdout.strip()
+            for what in ("is-active", "is-enabled")
+        ]
+        assert said == states
+    assert lab.run(BACK, ["postconf", "-h", "smtp_tls_policy_maps"]).stdout.strip() == "lmdb:/etc/postfix/tls_policy"
+    assert lab.run(BACK, "ls /etc/postmaster-mailer/mta-sts.yaml", check=False).returncode == 2
 
 
 def logged(lab: Lab, text: str) -> list[str]:

@@ -22,7 +22,8 @@ GATEWAY = 1  # the controller's own address on each bridge
 class Host:
     """One host; ``number`` is the last part of its addresses, ``nameless`` those of its addresses without PTR.
 
-    ``on_request`` marks one that runs only in labs that name it, and not in those that want all.
+    ``also`` are other names that its certificate holds. ``on_request`` marks one that runs only in labs that
+    name it, and not in those that want all.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Host:
     release: str = "trixie"
     groups: tuple[str, ...] = ()
     nameless: tuple[int, ...] = ()
+    also: tuple[str, ...] = ()
     on_request: bool = False
 
     @property
@@ -64,7 +66,15 @@ HOSTS = (
     _internet("resolver", "resolver.lab.test", 13),
     Host("acme", "acme.lab.test", 14, (INTERNET,), groups=(INTERNET,), on_request=True),
     _internet("provider", "smtp.provider.test", 25),
-    _internet("outside", "mx.outside.test", 26),
+    # Its domains with a policy of MTA-STS have it on this host.
+    Host(
+        "outside",
+        "mx.outside.test",
+        26,
+        (INTERNET,),
+        groups=(INTERNET,),
+        also=("mta-sts.right.outside.test", "mta-sts.wrong.outside.test"),
+    ),
     _internet("stranger", "host.stranger.test", 66, nameless=(67,)),
     Host("edge", "edge.corp.example", 2, SIDES, groups=(ROUTERS,)),
     Host("edge-12", "edge-12.corp.example", 3, SIDES, "bookworm", (ROUTERS,), on_request=True),

@@ -110,7 +110,7 @@ class Renderer:
 
     def _common(self, host: Host) -> list[File]:
         authority = self.credentials.authority
-        names = [host.fqdn]
+        names = [host.fqdn, *host.also]
         certificate, key = authority.issue(names, self.plan.addresses(host))
         proxy = f"http://{self.plan.control(BY_NAME['resolver'])}:3142"
         ca_file = "/usr/local/share/ca-certificates/postmaster-mail-lab.crt"
