@@ -189,6 +189,12 @@ def room(lab: Lab) -> Iterator[None]:
         lab.run("outside", "postfix reload")
 
 
+def sent(lab: Lab, mailer: str, uuid: str) -> bool:
+    """Whether a message that was put off has arrived. Postfix is told to try now, which it may do once too early."""
+    lab.run(mailer, ["postqueue", "-f"])
+    return bool(lab.messages(uuid))
+
+
 # -- what the world answers ---------------------------------------------------------------------------
 def bounce(mailer: str, *, status: str = "5.1.1", said: str = "550 5.1.1 unknown", to: str = RCPT) -> str:
     """A bounce (RFC 3464) as another server sends it some time later."""

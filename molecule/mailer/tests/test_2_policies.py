@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 from lab import ready
 from lab.probe import Lab
-from mailers import MAILERS, POLICIES, RESOLVER, answer, events, fresh, start_policies
+from mailers import MAILERS, POLICIES, RESOLVER, answer, events, fresh, sent, start_policies
 
 pytestmark = pytest.mark.usefixtures("policies")
 RIGHT, WRONG = POLICIES
@@ -73,7 +73,7 @@ def test_mail_waits_for_who_knows_the_policies(lab: Lab, token: str, mailer: str
         assert event["type"] == "soft" and "TLS configuration problem" in event["reason"], event
         lab.run(mailer, ["systemctl", "start", RESOLVER])
         assert knows(lab, mailer, RIGHT)
-        lab.run(mailer, ["postqueue", "-f"])
+        ready.wait("the message", partial(sent, lab, mailer, uuid))
         assert lab.wait_for_message(uuid).recipient == f"{uuid}@{RIGHT}"
     finally:
         lab.run(mailer, ["systemctl", "start", RESOLVER])

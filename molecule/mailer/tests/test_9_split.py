@@ -35,6 +35,7 @@ from mailers import (
     hand_in,
     letter,
     room,
+    sent,
     told,
     unit,
 )
@@ -247,7 +248,7 @@ def test_dane_is_heeded(lab: Lab, split: Split, policies: None, token: str) -> N
         event = events(lab, BACK, uuid)[0]
         assert event["type"] == "soft" and "certificate not verified" in event["reason"], event
         lab.update(name, "TLSA", [tlsa(lab, "outside")])
-        lab.run(BACK, ["postqueue", "-f"])
+        ready.wait("the message", lambda: sent(lab, BACK, uuid))
         assert lab.wait_for_message(uuid).recipient == somebody
         log = lab.journal(BACK, "postfix*", since=f"@{int(since)}")
         assert "no matching DANE TLSA records" in log
