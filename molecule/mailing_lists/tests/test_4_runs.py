@@ -59,7 +59,7 @@ def test_a_change_of_a_list_touches_that_list_alone(lab: Lab) -> None:
             "a@b.example: emergency: 'maybe' will not do",
         ),
     ],
-    ids=["mailman", "key", "seal", "web", "nginx", "postfix", "list"],
+    ids=["mailman", "key", "seal", "relay", "web", "nginx", "postfix", "list"],
 )
 def test_what_a_daemon_does_not_take_changes_nothing(lab: Lab, given: dict[str, Any], said: str) -> None:
     host = "mail-13"
