@@ -64,5 +64,8 @@ class Endpoint:
 async def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
     """Wait for what a test expects; the condition may be one that is awaited."""
     async with asyncio.timeout(seconds):
-        while not (await found if inspect.isawaitable(found := condition()) else found):
+        while True:
+            found = condition()
+            if await found if inspect.isawaitable(found) else found:
+                return
             await asyncio.sleep(0.02)
