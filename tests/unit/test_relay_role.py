@@ -20,6 +20,7 @@ from ansible_collections.postmaster.mail.plugins.module_utils import _adopt_post
 from ansible_collections.postmaster.mail.plugins.module_utils import _postfix as pf
 from ansible_collections.postmaster.mail.plugins.module_utils._adopt_dkim import signer_of
 from ansible_collections.postmaster.mail.plugins.module_utils._adopt_inbound import CLIENTS, HEADER_CHECKS
+from ansible_collections.postmaster.mail.plugins.module_utils._postfix_plan import parse_map
 from jinja2.nativetypes import NativeEnvironment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +89,7 @@ USUAL = {
     "relay_inbound_domains": ["example.org"],
     "relay_transports": {"example.org": "lmtp:inet:[192.0.2.40]:24"},
 }
-WANTED = ("complaints", "settings", "inbound_maps", "inbound_master", "inbound_services", "inbound_packages")
+WANTED = ("complaints", "settings", "maps", "inbound_maps", "inbound_master", "inbound_services", "inbound_packages")
 CASES: dict[str, dict[str, Any]] = {
     "usual": {},
     "private": {"relay_inbound_domains": []},
@@ -252,6 +253,13 @@ def test_tables(said: dict[str, dict[str, Any]]) -> None:
     assert reply["value"].startswith("$$rbl_code 5.7.1 ") and "on the list dq.example.net" in reply["value"]
     unneeded = [one["path"] for one in said["usual"]["inbound_maps"] if one["state"] == "present"]
     assert unneeded == []
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_table_is_one_that_postconf_takes(said: dict[str, dict[str, Any]], case: str) -> None:
+    """One that is not to be there, too."""
+    for table in said[case]["maps"] + said[case]["inbound_maps"]:
+        assert parse_map(table).absent is (table.get("state") == "absent")
 
 
 def test_a_key_is_in_one_table_that_is_secret(said: dict[str, dict[str, Any]]) -> None:

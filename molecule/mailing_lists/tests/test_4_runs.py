@@ -50,7 +50,7 @@ def test_a_change_of_a_list_touches_that_list_alone(lab: Lab) -> None:
         ({"mailing_lists_mailman_settings": {"mta": {"no_such": "x"}}}, "Mailman does not accept its configuration"),
         ({"mailing_lists_arc_key": "/etc/dkimkeys/nosuch.key"}, "Mailman does not accept its configuration"),
         ({"mailing_lists_arc_selector": ""}, "mailing_lists_arc_selector go together: set all or none"),
-        ({"relay_hostname": "lists.example.org"}, "Postfix is that role's: set it to false"),
+        ({"relay_hostname": "lists.example.org"}, "whose role sets up Postfix: set it to false"),
         ({"mailing_lists_web_settings": "x = ("}, "the settings of the web pages are no Python"),
         ({"mailing_lists_upload_limit": "lots"}, "nginx does not accept its configuration"),
         ({"mailing_lists_postfix_settings": {"relay_domains": "x"}}, "relay_domains is set by this role"),
