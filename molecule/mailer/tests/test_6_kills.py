@@ -15,6 +15,7 @@ from mailers import APPLICATION, MAILERS, arrivals, fresh, hand_in, letter, remo
 
 FULL = os.environ.get("MAIL_TEST_FULL") == "1"
 LEAST = 5000 if FULL else 100  # messages on each way
+PATIENCE = 3600 if FULL else 300  # seconds for what is still on its way when nobody is killed any more
 LANES = 20  # that the stage has to Postfix, and Postfix to one destination
 VICTIMS = ["receiver", "http-receiver", "transformer", "postfix", "Redis", "Postfix", "backdata"]
 
@@ -68,7 +69,7 @@ def test_nothing_is_lost_whatever_is_killed(lab: Lab, token: str) -> None:
             ready.wait(
                 f"{len(taken)} messages of {mailer}",
                 lambda: taken <= set(arrivals(lab, marks[mailer])),  # noqa: B023
-                timeout=300,
+                timeout=PATIENCE,
             )
             found = arrivals(lab, marks[mailer])
             twice = sum(found.values()) - len(found)
@@ -83,5 +84,5 @@ def test_nothing_is_lost_whatever_is_killed(lab: Lab, token: str) -> None:
         ready.wait(
             f"the events of {mailer}",
             lambda: taken <= {one.get("uuid") for one in told(lab, mailer)},  # noqa: B023
-            timeout=300,
+            timeout=PATIENCE,
         )
