@@ -137,8 +137,9 @@ def answers(lab: Lab, mailer: str, status: int | None) -> None:
 
 def posts(lab: Lab, mailer: str) -> list[dict[str, Any]]:
     """All requests of a mailer: status, headers, body."""
-    lines = lab.run(ENDPOINT, f"cat /run/endpoint/{mailer}.jsonl 2>/dev/null || true").stdout.splitlines()
-    return [json.loads(line) for line in lines]
+    text = lab.run(ENDPOINT, f"cat /run/endpoint/{mailer}.jsonl 2>/dev/null || true").stdout
+    # The last line may still be under way.
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def told(lab: Lab, mailer: str) -> list[dict[str, Any]]:
