@@ -168,6 +168,20 @@ def test_one_more_helps_when_the_other_parts_have_ended(tmp_path: Path, monkeypa
     assert steps.run_part("part", chosen, spare=others_ended) == [Outcome(passed=1)] * 2
 
 
+@pytest.mark.parametrize("error", [IndexError, RuntimeError])
+def test_a_step_that_breaks_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(steps, "LOGS", tmp_path)
+    monkeypatch.setattr(steps, "ROOT", tmp_path)
+
+    def broken(shell: Shell) -> None:
+        raise error("a mistake of ours")
+
+    with pytest.raises(error, match="a mistake of ours"):
+        steps.run_part("part", [Step("broken", broken, {}), Step("sound", lambda shell: None, {})])
+
+
 def test_what_a_failed_program_said_is_shown(run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     run("echo ERROR: the first; seq 100; exit 1")
     shown = capsys.readouterr().out

@@ -247,10 +247,12 @@ def run_part(part: str, steps: Sequence[Step], *, workers: int = 1, spare: Event
     def work(helps: Event | None) -> None:
         if helps is not None:
             helps.wait()
-        with contextlib.suppress(IndexError):
-            while True:
+        while True:
+            try:
                 number, step = waiting.popleft()
-                outcomes[number] = run_step(part, step)
+            except IndexError:
+                return
+            outcomes[number] = run_step(part, step)
 
     crew = [None] * workers + ([spare] if spare is not None else [])
     with ThreadPoolExecutor(max_workers=len(crew)) as pool:
